@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* bucket.c - packed entries: reading, writing, finding, growing. No locks, no hashing. */
+#include "engine/bucket.h"
+
+#include "base/assert.h"
+#include "base/buf.h"
+#include "engine/pages.h"
+#include "engine/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CLASS_SHIFT 40u
+#define KEY_SHIFT 48u
+#define TYPE_SHIFT 56u
+#define EXPIRY_BIT ((uint64_t)1 << 59)
+#define KEY_LONG 255u
+
+static inline uint64_t key_units(uint64_t len)
+{
+    return (len + 7) / 8;
+}
+
+uint64_t bki_entry_units(const struct bki_entry *e, size_t key_len)
+{
+    return 1u + (e->expire_ms != 0) + (e->size > BKI_CLASSED_MAX) + (key_len >= KEY_LONG) + key_units(key_len);
+}
+
+/* Where the key starts, and how long it is. */
+static inline const uint64_t *entry_key(const uint64_t *p, uint64_t *len)
+{
+    uint64_t word = *p++;
+    p += (word & EXPIRY_BIT) != 0;
+    p += (word >> CLASS_SHIFT & 0xff) == BKI_CLASS_LONG;
+    *len = word >> KEY_SHIFT & 0xff;
+    if (*len == KEY_LONG) {
+        *len = *p++;
+    }
+    return p;
+}
+
+uint64_t bki_entry_units_at(const uint64_t *p)
+{
+    uint64_t len;
+    const uint64_t *key = entry_key(p, &len);
+    return (uint64_t)(key - p) + key_units(len);
+}
+
+void bki_entry_write(uint64_t *p, const struct bki_entry *e, struct bk_span key)
+{
+    BK_ASSERT(e->loc != 0 && e->loc <= BKI_LOC_MASK && e->type <= BK_TYPE_MASK);
+    uint64_t klen = key.len >= KEY_LONG ? KEY_LONG : key.len;
+    uint64_t word = e->loc | (uint64_t)bki_size_class(e->size) << CLASS_SHIFT | klen << KEY_SHIFT |
+                    (uint64_t)e->type << TYPE_SHIFT;
+    uint64_t *at = p + 1;
+    if (e->expire_ms != 0) {
+        word |= EXPIRY_BIT;
+        *at++ = (uint64_t)e->expire_ms;
+    }
+    if (e->size > BKI_CLASSED_MAX) {
+        *at++ = e->size;
+    }
+    if (klen == KEY_LONG) {
+        *at++ = key.len;
+    }
+    if (key.len > 0) {
+        at[key_units(key.len) - 1] = 0; /* the padding is zero, so that equal entries are equal bytes */
+        memcpy(at, key.data, key.len);
+    }
+    *p = word;
+}
+
+void bki_entry_read(const uint64_t *p, struct bki_entry *e, struct bk_span *key)
+{
+    uint64_t word = *p++;
+    uint8_t size_class = (uint8_t)(word >> CLASS_SHIFT);
+    e->loc = word & BKI_LOC_MASK;
+    e->type = (uint8_t)(word >> TYPE_SHIFT & BK_TYPE_MASK);
+    e->expire_ms = (word & EXPIRY_BIT) != 0 ? (int64_t)*p++ : 0;
+    e->size = size_class == BKI_CLASS_LONG ? *p++ : bki_class_size(size_class);
+    if (key != NULL) {
+        uint64_t len = word >> KEY_SHIFT & 0xff;
+        len = len == KEY_LONG ? *p++ : len;
+        *key = bk_span_of(p, len);
+    }
+}
+
+uint64_t *bki_bucket_find(struct bki_bucket *b, struct bk_span key)
+{
+    if (b == NULL) {
+        return NULL;
+    }
+    uint64_t *p = b->words;
+    uint64_t *end = p + b->used;
+    while (p < end) {
+        uint64_t len;
+        const uint64_t *k = entry_key(p, &len);
+        if (len == key.len && (len == 0 || memcmp(k, key.data, len) == 0)) {
+            return p;
+        }
+        p += (uint64_t)(k - p) + key_units(len);
+    }
+    return NULL;
+}
+
+/* Capacity for so many units: the allocator's own steps (16 bytes to 128, then four to each doubling), so that no
+ * byte it hands out is wasted. */
+static uint32_t capacity(uint64_t units)
+{
+    uint64_t bytes = sizeof(struct bki_bucket) + units * 8;
+    uint64_t step = 16;
+    if (bytes > 128) {
+        unsigned doubling = 63u - (unsigned)__builtin_clzll(bytes - 1);
+        step = (uint64_t)1 << (doubling - 2);
+    }
+    uint64_t cap = ((bytes + step - 1) / step * step - sizeof(struct bki_bucket)) / 8;
+    BK_ASSERT(cap <= UINT32_MAX);
+    return (uint32_t)cap;
+}
+
+static void resize(struct bki_bucket **b, uint64_t units)
+{
+    uint32_t cap = capacity(units);
+    uint32_t used = *b == NULL ? 0 : (*b)->used;
+    struct bki_bucket *fresh = bk_realloc(*b, sizeof **b + (size_t)cap * 8);
+    fresh->used = used;
+    fresh->cap = cap;
+    *b = fresh;
+}
+
+void bki_bucket_append(struct bki_bucket **b, const uint64_t *words, uint64_t units)
+{
+    uint64_t used = *b == NULL ? 0 : (*b)->used;
+    if (*b == NULL || used + units > (*b)->cap) {
+        resize(b, used + units);
+    }
+    memcpy((*b)->words + used, words, units * 8);
+    (*b)->used = (uint32_t)(used + units);
+}
+
+void bki_bucket_add(struct bki_bucket **b, const struct bki_entry *e, struct bk_span key)
+{
+    uint64_t units = bki_entry_units(e, key.len);
+    uint64_t used = *b == NULL ? 0 : (*b)->used;
+    if (*b == NULL || used + units > (*b)->cap) {
+        resize(b, used + units);
+    }
+    bki_entry_write((*b)->words + used, e, key);
+    (*b)->used = (uint32_t)(used + units);
+}
+
+void bki_bucket_cut(struct bki_bucket **b, uint64_t *p)
+{
+    uint64_t units = bki_entry_units_at(p);
+    uint64_t behind = (uint64_t)((*b)->words + (*b)->used - (p + units));
+    memmove(p, p + units, behind * 8);
+    (*b)->used -= (uint32_t)units;
+    if ((*b)->used == 0) {
+        free(*b);
+        *b = NULL;
+    } else if (capacity((*b)->used) < (*b)->cap) {
+        resize(b, (*b)->used);
+    }
+}
+
+uint64_t bki_bucket_bytes(const struct bki_bucket *b)
+{
+    return b == NULL ? 0 : sizeof *b + (uint64_t)b->cap * 8;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * db_private.h - what an open store is made of; shared by the files that implement bitkv.h.
+ */
+#ifndef BK_ENGINE_DB_PRIVATE_H
+#define BK_ENGINE_DB_PRIVATE_H
+
+#include "engine/bitkv.h"
+#include "engine/cache.h"
+#include "engine/files.h"
+#include "engine/keydir.h"
+#include "engine/keylock.h"
+#include "engine/log.h"
+#include "engine/undo.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct bk_db {
+    /* Set once by bk_open. */
+    const struct bk_io *io;       /* borrowed */
+    const struct bk_clock *clock; /* borrowed */
+    uint32_t databases;
+    uint64_t hash_seed;
+    uint64_t batch_bytes_max;
+    enum bk_on_corruption on_corruption;
+    int lock_handle;              /* of LOCK; -1 = not held */
+    bool threaded;
+    pthread_t sync_thread;
+    struct bki_keylocks *locks;   /* owned */
+    struct bki_cache *cache;      /* owned */
+    _Atomic(struct bki_keydir *) *keydir; /* owned, by number; made when first used, then stays */
+
+    /* Each with locks of its own. */
+    struct bki_files files;
+    struct bki_log log;
+    struct bki_undo undo;
+
+    /* control (rank 20). */
+    struct bk_mutex control;
+    struct bki_keydir **garbage BK_GUARDED(control); /* owned: flushed contents, freed in the background */
+    uint32_t garbage_n BK_GUARDED(control);
+    uint32_t expire_num BK_GUARDED(control);         /* where the expiry sweep goes on */
+    uint64_t expire_cursor BK_GUARDED(control);
+
+    /* Atomic. */
+    atomic_bool stop;
+    _Atomic uint32_t garbage_due;
+    _Atomic uint64_t disk_reads, disk_read_bytes, buffer_reads, expired;
+    _Atomic uint64_t damaged_records, damaged_bytes, tail_bytes_cut;
+    _Atomic uint64_t recover_us, recovered_records;
+};
+
+/* The keydir of a number; make: creates it when there is none yet. */
+struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make);
+
+/* A look-up in memory; fills at, expire_ms, pos, flags and size. */
+void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struct bk_item *item);
+
+/* The record at loc is no longer live, or was a guard from the start. */
+void bki_db_dead(struct bk_db *db, uint64_t loc, uint64_t size);
+void bki_db_guard(struct bk_db *db, uint64_t loc, uint64_t size);
+
+/* Hands flushed contents to the background; takes *kd. */
+void bki_db_discard_keydir(struct bk_db *db, struct bki_keydir **kd);
+
+/* One step of everything but expiry. True: there may be more to do at once. */
+bool bki_db_step(struct bk_db *db);
+
+/* recover.c: fills files, keydirs and the log's counters from the directory. */
+BK_MUST_USE int bki_recover(struct bk_db *db, uint64_t hash_seed, struct bk_error *err);
+
+#endif

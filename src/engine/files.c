@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* files.c - the order of steps that make a data file, name it, seal it and drop it. */
+#include "engine/files.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+void bki_files_init(struct bki_files *fs, const struct bk_io *io, const struct bk_clock *clock, const char *dir)
+{
+    *fs = (struct bki_files){.io = io, .clock = clock};
+    fs->dir = strdup(dir);
+    BK_ASSERT(fs->dir != NULL);
+    fs->manifest.fd = -1;
+    bki_pages_init(&fs->pages);
+    bk_mutex_init(&fs->mu, "files", BK_RANK_FILES);
+    fs->slot = bk_alloc_zero(BKI_FILES_MAX, sizeof *fs->slot);
+}
+
+static void file_free(struct bki_files *fs, struct bki_file **f)
+{
+    if (*f == NULL) {
+        return;
+    }
+    if ((*f)->fd >= 0) {
+        fs->io->close(fs->io->arg, (*f)->fd);
+    }
+    free((*f)->pages);
+    free((*f)->path);
+    free(*f);
+    *f = NULL;
+}
+
+void bki_files_fini(struct bki_files *fs)
+{
+    for (uint32_t i = 0; i < atomic_load(&fs->slots_n); i++) {
+        struct bki_file *f = bki_files_slot(fs, i);
+        file_free(fs, &f);
+    }
+    bki_manifest_close(&fs->manifest);
+    bki_pages_fini(&fs->pages);
+    bk_mutex_fini(&fs->mu);
+    free(fs->slot);
+    free(fs->dir);
+    *fs = (struct bki_files){0};
+}
+
+int bki_random64(uint64_t *out, struct bk_error *err)
+{
+    ssize_t n = getrandom(out, sizeof *out, 0);
+    if (n != (ssize_t)sizeof *out) {
+        return bk_error_set(err, BK_EIO, errno, NULL, 0, "getrandom failed");
+    }
+    return BK_OK;
+}
+
+/* Gives the file a slot, a free one if there is one, and makes it visible to readers. */
+static int publish(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
+{
+    bk_mutex_lock(&fs->mu);
+    uint32_t n = atomic_load_explicit(&fs->slots_n, memory_order_relaxed);
+    uint32_t slot = 0;
+    while (slot < n && bki_files_slot(fs, slot) != NULL) {
+        slot++;
+    }
+    int rc = BK_OK;
+    if (slot == BKI_FILES_MAX) {
+        rc = bk_error_set(err, BK_ENOSPC, 0, fs->dir, 0, "more than %u data files", BKI_FILES_MAX);
+    } else {
+        f->slot = slot;
+        atomic_store_explicit(&fs->slot[slot], f, memory_order_release);
+        if (slot == n) {
+            atomic_store_explicit(&fs->slots_n, n + 1, memory_order_release);
+        }
+    }
+    bk_mutex_unlock(&fs->mu);
+    return rc;
+}
+
+static void unpublish(struct bki_files *fs, struct bki_file *f)
+{
+    bk_mutex_lock(&fs->mu);
+    atomic_store_explicit(&fs->slot[f->slot], NULL, memory_order_release);
+    bk_mutex_unlock(&fs->mu);
+}
+
+static struct bki_file *file_new(struct bki_files *fs, uint64_t id, uint64_t uid, uint64_t rank)
+{
+    char path[BKI_PATH_MAX];
+    bki_datafile_path(path, fs->dir, id);
+    struct bki_file *f = bk_alloc_zero(1, sizeof *f);
+    f->id = id;
+    f->uid = uid;
+    f->rank = rank;
+    f->seed = bki_datafile_seed(uid);
+    f->fd = -1;
+    f->created_us = bk_clock_mono_us(fs->clock);
+    f->path = strdup(path);
+    BK_ASSERT(f->path != NULL);
+    return f;
+}
+
+int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf, struct bki_file **out,
+                   struct bk_error *err)
+{
+    struct bki_file *f = file_new(fs, mf->id, mf->uid, mf->rank);
+    struct bki_datafile_header h = {0};
+    int64_t size = 0;
+    int rc = BK_OK;
+    f->fd = fs->io->open(fs->io->arg, f->path, BK_IO_WRITE);
+    if (f->fd < 0) {
+        rc = f->fd == -ENOENT ? BK_NOTFOUND : bki_io_fail(err, f->fd, f->path, 0, "open");
+        goto out;
+    }
+    size = fs->io->size(fs->io->arg, f->fd);
+    if (size < 0) {
+        rc = bki_io_fail(err, size, f->path, 0, "stat");
+        goto out;
+    }
+    rc = bki_datafile_header_read(fs->io, f->fd, f->path, &h, err);
+    if (rc == BK_OK && h.uid != mf->uid) {
+        rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0, "the header's uid is not the manifest's");
+    }
+    if (rc == BK_CORRUPT) {
+        /* The manifest knows all that the header says but where the records start: without the list of replaced
+         * files that is the fixed length, and a merged file's scan finds its first record by stepping. */
+        rc = BK_OK;
+        h.bytes = BKI_DATAFILE_FIXED;
+    }
+    if (rc != BK_OK) {
+        goto out;
+    }
+    f->header_bytes = h.bytes;
+    f->merged = h.replaces_n > 0;
+    uint64_t end = mf->sealed && mf->size < (uint64_t)size ? mf->size : (uint64_t)size;
+    atomic_init(&f->size, end < h.bytes ? h.bytes : end);
+    atomic_init(&f->allocated, (uint64_t)size);
+    atomic_init(&f->state, mf->sealed ? BKI_FILE_SEALED : BKI_FILE_ROTATED);
+    rc = publish(fs, f, err);
+    if (rc == BK_OK) {
+        *out = f;
+        f = NULL;
+    }
+out:
+    bki_datafile_header_fini(&h);
+    file_free(fs, &f);
+    return rc;
+}
+
+int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes, struct bk_error *err)
+{
+    uint64_t have = atomic_load_explicit(&f->allocated, memory_order_relaxed);
+    if (bytes <= have) {
+        return BK_OK;
+    }
+    int rc;
+    do {
+        rc = fs->io->allocate(fs->io->arg, f->fd, have, bytes - have);
+    } while (rc == -EINTR);
+    if (rc < 0) {
+        return bki_io_fail(err, rc, f->path, have, "reserving room on disk");
+    }
+    atomic_store_explicit(&f->allocated, bytes, memory_order_release);
+    return BK_OK;
+}
+
+static int write_header(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
+{
+    struct bki_datafile_header h = {
+        .uid = f->uid,
+        .id = f->id,
+        .rank = f->rank,
+        .store = fs->manifest.state.store,
+        .created_ms = bk_clock_wall_ms(fs->clock),
+    };
+    struct bk_buf bytes = {0};
+    bki_datafile_header_encode(&h, &bytes);
+    f->header_bytes = h.bytes;
+    atomic_store_explicit(&f->size, h.bytes, memory_order_relaxed);
+    struct iovec iov = {bytes.data, bytes.len};
+    int rc = bki_io_write_all(fs->io, f->fd, &iov, 1, 0, f->path, err);
+    bk_buf_fini(&bytes);
+    return rc;
+}
+
+int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out, struct bk_error *err)
+{
+    struct bki_manifest_state *ms = &fs->manifest.state;
+    uint64_t uid;
+    int rc = bki_random64(&uid, err);
+    if (rc != BK_OK) {
+        return rc;
+    }
+    struct bki_file *f = file_new(fs, ms->next_id, uid, ms->next_rank);
+    struct bk_buf edit = {0};
+    bool named = false;
+    /* The number is spent whether or not the file comes to be: a name is never used for two files. */
+    ms->next_id++;
+    ms->next_rank++;
+    f->fd = fs->io->open(fs->io->arg, f->path, BK_IO_CREATE);
+    if (f->fd < 0) {
+        rc = bki_io_fail(err, f->fd, f->path, 0, "create");
+        goto out;
+    }
+    rc = bki_files_allocate(fs, f, bytes, err);
+    if (rc != BK_OK) {
+        goto out;
+    }
+    rc = write_header(fs, f, err);
+    if (rc != BK_OK) {
+        goto out;
+    }
+    rc = fs->io->sync(fs->io->arg, f->fd);
+    if (rc < 0) {
+        rc = bki_io_fail(err, rc, f->path, 0, "sync");
+        goto out;
+    }
+    rc = fs->io->sync_dir(fs->io->arg, fs->dir);
+    if (rc < 0) {
+        rc = bki_io_fail(err, rc, fs->dir, 0, "sync directory");
+        goto out;
+    }
+    bki_edit_add(&edit, f->id, f->uid, f->rank);
+    named = true; /* from here on the edit may be on disk, whatever commit says: the file must stay */
+    rc = bki_manifest_commit(&fs->manifest, &edit, err);
+    if (rc != BK_OK) {
+        goto out;
+    }
+    rc = publish(fs, f, err);
+    if (rc == BK_OK) {
+        *out = f;
+        f = NULL;
+    }
+out:
+    if (f != NULL && f->fd >= 0 && !named) {
+        fs->io->unlink(fs->io->arg, f->path);
+    }
+    bk_buf_fini(&edit);
+    file_free(fs, &f);
+    return rc;
+}
+
+void bki_files_forget(struct bki_files *fs, struct bki_file **f)
+{
+    unpublish(fs, *f);
+    file_free(fs, f);
+}
+
+static int drop(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
+{
+    struct bk_buf edit = {0};
+    bki_edit_drop(&edit, f->id);
+    int rc = bki_manifest_commit(&fs->manifest, &edit, err);
+    bk_buf_fini(&edit);
+    if (rc != BK_OK) {
+        return rc;
+    }
+    /* An orphan that stays is removed by the next start. */
+    fs->io->unlink(fs->io->arg, f->path);
+    bki_files_forget(fs, &f);
+    return BK_OK;
+}
+
+int bki_files_seal(struct bki_files *fs, struct bki_file *f, const struct bki_spacemap *map, uint64_t next_seq,
+                   struct bk_error *err)
+{
+    uint64_t size = atomic_load_explicit(&f->size, memory_order_relaxed);
+    if (size <= f->header_bytes) {
+        return drop(fs, f, err);
+    }
+    struct bk_buf edit = {0};
+    bki_edit_seal(&edit, f->id, size);
+    bki_edit_map(&edit, map);
+    bki_edit_counters(&edit, fs->manifest.state.next_id, fs->manifest.state.next_rank, next_seq);
+    int rc = bki_manifest_commit(&fs->manifest, &edit, err);
+    bk_buf_fini(&edit);
+    if (rc != BK_OK) {
+        return rc;
+    }
+    atomic_store_explicit(&f->state, BKI_FILE_SEALED, memory_order_relaxed);
+    if (atomic_load_explicit(&f->allocated, memory_order_relaxed) > size &&
+        fs->io->truncate(fs->io->arg, f->fd, size) == 0) {
+        /* A failure costs space only: the manifest says where the file ends. */
+        atomic_store_explicit(&f->allocated, size, memory_order_relaxed);
+    }
+    return BK_OK;
+}
+
+uint64_t bki_file_locate(struct bki_files *fs, struct bki_file *f, uint64_t offset)
+{
+    uint32_t index = (uint32_t)(offset >> BKI_PAGE_SHIFT);
+    if (index >= f->pages_n) {
+        f->pages = bk_realloc(f->pages, (index + 1) * sizeof *f->pages);
+        for (uint32_t i = f->pages_n; i <= index; i++) {
+            f->pages[i] = BKI_NO_PAGE;
+        }
+        f->pages_n = index + 1;
+    }
+    if (f->pages[index] == BKI_NO_PAGE) {
+        f->pages[index] = bki_pages_take(&fs->pages, f->slot, index);
+        if (f->pages[index] == BKI_NO_PAGE) {
+            return 0;
+        }
+    }
+    return bki_loc_make(f->pages[index], offset);
+}

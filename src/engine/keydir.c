@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keydir.c - stripes of linear hashing over packed buckets.
+ *
+ * True whenever a stripe's mutex is free:
+ *   K1  an entry lies in the bucket that its hash names;
+ *   K2  no two entries of a stripe have the same key;
+ *   K3  keys, expiring and bytes are what a walk counts.
+ * bki_keydir_check() tests K1-K3. Not here: what a location means (pages.c), whether a key's time has run out.
+ */
+#include "engine/keydir.h"
+
+#include "base/assert.h"
+#include "engine/bucket.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <stdalign.h>
+#include <stdlib.h>
+
+#define SEGMENT 512u /* bucket pointers per segment of a stripe's directory */
+
+/* What a flush or a swap takes away or exchanges whole. Guarded by the stripe's mutex. */
+struct table {
+    struct bki_bucket ***segments; /* owned: segments_n arrays of SEGMENT owned buckets */
+    uint32_t segments_n, segments_cap;
+    uint32_t level;                /* 2^level buckets, and split more that were split already */
+    uint32_t split;
+    uint64_t bytes;                /* of buckets and segments */
+};
+
+struct stripe {
+    alignas(64) struct bk_mutex mu;
+    struct table t BK_GUARDED(mu);
+    uint64_t del_pos BK_GUARDED(mu); /* log position of the last delete */
+    uint32_t moved_max BK_GUARDED(mu);
+    uint64_t seed;                   /* set once */
+    /* Written under mu, read by anyone. */
+    _Atomic uint64_t keys, expiring;
+};
+
+struct bki_keydir {
+    struct stripe stripe[BKI_KD_STRIPES];
+    atomic_uint space; /* changed under all key locks */
+};
+
+uint64_t bki_key_hash(uint64_t seed, const void *key, size_t len)
+{
+    return XXH3_64bits_withSeed(key, len, seed);
+}
+
+/* The top bits pick the key lock, the next the stripe, the low ones the bucket. */
+static struct stripe *stripe_of(struct bki_keydir *kd, uint64_t hash)
+{
+    return &kd->stripe[hash >> 48 & (BKI_KD_STRIPES - 1)];
+}
+
+/* ---- Buckets of a table ---- */
+
+static uint32_t bucket_count(const struct table *t)
+{
+    return t->segments_n == 0 ? 0 : ((uint32_t)1 << t->level) + t->split;
+}
+
+static uint32_t bucket_of(const struct table *t, uint32_t hash, unsigned *depth)
+{
+    uint32_t b = hash & (((uint32_t)1 << t->level) - 1);
+    *depth = t->level;
+    if (b < t->split) {
+        b = hash & (((uint32_t)2 << t->level) - 1);
+        *depth = t->level + 1;
+    }
+    return b;
+}
+
+static struct bki_bucket **bucket_at(const struct table *t, uint32_t i)
+{
+    return &t->segments[i / SEGMENT][i % SEGMENT];
+}
+
+static struct bki_bucket **bucket_find(const struct table *t, uint64_t hash)
+{
+    unsigned depth;
+    return bucket_at(t, bucket_of(t, (uint32_t)hash, &depth));
+}
+
+static void segment_add(struct table *t)
+{
+    if (t->segments_n == t->segments_cap) {
+        t->segments_cap = t->segments_cap == 0 ? 2 : t->segments_cap * 2;
+        t->segments = bk_realloc(t->segments, t->segments_cap * sizeof *t->segments);
+    }
+    t->segments[t->segments_n++] = bk_alloc_zero(SEGMENT, sizeof **t->segments);
+    t->bytes += SEGMENT * sizeof **t->segments;
+}
+
+static void segment_drop(struct table *t)
+{
+    free(t->segments[--t->segments_n]);
+    t->bytes -= SEGMENT * sizeof **t->segments;
+}
+
+static uint64_t entry_hash(uint64_t seed, const uint64_t *p)
+{
+    struct bki_entry e;
+    struct bk_span key;
+    bki_entry_read(p, &e, &key);
+    return bki_key_hash(seed, key.data, key.len);
+}
+
+/* ---- Growing and shrinking: one bucket at a time ---- */
+
+/* Splits the next bucket in turn; returns how many entries were looked at and moved. */
+static uint32_t table_split(struct table *t, uint64_t seed)
+{
+    unsigned bit = t->level;
+    uint32_t from = t->split;
+    uint32_t to = from + ((uint32_t)1 << bit);
+    if (to / SEGMENT >= t->segments_n) {
+        segment_add(t);
+    }
+    if (++t->split == (uint32_t)1 << bit) {
+        t->level++;
+        t->split = 0;
+    }
+    struct bki_bucket *old = *bucket_at(t, from);
+    if (old == NULL) {
+        return 0;
+    }
+    t->bytes -= bki_bucket_bytes(old);
+    struct bki_bucket *half[2] = {NULL, NULL};
+    uint32_t moved = 0;
+    for (uint64_t *p = old->words, *end = p + old->used; p < end; moved++) {
+        uint64_t units = bki_entry_units_at(p);
+        bki_bucket_append(&half[entry_hash(seed, p) >> bit & 1], p, units);
+        p += units;
+    }
+    free(old);
+    *bucket_at(t, from) = half[0];
+    *bucket_at(t, to) = half[1];
+    t->bytes += bki_bucket_bytes(half[0]) + bki_bucket_bytes(half[1]);
+    return moved;
+}
+
+/* Joins the bucket that was split last with its other half. */
+static void table_join(struct table *t)
+{
+    if (t->split == 0) {
+        t->level--;
+        t->split = (uint32_t)1 << t->level;
+    }
+    t->split--;
+    uint32_t from = t->split + ((uint32_t)1 << t->level);
+    struct bki_bucket **b = bucket_at(t, from);
+    struct bki_bucket **into = bucket_at(t, t->split);
+    if (*b != NULL) {
+        t->bytes -= bki_bucket_bytes(*b) + bki_bucket_bytes(*into);
+        bki_bucket_append(into, (*b)->words, (*b)->used);
+        t->bytes += bki_bucket_bytes(*into);
+        free(*b);
+        *b = NULL;
+    }
+    if (from % SEGMENT == 0) {
+        segment_drop(t);
+    }
+}
+
+static void table_free(struct table *t)
+{
+    for (uint32_t i = 0; i < bucket_count(t); i++) {
+        free(*bucket_at(t, i));
+    }
+    while (t->segments_n > 0) {
+        segment_drop(t);
+    }
+    free(t->segments);
+    *t = (struct table){0};
+}
+
+static uint64_t load_counter(const _Atomic uint64_t *c)
+{
+    return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+static void add_counter(_Atomic uint64_t *c, int64_t n)
+{
+    atomic_store_explicit(c, load_counter(c) + (uint64_t)n, memory_order_relaxed);
+}
+
+static void grown_locked(struct stripe *s)
+{
+    if (load_counter(&s->keys) > (uint64_t)bucket_count(&s->t) * BKI_KD_FILL) {
+        uint32_t moved = table_split(&s->t, s->seed);
+        s->moved_max = moved > s->moved_max ? moved : s->moved_max;
+    }
+}
+
+static void shrunk_locked(struct stripe *s)
+{
+    uint32_t n = bucket_count(&s->t);
+    if (n > 1 && load_counter(&s->keys) * 2 < (uint64_t)n * BKI_KD_FILL) {
+        table_join(&s->t);
+    }
+    if (load_counter(&s->keys) == 0) {
+        table_free(&s->t);
+    }
+}
+
+/* ---- Life ---- */
+
+struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed)
+{
+    struct bki_keydir *kd = aligned_alloc(64, sizeof *kd);
+    BK_ASSERT(kd != NULL);
+    memset(kd, 0, sizeof *kd);
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        bk_mutex_init(&kd->stripe[i].mu, "keydir stripe", BK_RANK_KEYDIR);
+        kd->stripe[i].seed = seed;
+    }
+    atomic_init(&kd->space, space);
+    return kd;
+}
+
+void bki_keydir_free(struct bki_keydir **kd)
+{
+    if (*kd == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        table_free(&(*kd)->stripe[i].t);
+        bk_mutex_fini(&(*kd)->stripe[i].mu);
+    }
+    free(*kd);
+    *kd = NULL;
+}
+
+uint32_t bki_keydir_space(const struct bki_keydir *kd)
+{
+    return atomic_load_explicit(&kd->space, memory_order_relaxed);
+}
+
+/* ---- One key ---- */
+
+bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out, uint64_t *del_pos)
+{
+    struct stripe *s = stripe_of(kd, key->hash);
+    bk_mutex_lock(&s->mu);
+    uint64_t *p = s->t.segments_n == 0 ? NULL : bki_bucket_find(*bucket_find(&s->t, key->hash), key->bytes);
+    if (p != NULL) {
+        bki_entry_read(p, out, NULL);
+    } else {
+        *del_pos = s->del_pos;
+    }
+    bk_mutex_unlock(&s->mu);
+    return p != NULL;
+}
+
+void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash)
+{
+    __builtin_prefetch(stripe_of(kd, hash), 1);
+}
+
+/* Replaces the entry at p, in place where the shape stays. */
+static void replace_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p, struct bk_span key,
+                           const struct bki_entry *e)
+{
+    struct bki_entry old;
+    bki_entry_read(p, &old, NULL);
+    add_counter(&s->expiring, (e->expire_ms != 0) - (old.expire_ms != 0));
+    if (bki_entry_units_at(p) == bki_entry_units(e, key.len) && (e->expire_ms != 0) == (old.expire_ms != 0)) {
+        bki_entry_write(p, e, key);
+        return;
+    }
+    s->t.bytes -= bki_bucket_bytes(*b);
+    bki_bucket_cut(b, p);
+    bki_bucket_add(b, e, key);
+    s->t.bytes += bki_bucket_bytes(*b);
+}
+
+static void insert_locked(struct stripe *s, const struct bk_key *key, const struct bki_entry *e)
+{
+    if (s->t.segments_n == 0) {
+        segment_add(&s->t);
+    }
+    struct bki_bucket **b = bucket_find(&s->t, key->hash);
+    s->t.bytes -= bki_bucket_bytes(*b);
+    bki_bucket_add(b, e, key->bytes);
+    s->t.bytes += bki_bucket_bytes(*b);
+    add_counter(&s->keys, 1);
+    add_counter(&s->expiring, e->expire_ms != 0);
+    grown_locked(s);
+}
+
+static void cut_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p)
+{
+    struct bki_entry old;
+    bki_entry_read(p, &old, NULL);
+    s->t.bytes -= bki_bucket_bytes(*b);
+    bki_bucket_cut(b, p);
+    s->t.bytes += bki_bucket_bytes(*b);
+    add_counter(&s->keys, -1);
+    add_counter(&s->expiring, -(old.expire_ms != 0));
+    shrunk_locked(s);
+}
+
+/* The entry of key and its bucket, or NULL. */
+static uint64_t *find_locked(struct stripe *s, const struct bk_key *key, struct bki_bucket ***b)
+{
+    if (s->t.segments_n == 0) {
+        return NULL;
+    }
+    *b = bucket_find(&s->t, key->hash);
+    return bki_bucket_find(**b, key->bytes);
+}
+
+bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struct bki_entry *e, struct bki_entry *old)
+{
+    struct stripe *s = stripe_of(kd, key->hash);
+    struct bki_bucket **b = NULL;
+    bk_mutex_lock(&s->mu);
+    uint64_t *p = find_locked(s, key, &b);
+    if (p != NULL) {
+        bki_entry_read(p, old, NULL);
+        replace_locked(s, b, p, key->bytes, e);
+    } else {
+        insert_locked(s, key, e);
+    }
+    bk_mutex_unlock(&s->mu);
+    return p != NULL;
+}
+
+static void deleted_locked(struct stripe *s, uint64_t pos)
+{
+    s->del_pos = pos > s->del_pos ? pos : s->del_pos;
+}
+
+bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t pos, struct bki_entry *old)
+{
+    struct stripe *s = stripe_of(kd, key->hash);
+    struct bki_bucket **b = NULL;
+    bk_mutex_lock(&s->mu);
+    uint64_t *p = find_locked(s, key, &b);
+    if (p != NULL) {
+        bki_entry_read(p, old, NULL);
+        cut_locked(s, b, p);
+    }
+    deleted_locked(s, pos);
+    bk_mutex_unlock(&s->mu);
+    return p != NULL;
+}
+
+/* The entry of key if its location is still loc. */
+static uint64_t *find_at_locked(struct stripe *s, const struct bk_key *key, uint64_t loc, struct bki_bucket ***b)
+{
+    struct bki_entry now;
+    uint64_t *p = find_locked(s, key, b);
+    if (p == NULL) {
+        return NULL;
+    }
+    bki_entry_read(p, &now, NULL);
+    return now.loc == loc ? p : NULL;
+}
+
+bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc, const struct bki_entry *e)
+{
+    struct stripe *s = stripe_of(kd, key->hash);
+    struct bki_bucket **b = NULL;
+    bk_mutex_lock(&s->mu);
+    uint64_t *p = find_at_locked(s, key, loc, &b);
+    if (p != NULL) {
+        replace_locked(s, b, p, key->bytes, e);
+    }
+    bk_mutex_unlock(&s->mu);
+    return p != NULL;
+}
+
+bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc, uint64_t pos)
+{
+    struct stripe *s = stripe_of(kd, key->hash);
+    struct bki_bucket **b = NULL;
+    bk_mutex_lock(&s->mu);
+    uint64_t *p = find_at_locked(s, key, loc, &b);
+    if (p != NULL) {
+        cut_locked(s, b, p);
+        deleted_locked(s, pos);
+    }
+    bk_mutex_unlock(&s->mu);
+    return p != NULL;
+}
+
+/* ---- Whole databases ---- */
+
+void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
+{
+    if (a > b) {
+        struct bki_keydir *higher = a;
+        a = b;
+        b = higher;
+    }
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        struct stripe *x = &a->stripe[i];
+        struct stripe *y = &b->stripe[i];
+        bk_mutex_lock(&x->mu);
+        bk_mutex_lock(&y->mu);
+        struct table t = x->t;
+        x->t = y->t;
+        y->t = t;
+        uint64_t keys = load_counter(&x->keys);
+        uint64_t expiring = load_counter(&x->expiring);
+        atomic_store_explicit(&x->keys, load_counter(&y->keys), memory_order_relaxed);
+        atomic_store_explicit(&x->expiring, load_counter(&y->expiring), memory_order_relaxed);
+        atomic_store_explicit(&y->keys, keys, memory_order_relaxed);
+        atomic_store_explicit(&y->expiring, expiring, memory_order_relaxed);
+        /* What was said of either database before now depends on the swap. */
+        deleted_locked(x, pos);
+        deleted_locked(y, pos);
+        bk_mutex_unlock(&y->mu);
+        bk_mutex_unlock(&x->mu);
+    }
+    uint32_t space = bki_keydir_space(a);
+    atomic_store_explicit(&a->space, bki_keydir_space(b), memory_order_relaxed);
+    atomic_store_explicit(&b->space, space, memory_order_relaxed);
+}
+
+/* ---- Walking ---- */
+
+static uint32_t reverse32(uint32_t v)
+{
+    v = __builtin_bswap32(v);
+    v = (v & 0x0f0f0f0fu) << 4 | (v >> 4 & 0x0f0f0f0fu);
+    v = (v & 0x33333333u) << 2 | (v >> 2 & 0x33333333u);
+    return (v & 0x55555555u) << 1 | (v >> 1 & 0x55555555u);
+}
+
+/* A bucket of depth d holds one run of 2^(32 - d) places of the bit-reversed hash, however often it is split or
+ * joined later. So a place is a cursor that stays true while the table grows and shrinks. */
+void bki_keydir_scan(struct bki_keydir *kd, uint64_t *cursor, struct bk_buf *out)
+{
+    uint64_t at = *cursor;
+    if (at >> 32 >= BKI_KD_STRIPES) {
+        *cursor = 0; /* no cursor of ours: nothing is left */
+        return;
+    }
+    struct stripe *s = &kd->stripe[at >> 32];
+    bk_mutex_lock(&s->mu);
+    if (s->t.segments_n == 0) {
+        at = ((at >> 32) + 1) << 32;
+    } else {
+        unsigned depth;
+        uint32_t b = bucket_of(&s->t, reverse32((uint32_t)at), &depth);
+        struct bki_bucket *bucket = *bucket_at(&s->t, b);
+        if (bucket != NULL) {
+            bk_buf_append(out, bucket->words, (size_t)bucket->used * 8);
+        }
+        uint64_t run = (uint64_t)1 << (32 - depth);
+        at = (at & ~(run - 1)) + run;
+    }
+    bk_mutex_unlock(&s->mu);
+    *cursor = at >> 32 >= BKI_KD_STRIPES ? 0 : at;
+}
+
+bool bki_entry_next(const struct bk_buf *packed, size_t *at, struct bki_entry *e, struct bk_span *key)
+{
+    if (*at >= packed->len) {
+        return false;
+    }
+    /* Buffers come from the allocator, so the words in them are aligned. */
+    const uint64_t *p = (const uint64_t *)(const void *)(packed->data + *at);
+    bki_entry_read(p, e, key);
+    *at += (size_t)bki_entry_units_at(p) * 8;
+    return true;
+}
+
+void bki_keydir_sample(struct bki_keydir *kd, uint64_t random, struct bk_buf *out)
+{
+    uint64_t total = bki_keydir_count(kd);
+    if (total == 0) {
+        return;
+    }
+    uint64_t nth = random % total;
+    unsigned i = 0;
+    for (; i < BKI_KD_STRIPES - 1 && nth >= load_counter(&kd->stripe[i].keys); i++) {
+        nth -= load_counter(&kd->stripe[i].keys);
+    }
+    for (unsigned tried = 0; tried < BKI_KD_STRIPES; tried++, i = (i + 1) % BKI_KD_STRIPES) {
+        struct stripe *s = &kd->stripe[i];
+        bk_mutex_lock(&s->mu);
+        uint32_t n = bucket_count(&s->t);
+        uint32_t start = n == 0 ? 0 : (uint32_t)((random >> 32) % n);
+        struct bki_bucket *found = NULL;
+        for (uint32_t k = 0; k < n && found == NULL; k++) {
+            found = *bucket_at(&s->t, (start + k) % n);
+        }
+        if (found != NULL) {
+            bk_buf_append(out, found->words, (size_t)found->used * 8);
+        }
+        bk_mutex_unlock(&s->mu);
+        if (found != NULL) {
+            return;
+        }
+    }
+}
+
+bool bki_keydir_drain(struct bki_keydir *kd, struct bk_buf *out)
+{
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        struct stripe *s = &kd->stripe[i];
+        uint32_t n = bucket_count(&s->t);
+        if (n == 0) {
+            continue;
+        }
+        uint32_t from = (s->t.segments_n - 1) * SEGMENT;
+        for (uint32_t b = from; b < n; b++) {
+            struct bki_bucket **bucket = bucket_at(&s->t, b);
+            if (*bucket != NULL) {
+                bk_buf_append(out, (*bucket)->words, (size_t)(*bucket)->used * 8);
+                free(*bucket);
+                *bucket = NULL;
+            }
+        }
+        if (from == 0) {
+            table_free(&s->t);
+            return true;
+        }
+        /* The table is no hash table any more, only what is left of one: as many buckets as whole segments. */
+        segment_drop(&s->t);
+        s->t.level = 31u - (unsigned)__builtin_clz(from);
+        s->t.split = from - ((uint32_t)1 << s->t.level);
+        return true;
+    }
+    return false;
+}
+
+/* ---- Sight ---- */
+
+uint64_t bki_keydir_count(struct bki_keydir *kd)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        n += load_counter(&kd->stripe[i].keys);
+    }
+    return n;
+}
+
+uint64_t bki_keydir_expiring(struct bki_keydir *kd)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        n += load_counter(&kd->stripe[i].expiring);
+    }
+    return n;
+}
+
+void bki_keydir_stats(struct bki_keydir *kd, struct bki_keydir_stats *out)
+{
+    *out = (struct bki_keydir_stats){.keys = bki_keydir_count(kd), .expiring = bki_keydir_expiring(kd),
+                                     .bytes = sizeof *kd};
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        struct stripe *s = &kd->stripe[i];
+        bk_mutex_lock(&s->mu);
+        out->bytes += s->t.bytes;
+        out->moved_max = s->moved_max > out->moved_max ? s->moved_max : out->moved_max;
+        bk_mutex_unlock(&s->mu);
+    }
+}
+
+/* K1 and K2 for one bucket; counts what it holds. */
+static bool check_bucket(const struct stripe *s, uint32_t index, uint64_t *keys, uint64_t *expiring)
+{
+    struct bki_bucket *b = *bucket_at(&s->t, index);
+    if (b == NULL) {
+        return true;
+    }
+    uint64_t *p = b->words;
+    uint64_t *end = p + b->used;
+    while (p < end) {
+        struct bki_entry e;
+        struct bk_span key;
+        unsigned depth;
+        bki_entry_read(p, &e, &key);
+        if (bucket_of(&s->t, (uint32_t)bki_key_hash(s->seed, key.data, key.len), &depth) != index ||
+            bki_bucket_find(b, key) != p) {
+            return false;
+        }
+        (*keys)++;
+        *expiring += e.expire_ms != 0;
+        p += bki_entry_units_at(p);
+    }
+    return p == end && b->used <= b->cap;
+}
+
+bool bki_keydir_check(struct bki_keydir *kd, struct bk_error *err)
+{
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        struct stripe *s = &kd->stripe[i];
+        bk_mutex_lock(&s->mu);
+        uint64_t keys = 0;
+        uint64_t expiring = 0;
+        uint64_t bytes = (uint64_t)s->t.segments_n * SEGMENT * sizeof(struct bki_bucket *);
+        bool ok = true;
+        for (uint32_t b = 0; ok && b < bucket_count(&s->t); b++) {
+            ok = check_bucket(s, b, &keys, &expiring);
+            bytes += bki_bucket_bytes(*bucket_at(&s->t, b));
+        }
+        ok = ok && keys == load_counter(&s->keys) && expiring == load_counter(&s->expiring) && bytes == s->t.bytes;
+        bk_mutex_unlock(&s->mu);
+        if (!ok) {
+            bk_ignore(bk_error_set(err, BK_CORRUPT, 0, NULL, i, "keydir stripe %u breaks K1, K2 or K3", i),
+                      "the caller gets false");
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * read.c - look-ups without a lock, and the one read that a look-up may cost.
+ */
+#include "base/assert.h"
+#include "base/checksum.h"
+#include "engine/db_private.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+#define LOCATE_TRIES 3
+
+void bk_item_fini(struct bk_item *item)
+{
+    bk_buf_fini(&item->buf);
+    bk_block_unref(&item->block);
+    *item = (struct bk_item){0};
+}
+
+static void count(_Atomic uint64_t *v, uint64_t n)
+{
+    atomic_fetch_add_explicit(v, n, memory_order_relaxed);
+}
+
+/* ---- Look-ups ---- */
+
+void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struct bk_item *item)
+{
+    struct bki_entry e;
+    uint64_t del_pos = 0;
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    item->value = bk_span_of(NULL, 0);
+    if (kd != NULL && bki_keydir_find(kd, key, &e, &del_pos)) {
+        uint64_t offset;
+        const struct bki_file *f = bki_files_at(&db->files, e.loc, &offset);
+        item->at = e.loc;
+        item->expire_ms = e.expire_ms;
+        item->flags = e.type;
+        item->size = e.size;
+        item->pos = bki_log_record_pos(&db->log, f, offset, e.size);
+        return;
+    }
+    bool committed = del_pos <= atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
+    item->at = 0;
+    item->expire_ms = 0;
+    item->flags = 0;
+    item->size = 0;
+    item->pos = committed ? 0 : del_pos;
+}
+
+static void locate_one(struct bk_db *db, uint32_t num, const struct bk_key *key, struct bk_item *item)
+{
+    uint32_t stripe = bki_keylock_of(key->hash);
+    for (;;) {
+        bki_db_find(db, num, key, item);
+        if (bki_keylock_version(db->locks, stripe) % 2 == 0) {
+            return;
+        }
+        sched_yield(); /* a batch is between its first and last change: memory work, soon over */
+    }
+}
+
+/* One try without locks: true if no stripe changed while the keys were looked up. The sum of the versions stands for
+ * them all: versions only rise. */
+static bool locate_unlocked(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
+                            struct bk_item *items)
+{
+    uint64_t before = 0;
+    uint64_t after = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned v = bki_keylock_version(db->locks, bki_keylock_of(keys[i].hash));
+        if (v % 2 != 0) {
+            return false;
+        }
+        before += v;
+    }
+    for (size_t i = 0; i < n; i++) {
+        bki_db_find(db, num, &keys[i], &items[i]);
+    }
+    atomic_thread_fence(memory_order_acquire);
+    for (size_t i = 0; i < n; i++) {
+        after += bki_keylock_version(db->locks, bki_keylock_of(keys[i].hash));
+    }
+    return before == after;
+}
+
+static void locate_locked(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
+                          struct bk_item *items)
+{
+    uint64_t stripes[BKI_KEYLOCKS / 64] = {0};
+    for (size_t i = 0; i < n; i++) {
+        uint32_t s = bki_keylock_of(keys[i].hash);
+        stripes[s / 64] |= (uint64_t)1 << (s % 64);
+    }
+    for (uint32_t s = 0; s < BKI_KEYLOCKS; s++) {
+        if ((stripes[s / 64] >> (s % 64) & 1) != 0) {
+            bki_keylock_lock(db->locks, s);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        bki_db_find(db, num, &keys[i], &items[i]);
+    }
+    for (uint32_t s = 0; s < BKI_KEYLOCKS; s++) {
+        if ((stripes[s / 64] >> (s % 64) & 1) != 0) {
+            bki_keylock_unlock(db->locks, s);
+        }
+    }
+}
+
+void bk_locate(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n, struct bk_item *items)
+{
+    BK_ASSERT(n > 0);
+    if (n == 1) {
+        locate_one(db, num, keys, items);
+        return;
+    }
+    for (int i = 0; i < LOCATE_TRIES; i++) {
+        if (locate_unlocked(db, num, keys, n, items)) {
+            return;
+        }
+    }
+    locate_locked(db, num, keys, n, items);
+}
+
+void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key)
+{
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    if (kd != NULL) {
+        bki_keydir_prefetch(kd, key->hash);
+    }
+}
+
+/* ---- Values ---- */
+
+static int damaged(struct bk_db *db, const struct bki_file *f, uint64_t offset, uint64_t size, struct bk_error *err)
+{
+    count(&db->damaged_records, 1);
+    count(&db->damaged_bytes, size);
+    return bk_error_set(err, BK_CORRUPT, 0, f->path, offset, "a record of %llu bytes does not check",
+                        (unsigned long long)size);
+}
+
+/* Checks the record in item->buf (its front, when the value is in a block) and points value at its bytes. */
+static int open_record(struct bk_db *db, const struct bki_file *f, uint64_t offset, const struct bk_key *key,
+                       struct bk_item *item, struct bk_error *err)
+{
+    struct bki_record r;
+    const uint8_t *p = item->buf.data;
+    size_t have = item->buf.len;
+    if (bki_record_peek(p, have, item->size, &r) != BK_OK ||
+        have < (size_t)bki_record_value_offset(&r) || !bki_record_check(&r, p, f->seed)) {
+        return damaged(db, f, offset, item->size, err);
+    }
+    struct bk_span stored = bk_span_of(p + bki_record_key_offset(&r), r.key_len);
+    if (r.kind == BKI_LOST) {
+        return damaged(db, f, offset, item->size, err);
+    }
+    if (r.kind != BKI_PUT || !bk_span_eq(stored, key->bytes)) {
+        return BK_CHANGED;
+    }
+    size_t front = (size_t)bki_record_value_offset(&r);
+    const uint8_t *table = p + bki_record_key_offset(&r) + r.key_len;
+    if (item->block == NULL) {
+        if (have < front + r.value_len) {
+            return damaged(db, f, offset, item->size, err);
+        }
+        item->value = bk_span_of(p + front, r.value_len);
+        if (!bki_value_check(&r, item->value.data, table)) {
+            return damaged(db, f, offset, item->size, err);
+        }
+    }
+    item->flags = r.flags;
+    return BK_OK;
+}
+
+static int read_record(struct bk_db *db, const struct bki_file *f, uint64_t offset, struct bk_item *item,
+                       struct bk_error *err)
+{
+    size_t got = 0;
+    item->buf.len = 0;
+    uint8_t *p = bk_buf_reserve(&item->buf, (size_t)item->size);
+    int rc = bki_io_read_all(db->io, f->fd, p, (size_t)item->size, offset, &got, f->path, err);
+    item->buf.len = got;
+    count(&db->disk_reads, 1);
+    count(&db->disk_read_bytes, got);
+    return rc;
+}
+
+int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, struct bk_error *err)
+{
+    BK_ASSERT(item->at != 0 && item->at != UINT64_MAX);
+    uint64_t offset;
+    const struct bki_file *f = bki_files_at(&db->files, item->at, &offset);
+    bk_block_unref(&item->block);
+    item->buf.len = 0;
+    if (bki_cache_get(db->cache, item->at, &item->buf, &item->flags)) {
+        item->value = bk_buf_span(&item->buf);
+        return BK_OK;
+    }
+    bool buffered = bki_log_read(&db->log, f, offset, item->size, &item->buf, &item->block, &item->value);
+    int rc = BK_OK;
+    if (buffered) {
+        count(&db->buffer_reads, 1);
+    } else {
+        rc = read_record(db, f, offset, item, err);
+    }
+    if (rc == BK_OK) {
+        rc = open_record(db, f, offset, key, item, err);
+    }
+    if (rc == BK_OK && !buffered) {
+        bki_cache_put(db->cache, item->at, item->value, item->flags);
+    }
+    return rc;
+}
+
+/* ---- Walking ---- */
+
+void bk_scan(struct bk_db *db, uint32_t num, uint64_t *cursor, size_t wanted,
+             void (*each)(void *arg, const struct bk_scan_entry *entry), void *arg)
+{
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    struct bk_buf packed = {0};
+    size_t seen = 0;
+    if (kd == NULL) {
+        *cursor = 0;
+        return;
+    }
+    do {
+        size_t at = 0;
+        struct bki_entry e;
+        struct bk_scan_entry entry;
+        packed.len = 0;
+        bki_keydir_scan(kd, cursor, &packed);
+        while (bki_entry_next(&packed, &at, &e, &entry.key)) {
+            entry.expire_ms = e.expire_ms;
+            entry.flags = e.type;
+            each(arg, &entry);
+            seen++;
+        }
+    } while (*cursor != 0 && seen < wanted);
+    bk_buf_fini(&packed);
+}
+
+int bk_random_key(struct bk_db *db, uint32_t num, uint64_t random, struct bk_buf *key, int64_t *expire_ms)
+{
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    struct bk_buf packed = {0};
+    struct bki_entry e;
+    struct bk_span bytes;
+    size_t at = 0;
+    size_t n = 0;
+    if (kd != NULL) {
+        bki_keydir_sample(kd, random, &packed);
+    }
+    while (bki_entry_next(&packed, &at, &e, &bytes)) {
+        n++;
+    }
+    int rc = n == 0 ? BK_NOTFOUND : BK_OK;
+    if (n > 0) {
+        uint64_t nth = (random >> 16) % n;
+        at = 0;
+        for (uint64_t i = 0; i <= nth; i++) {
+            bool more = bki_entry_next(&packed, &at, &e, &bytes);
+            BK_ASSERT(more);
+        }
+        key->len = 0;
+        bk_buf_append(key, bytes.data, bytes.len);
+        *expire_ms = e.expire_ms;
+    }
+    bk_buf_fini(&packed);
+    return rc;
+}

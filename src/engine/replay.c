@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * replay.c - the records of data files, in order, to the keydirs.
+ *
+ * Two kinds of bad bytes: damage, which is stepped over, counted and listed; and the torn tail of a power cut, behind
+ * the last sync mark, where everything from the first bad byte on is cut so that a prefix of the history survives.
+ */
+#include "base/assert.h"
+#include "base/checksum.h"
+#include "base/log.h"
+#include "engine/recover.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static void scan_of(const struct recover *r, const struct recover_file *rf, struct bki_scan *s)
+{
+    const struct bki_file *f = rf->file;
+    bki_scan_init(s, r->db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
+                  atomic_load_explicit(&f->size, memory_order_relaxed));
+}
+
+void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, uint64_t bytes, const char *what)
+{
+    atomic_fetch_add(&r->db->damaged_records, 1);
+    atomic_fetch_add(&r->db->damaged_bytes, bytes);
+    if (r->damaged_places++ < BKI_DAMAGE_LINES) {
+        bk_log(BK_LOG_WARNING, "Damage: %s at offset %" PRIu64 ", %" PRIu64 " bytes: %s", path, offset, bytes, what);
+    }
+}
+
+/* ---- Marks ---- */
+
+static void note_mark(struct recover *r, const struct bki_scan_item *it)
+{
+    uint64_t uid = bk_get64(it->value.data);
+    uint64_t offset = bk_get64(it->value.data + 8);
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (r->files[i].file->uid != uid) {
+            continue;
+        }
+        for (uint32_t k = 0; k < i; k++) {
+            r->files[k].synced = UINT64_MAX; /* a rotated file is synced before anything behind it */
+        }
+        if (offset > r->files[i].synced) {
+            r->files[i].synced = offset;
+        }
+    }
+}
+
+/* A mark is true wherever it is found, behind holes too: it was written after the sync that it tells of. */
+int bki_replay_marks(struct recover *r, struct bk_error *err)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (r->files[i].sealed) {
+            continue;
+        }
+        struct bki_scan s;
+        struct bki_scan_item it;
+        bool zeros;
+        int rc;
+        scan_of(r, &r->files[i], &s);
+        while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
+            if (rc == BK_OK && it.rec.kind == BKI_SYNC_MARK && it.value_ok) {
+                note_mark(r, &it);
+            } else if (rc == BK_CORRUPT) {
+                rc = bki_scan_resync(&s, &zeros, err);
+            }
+            if (rc < 0) {
+                bki_scan_fini(&s);
+                return rc;
+            }
+        }
+        bki_scan_fini(&s);
+    }
+    return BK_OK;
+}
+
+/* ---- Applying ---- */
+
+static void forget_keydir(struct recover *r, struct bki_keydir **kd)
+{
+    if (*kd == NULL) {
+        return;
+    }
+    struct bk_buf packed = {0};
+    struct bki_entry e;
+    while (bki_keydir_drain(*kd, &packed)) {
+        for (size_t at = 0; bki_entry_next(&packed, &at, &e, NULL);) {
+            bki_db_dead(r->db, e.loc, e.size);
+        }
+        packed.len = 0;
+    }
+    bk_buf_fini(&packed);
+    bki_keydir_free(kd);
+}
+
+/* Numbers get other spaces: contents move with their space, and those of a space that no number has are dropped. */
+static int apply_map(struct recover *r, const struct bki_scan_item *it)
+{
+    struct bk_db *db = r->db;
+    uint32_t n = it->rec.value_len / 8;
+    const uint8_t *pairs = it->value.data;
+    struct bki_spacemap before = {0};
+    bki_spacemap_copy(&before, &db->log.map);
+    int rc = bki_spacemap_apply(&db->log.map, pairs, n);
+    if (rc != BK_OK) {
+        bki_spacemap_fini(&before);
+        return rc;
+    }
+    uint32_t numbers = before.n > db->log.map.n ? before.n : db->log.map.n;
+    struct bki_keydir **old = bk_alloc_zero(numbers, sizeof(struct bki_keydir *));
+    for (uint32_t i = 0; i < numbers; i++) {
+        old[i] = atomic_load(&db->keydir[i]);
+        atomic_store(&db->keydir[i], NULL);
+    }
+    for (uint32_t i = 0; i < numbers; i++) {
+        int64_t from = bki_spacemap_number(&before, bki_spacemap_get(&db->log.map, i));
+        if (from >= 0 && from < numbers) {
+            atomic_store(&db->keydir[i], old[from]);
+            old[from] = NULL;
+        }
+    }
+    for (uint32_t i = 0; i < numbers; i++) {
+        forget_keydir(r, &old[i]);
+    }
+    free(old);
+    bki_spacemap_fini(&before);
+    return BK_OK;
+}
+
+static void apply_key(struct recover *r, struct bki_file *f, const struct bki_scan_item *it)
+{
+    struct bk_db *db = r->db;
+    int64_t num = bki_spacemap_number(&db->log.map, it->rec.space);
+    bool expired = it->rec.expire_ms != 0 && it->rec.expire_ms <= r->now_ms;
+    bool guard = it->rec.kind == BKI_DELETE || expired;
+    if (num < 0) {
+        atomic_fetch_add(&f->dead_bytes, it->size);
+        return;
+    }
+    struct bk_key key;
+    struct bki_entry old;
+    struct bki_keydir *kd = bki_db_keydir(db, (uint32_t)num, true);
+    bool had;
+    bk_key_init(db, &key, it->key.data, it->key.len);
+    if (guard) {
+        /* An expired record is a delete too: the older copy that it hides must not come back. */
+        had = bki_keydir_remove(kd, &key, 0, &old);
+        atomic_fetch_add(&f->guard_bytes, it->size);
+    } else {
+        struct bki_entry e = {bki_file_locate(&db->files, f, it->offset), it->size, it->rec.expire_ms,
+                              it->rec.flags & BK_TYPE_MASK};
+        BK_ASSERT(e.loc != 0);
+        had = bki_keydir_put(kd, &key, &e, &old);
+    }
+    if (had) {
+        bki_db_dead(db, old.loc, old.size);
+    }
+    atomic_fetch_add(&db->recovered_records, 1);
+}
+
+static int apply(struct recover *r, struct bki_file *f, const struct bki_scan_item *it)
+{
+    r->max_seq = it->rec.seq > r->max_seq ? it->rec.seq : r->max_seq;
+    switch (it->rec.kind) {
+    case BKI_PUT:
+    case BKI_DELETE:
+    case BKI_LOST:
+        apply_key(r, f, it);
+        return BK_OK;
+    case BKI_MAP:
+        atomic_fetch_add(&f->dead_bytes, it->size);
+        return it->value_ok && it->rec.value_len <= BKI_CRC_BLOCK ? apply_map(r, it) : BK_CORRUPT;
+    case BKI_BATCH:
+    case BKI_SYNC_MARK:
+        atomic_fetch_add(&f->dead_bytes, it->size);
+        return BK_OK;
+    case BKI_NONE:
+    case BKI_KIND_COUNT:
+        break;
+    }
+    return BK_CORRUPT;
+}
+
+/* ---- One file ---- */
+
+/* Bad bytes at offset are the torn tail of a power cut. */
+static bool torn_at(const struct recover *r, const struct recover_file *rf, uint64_t offset)
+{
+    return !rf->sealed && !r->same_boot && offset >= rf->synced;
+}
+
+static bool unsynced_at(const struct recover_file *rf, uint64_t offset)
+{
+    return !rf->sealed && offset >= rf->synced;
+}
+
+static void cut_at(struct recover *r, struct recover_file *rf, uint64_t offset, uint64_t end)
+{
+    r->cut = r->cut || !r->same_boot;
+    atomic_store(&rf->file->size, offset);
+    atomic_fetch_add(&r->db->tail_bytes_cut, end - offset);
+    bk_log(BK_LOG_NOTICE, "Torn tail: %s ends at offset %" PRIu64 ", what lies behind was never acknowledged as synced",
+           rf->file->path, offset);
+}
+
+/* Nothing behind offset checks: what was cut off in the middle of a write, or damage at the end of a sealed file. */
+static void end_of_records(struct recover *r, struct recover_file *rf, uint64_t offset, uint64_t end, bool zeros)
+{
+    if (zeros && !rf->end_known) {
+        atomic_store(&rf->file->size, offset); /* room that was reserved and never used */
+    } else if (unsynced_at(rf, offset)) {
+        cut_at(r, rf, offset, end);
+    } else {
+        bki_recover_damage(r, rf->file->path, offset, end - offset, "no record follows");
+        atomic_fetch_add(&rf->file->dead_bytes, end - offset);
+    }
+}
+
+enum step { STEP_ON, STEP_END };
+
+/* Bytes at s->offset are no record. */
+static int step_over(struct recover *r, struct recover_file *rf, struct bki_scan *s, enum step *step,
+                     struct bk_error *err)
+{
+    uint64_t from = s->offset;
+    bool zeros;
+    int rc = bki_scan_resync(s, &zeros, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (rc == BK_NOTFOUND || torn_at(r, rf, from)) {
+        end_of_records(r, rf, from, s->end, zeros && rc == BK_NOTFOUND);
+        *step = STEP_END;
+        return BK_OK;
+    }
+    bki_recover_damage(r, rf->file->path, from, s->offset - from, "stepped over");
+    atomic_fetch_add(&rf->file->dead_bytes, s->offset - from);
+    return BK_OK;
+}
+
+/* Whether any record checks behind offset. */
+static int anything_behind(const struct bki_scan *s, uint64_t offset, bool *found, struct bk_error *err)
+{
+    struct bki_scan probe;
+    struct bki_scan_item it;
+    bool zeros;
+    bki_scan_init(&probe, s->io, s->fd, s->path, s->seed, s->merged, offset, s->end);
+    probe.last_seq = s->last_seq;
+    int rc = bki_scan_next(&probe, &it, err);
+    if (rc == BK_CORRUPT) {
+        rc = bki_scan_resync(&probe, &zeros, err);
+    }
+    *found = rc == BK_OK;
+    bki_scan_fini(&probe);
+    return rc < 0 ? rc : BK_OK;
+}
+
+/*
+ * A record whose value does not check, or a frame that is not whole. With a power cut behind the last mark it is where
+ * the tail is torn. When only the process died and nothing follows, a write was cut off half way: the same. Otherwise
+ * it is damage: a frame is dropped whole, a record is indexed, so that reads of its key answer an error.
+ */
+static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan *s, const struct bki_scan_item *it,
+                    enum step *step, struct bk_error *err)
+{
+    uint64_t after = it->offset + it->size;
+    bool frame = it->rec.kind == BKI_BATCH;
+    bool behind = false;
+    if (frame && it->value_ok) {
+        uint64_t length = bki_frame_length(it);
+        after = length > s->end - after ? s->end : after + length;
+    }
+    if (unsynced_at(rf, it->offset) && r->same_boot) {
+        int rc = anything_behind(s, after, &behind, err);
+        if (rc != BK_OK) {
+            return rc;
+        }
+    }
+    if (unsynced_at(rf, it->offset) && !behind) {
+        cut_at(r, rf, it->offset, s->end);
+        *step = STEP_END;
+        return BK_OK;
+    }
+    bki_recover_damage(r, rf->file->path, it->offset, after - it->offset, frame ? "batch" : "value");
+    if (frame) {
+        atomic_fetch_add(&rf->file->dead_bytes, after - it->offset);
+        s->offset = after;
+        return BK_OK;
+    }
+    bk_ignore(apply(r, rf->file, it), "what cannot be applied was counted above");
+    return BK_OK;
+}
+
+/* Numbers go on by one from record to record and from an unsealed file to the next: a gap behind the last mark is a
+ * piece of history that the power cut took. */
+static bool gap_at(const struct recover *r, const struct recover_file *rf, const struct bki_scan_item *it, bool first)
+{
+    if (!torn_at(r, rf, it->offset) || r->last_seq == 0 || rf->file->merged) {
+        return false;
+    }
+    bool follows = first ? r->last_unsealed : true;
+    return follows && it->rec.seq != r->last_seq + 1;
+}
+
+static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan *s, const struct bki_scan_item *it,
+                     bool first, enum step *step, struct bk_error *err)
+{
+    bool good = it->value_ok;
+    if (gap_at(r, rf, it, first)) {
+        cut_at(r, rf, it->offset, s->end);
+        *step = STEP_END;
+        return BK_OK;
+    }
+    if (it->rec.kind == BKI_BATCH && unsynced_at(rf, it->offset)) {
+        int rc = bki_scan_frame(s, it, &good, err);
+        if (rc != BK_OK) {
+            return rc;
+        }
+    }
+    if (!good) {
+        return bad_item(r, rf, s, it, step, err);
+    }
+    if (apply(r, rf->file, it) != BK_OK) {
+        bki_recover_damage(r, rf->file->path, it->offset, it->size, "map of databases");
+    }
+    r->last_seq = it->rec.seq;
+    return BK_OK;
+}
+
+int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error *err)
+{
+    struct bki_scan s;
+    struct bki_scan_item it;
+    enum step step = STEP_ON;
+    bool first = true;
+    int rc = BK_OK;
+    scan_of(r, rf, &s);
+    if (r->cut && !rf->sealed) {
+        cut_at(r, rf, s.offset, s.end);
+        step = STEP_END;
+    }
+    while (step == STEP_ON && (rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
+        if (rc == BK_OK) {
+            rc = take_item(r, rf, &s, &it, first, &step, err);
+            first = false;
+        } else if (rc == BK_CORRUPT) {
+            rc = step_over(r, rf, &s, &step, err);
+        }
+        if (rc < 0) {
+            break;
+        }
+    }
+    r->last_unsealed = !rf->sealed;
+    bki_scan_fini(&s);
+    return rc < 0 ? rc : BK_OK;
+}
