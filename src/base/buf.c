@@ -45,7 +45,8 @@ uint8_t *bk_buf_reserve(struct bk_buf *b, size_t n)
     BK_ASSERT(n <= SIZE_MAX / 2 - b->len);
     size_t need = b->len + n;
     if (need > b->cap) {
-        /* Doubling keeps appends amortised; large buffers grow by half, so that less stands empty. */
+        /* Doubling keeps appends amortised; large buffers grow by half, so that less stands empty.
+         */
         size_t cap = b->cap < (1u << 20) ? b->cap * 2 : b->cap + b->cap / 2;
         cap = cap < 64 ? 64 : cap;
         cap = cap < need ? need : cap;

@@ -2,8 +2,8 @@
 /*
  * buf.h - growable bytes with one owner, and counted blocks of bytes for what several owners share.
  *
- * Out of memory ends the process (bk_alloc and friends): a server that has lost count of its memory cannot
- * promise anything, and every size that comes from outside is bounded before it gets here.
+ * Out of memory ends the process (bk_alloc and friends): a server that has lost count of its memory
+ * cannot promise anything, and every size that comes from outside is bounded before it gets here.
  */
 #ifndef BK_BASE_BUF_H
 #define BK_BASE_BUF_H
@@ -26,11 +26,12 @@ struct bk_buf {
     size_t cap;
 };
 
-void bk_buf_fini(struct bk_buf *b);                  /* frees; leaves it empty and usable */
-uint8_t *bk_buf_reserve(struct bk_buf *b, size_t n); /* room for n more bytes; returns the first of them */
+void bk_buf_fini(struct bk_buf *b); /* frees; leaves it empty and usable */
+uint8_t *bk_buf_reserve(struct bk_buf *b,
+                        size_t n); /* room for n more bytes; returns the first of them */
 void bk_buf_append(struct bk_buf *b, const void *data, size_t n);
 void bk_buf_printf(struct bk_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void bk_buf_consume(struct bk_buf *b, size_t n);     /* drops n bytes from the front (memmove) */
+void bk_buf_consume(struct bk_buf *b, size_t n); /* drops n bytes from the front (memmove) */
 
 static inline struct bk_span bk_buf_span(const struct bk_buf *b)
 {

@@ -5,8 +5,8 @@
 
 uint32_t bk_crc32c(uint32_t crc, const void *data, size_t len)
 {
-    /* ISA-L takes an int length, does not change the bytes although its prototype says so, and leaves both
-     * inversions of the standard to the caller. */
+    /* ISA-L takes an int length, does not change the bytes although its prototype says so, and
+     * leaves both inversions of the standard to the caller. */
     const uint8_t *p = data;
     uint32_t state = ~crc;
     while (len > 0) {

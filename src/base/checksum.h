@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* checksum.h - CRC32C (Castagnoli, RFC 3720 appendix B.4) by ISA-L, and little-endian loads and stores. */
+/* checksum.h - CRC32C (Castagnoli, RFC 3720 appendix B.4) by ISA-L, and little-endian loads and
+ * stores. */
 #ifndef BK_BASE_CHECKSUM_H
 #define BK_BASE_CHECKSUM_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* clock.h - time as a table of functions, so that a test can be the clock. Order never depends on it. */
+/* clock.h - time as a table of functions, so that a test can be the clock. Order never depends on
+ * it. */
 #ifndef BK_BASE_CLOCK_H
 #define BK_BASE_CLOCK_H
 

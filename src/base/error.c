@@ -27,5 +27,6 @@ void bk_error_format(const struct bk_error *err, char *buf, unsigned long buf_le
 {
     const char *reason = err->sys_errno != 0 ? strerror(err->sys_errno) : NULL;
     snprintf(buf, buf_len, "%s%s%s%s%s%s", err->text, err->path[0] != '\0' ? " (" : "", err->path,
-             err->path[0] != '\0' ? ")" : "", reason != NULL ? ": " : "", reason != NULL ? reason : "");
+             err->path[0] != '\0' ? ")" : "", reason != NULL ? ": " : "",
+             reason != NULL ? reason : "");
 }

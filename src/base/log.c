@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* log.c - one write per line ("pid:M dd Mon yyyy hh:mm:ss.mmm * text"), so that lines of threads never mix. */
+/* log.c - one write per line ("pid:M dd Mon yyyy hh:mm:ss.mmm * text"), so that lines of threads
+ * never mix. */
 #include "base/log.h"
 
 #include "base/clock.h"
@@ -17,7 +18,8 @@
 
 #define LINE_MAX_BYTES 1024
 
-/* Guarded by log_mu, except level. A plain pthread mutex: the wrapper's own asserts may want to log. */
+/* Guarded by log_mu, except level. A plain pthread mutex: the wrapper's own asserts may want to
+ * log. */
 static struct bk_mutex log_mu = {PTHREAD_MUTEX_INITIALIZER, "log", BK_RANK_STATS + 1};
 static int log_fd = STDOUT_FILENO;
 static int use_syslog;
@@ -67,7 +69,8 @@ static int format_prefix(char *line, size_t size, enum bk_log_level level)
     localtime_r(&secs, &tm);
     char when[32];
     strftime(when, sizeof when, "%d %b %Y %H:%M:%S", &tm);
-    return snprintf(line, size, "%d:M %s.%03d %c ", (int)getpid(), when, (int)(now_ms % 1000), ".-*#"[level]);
+    return snprintf(line, size, "%d:M %s.%03d %c ", (int)getpid(), when, (int)(now_ms % 1000),
+                    ".-*#"[level]);
 }
 
 void bk_log(enum bk_log_level level, const char *fmt, ...)
@@ -89,7 +92,8 @@ void bk_log(enum bk_log_level level, const char *fmt, ...)
         syslog(priorities[level], "%s", line + prefix);
     }
     line[n++] = '\n';
-    /* A log that cannot be written must not stop the server: nothing sensible is left to do with the error. */
+    /* A log that cannot be written must not stop the server: nothing sensible is left to do with
+     * the error. */
     ssize_t written = write(log_fd, line, n);
     (void)written;
     bk_mutex_unlock(&log_mu);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* mutex.c - ranks are checked against the thread's held list in BK_DEBUG builds; otherwise plain pthread. */
+/* mutex.c - ranks are checked against the thread's held list in BK_DEBUG builds; otherwise plain
+ * pthread. */
 #include "base/mutex.h"
 
 #include "base/assert.h"

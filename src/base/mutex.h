@@ -2,9 +2,10 @@
 /*
  * mutex.h - a mutex with a name and a rank.
  *
- * A thread takes mutexes in rising rank only; among mutexes of one rank, in rising address (the stripes of one
- * array). Builds with BK_DEBUG keep each thread's held list and abort when the order is broken. The table of
- * ranks is in src/README.md. Clang's -Wthread-safety checks the annotations below.
+ * A thread takes mutexes in rising rank only; among mutexes of one rank, in rising address (the
+ * stripes of one array). Builds with BK_DEBUG keep each thread's held list and abort when the order
+ * is broken. The table of ranks is in src/README.md. Clang's -Wthread-safety checks the annotations
+ * below.
  */
 #ifndef BK_BASE_MUTEX_H
 #define BK_BASE_MUTEX_H
@@ -29,16 +30,16 @@
 #define BK_GUARDED(mu)
 
 enum bk_rank {
-    BK_RANK_KEY = 10,      /* key lock stripes */
-    BK_RANK_CONFIG = 15,   /* options: held while a change is put to use */
-    BK_RANK_CONTROL = 20,  /* background work: prepare, seal, merge control */
-    BK_RANK_FILES = 30,    /* file list */
-    BK_RANK_KEYDIR = 40,   /* keydir stripes */
-    BK_RANK_WRITE = 45,    /* the one writer of the log's buffer */
-    BK_RANK_LOG = 50,      /* the log's tail */
-    BK_RANK_SERVER = 60,   /* loops: connection lists, queues between loops */
-    BK_RANK_CACHE = 70,    /* value cache shards */
-    BK_RANK_STATS = 90     /* statistics, logging */
+    BK_RANK_KEY = 10,     /* key lock stripes */
+    BK_RANK_CONFIG = 15,  /* options: held while a change is put to use */
+    BK_RANK_CONTROL = 20, /* background work: prepare, seal, merge control */
+    BK_RANK_FILES = 30,   /* file list */
+    BK_RANK_KEYDIR = 40,  /* keydir stripes */
+    BK_RANK_WRITE = 45,   /* the one writer of the log's buffer */
+    BK_RANK_LOG = 50,     /* the log's tail */
+    BK_RANK_SERVER = 60,  /* loops: connection lists, queues between loops */
+    BK_RANK_CACHE = 70,   /* value cache shards */
+    BK_RANK_STATS = 90    /* statistics, logging */
 };
 
 struct BK_CAPABILITY bk_mutex {

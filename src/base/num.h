@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* num.h - numbers in text, exactly as Redis reads and writes them: no locale, no leading space or '+'. */
+/* num.h - numbers in text, exactly as Redis reads and writes them: no locale, no leading space or
+ * '+'. */
 #ifndef BK_BASE_NUM_H
 #define BK_BASE_NUM_H
 
@@ -12,7 +13,8 @@
 bool bk_parse_i64(struct bk_span s, int64_t *out);
 bool bk_parse_u64(struct bk_span s, uint64_t *out);
 
-/* Writes v in decimal without a terminating NUL; buf holds at least 21 bytes. Returns the length. */
+/* Writes v in decimal without a terminating NUL; buf holds at least 21 bytes. Returns the length.
+ */
 unsigned bk_format_i64(char *buf, int64_t v);
 unsigned bk_format_u64(char *buf, uint64_t v);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * span.h - borrowed bytes: a pointer and a length, owned by somebody else, never NUL-terminated by contract.
+ * span.h - borrowed bytes: a pointer and a length, owned by somebody else, never NUL-terminated by
+ * contract.
  */
 #ifndef BK_BASE_SPAN_H
 #define BK_BASE_SPAN_H

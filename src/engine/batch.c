@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * batch.c - writes gathered, then made in one step: in the log as one frame, in memory under the key locks.
+ * batch.c - writes gathered, then made in one step: in the log as one frame, in memory under the
+ * key locks.
  *
- * Writes are kept as the last state of each key. Flushes and swaps of databases take effect on the gathered writes at
- * once and stand in front of them in the frame, so a frame is: the new map of databases if it changes, then one
- * record per key.
+ * Writes are kept as the last state of each key. Flushes and swaps of databases take effect on the
+ * gathered writes at once and stand in front of them in the frame, so a frame is: the new map of
+ * databases if it changes, then one record per key.
  */
 #include "base/assert.h"
 #include "base/checksum.h"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 
 #define ARENA_CHUNK (64u << 10)
-#define INDEX_FROM 8u  /* writes from which on the hash index is worth it */
+#define INDEX_FROM 8u     /* writes from which on the hash index is worth it */
 #define KEEP_WRITES 4096u /* larger arrays are given back by the next begin */
 
 struct write {
@@ -38,10 +39,10 @@ struct arena_chunk {
 };
 
 struct bk_batch {
-    struct bk_db *db; /* borrowed */
+    struct bk_db *db;     /* borrowed */
     struct write *writes; /* owned arrays */
     size_t n, cap;
-    uint32_t *index;      /* write number + 1 by hash; NULL while there are few */
+    uint32_t *index; /* write number + 1 by hash; NULL while there are few */
     size_t index_n;
     struct map_op *maps;
     size_t maps_n, maps_cap;
@@ -252,8 +253,8 @@ static struct write *write_of(struct bk_batch *b, uint32_t num, const struct bk_
     return w;
 }
 
-void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key, const struct bk_value *value,
-                  uint8_t flags, int64_t expire_ms)
+void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
+                  const struct bk_value *value, uint8_t flags, int64_t expire_ms)
 {
     BK_ASSERT(num < b->db->databases);
     struct write *w = write_of(b, num, key);
@@ -263,7 +264,8 @@ void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key, co
     w->value = value->bytes;
     w->block = NULL;
     if (value->bytes.len > BKI_LOG_COPY_MAX) {
-        /* The log refers to large values until they are written, so they need an owner that lasts. */
+        /* The log refers to large values until they are written, so they need an owner that lasts.
+         */
         if (value->block != NULL) {
             w->block = bk_block_ref(value->block);
         } else {
@@ -305,7 +307,8 @@ void bk_batch_flush(struct bk_batch *b, uint32_t num)
     }
     b->n = kept;
     index_build(b);
-    add_map_op(b, (struct map_op){.num1 = num, .space = UINT32_MAX}); /* the space is drawn at commit */
+    add_map_op(
+        b, (struct map_op){.num1 = num, .space = UINT32_MAX}); /* the space is drawn at commit */
 }
 
 void bk_batch_swap(struct bk_batch *b, uint32_t num1, uint32_t num2)
@@ -375,7 +378,8 @@ static void scratch(struct bk_batch *b, size_t n)
     }
 }
 
-static int fill_append(struct bk_batch *b, const struct write *w, struct bki_append *a, struct bk_error *err)
+static int fill_append(struct bk_batch *b, const struct write *w, struct bki_append *a,
+                       struct bk_error *err)
 {
     if (w->key.bytes.len > BK_KEY_MAX || w->value.len > BK_VALUE_MAX) {
         return bk_error_set(err, BK_ETOOBIG, 0, NULL, 0, "key or value is over the limit");
@@ -401,11 +405,17 @@ static int fill_append(struct bk_batch *b, const struct write *w, struct bki_app
     return BK_OK;
 }
 
-/* Draws spaces for flushes and makes the record of the numbers that change. Under all key locks, so the map stands
- * still. *after: the map as it will be; the caller's to fini. */
+/* Draws spaces for flushes and makes the record of the numbers that change. Under all key locks, so
+ * the map stands still. *after: the map as it will be; the caller's to fini. */
 static void fill_map(struct bk_batch *b, struct bki_append *a, struct bki_spacemap *after)
 {
     struct bk_db *db = b->db;
+    for (size_t i = 0; i < b->maps_n; i++) {
+        /* Made now if need be: a keydir takes the space that its number stands for before this
+         * batch. */
+        bki_db_keydir(db, b->maps[i].num1, true);
+        bki_db_keydir(db, b->maps[i].space != 0 ? b->maps[i].num1 : b->maps[i].num2, true);
+    }
     bk_mutex_lock(&db->log.mu);
     bki_spacemap_copy(after, &db->log.map);
     bk_mutex_unlock(&db->log.mu);
@@ -450,7 +460,8 @@ static struct bki_spacemap *copy_of_map(struct bk_db *db)
     return map;
 }
 
-/* Does the flushes and swaps in memory. Each is noted for undoing with the map as it was before all of them. */
+/* Does the flushes and swaps in memory. Each is noted for undoing with the map as it was before all
+ * of them. */
 static void swing_maps(struct bk_batch *b, const struct bki_append *a, uint64_t pos)
 {
     struct bk_db *db = b->db;
@@ -473,12 +484,16 @@ static void swing_maps(struct bk_batch *b, const struct bki_append *a, uint64_t 
     bki_db_dead(db, a->loc, a->size);
 }
 
-static void swing_write(struct bk_db *db, const struct write *w, const struct bki_append *a, uint64_t pos,
-                        struct bki_undo_op *undo)
+static void swing_write(struct bk_db *db, const struct write *w, const struct bki_append *a,
+                        uint64_t pos, struct bki_undo_op *undo)
 {
     struct bki_keydir *kd = bki_db_keydir(db, w->num, true);
-    *undo = (struct bki_undo_op){.kind = BKI_UNDO_WRITE, .num = w->num, .pos = pos, .loc = a->loc,
-                                 .size = a->size, .deleted = w->deleted};
+    *undo = (struct bki_undo_op){.kind = BKI_UNDO_WRITE,
+                                 .num = w->num,
+                                 .pos = pos,
+                                 .loc = a->loc,
+                                 .size = a->size,
+                                 .deleted = w->deleted};
     if (w->deleted) {
         undo->had_old = bki_keydir_remove(kd, &w->key, pos, &undo->old);
         bki_db_guard(db, a->loc, a->size);

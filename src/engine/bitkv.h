@@ -2,19 +2,22 @@
 /*
  * bitkv.h - a Bitcask store: append-only data files, every key in memory, values on disk.
  *
- * Sizes are bytes, times milliseconds since 1970 UTC, unless a name says otherwise. Keys and values are any bytes,
- * empty ones too. Limits: BK_KEY_MAX and BK_VALUE_MAX a record, BK_DATABASES_MAX numbered databases, 8 TiB of
- * data files, 2^48 writes in the life of a store.
+ * Sizes are bytes, times milliseconds since 1970 UTC, unless a name says otherwise. Keys and values
+ * are any bytes, empty ones too. Limits: BK_KEY_MAX and BK_VALUE_MAX a record, BK_DATABASES_MAX
+ * numbered databases, 8 TiB of data files, 2^48 writes in the life of a store.
  *
- * Functions that can fail return BK_OK, a negative enum bk_err, or a positive other answer (base/error.h). Except
- * for open, close and bk_step, every function may be called from any thread.
+ * Functions that can fail return BK_OK, a negative enum bk_err, or a positive other answer
+ * (base/error.h). Except for open, close and bk_step, every function may be called from any thread.
  *
  * Two ways to use it:
- *  - plain: bk_put, bk_get, bk_delete, which return when the write is as durable as bk_options.sync asks;
- *  - as a server does: bk_locate and bk_load bring values into memory, a batch locks its keys, writes and commits
- *    without ever waiting, and replies are held back until bk_pos_state says that their position is committed.
+ *  - plain: bk_put, bk_get, bk_delete, which return when the write is as durable as bk_options.sync
+ * asks;
+ *  - as a server does: bk_locate and bk_load bring values into memory, a batch locks its keys,
+ * writes and commits without ever waiting, and replies are held back until bk_pos_state says that
+ * their position is committed.
  *
- * A log position is a count of bytes ever appended; a write or an answer depends on what lies before its position.
+ * A log position is a count of bytes ever appended; a write or an answer depends on what lies
+ * before its position.
  */
 #ifndef BK_ENGINE_BITKV_H
 #define BK_ENGINE_BITKV_H
@@ -28,10 +31,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BK_KEY_MAX ((uint64_t)512 << 20)   /* 512 MiB, as Redis */
+#define BK_KEY_MAX ((uint64_t)512 << 20)    /* 512 MiB, as Redis */
 #define BK_VALUE_MAX ((uint64_t)4095 << 20) /* below 2^32 with its header, key and checksums */
 #define BK_DATABASES_MAX 65535u
-#define BK_TYPE_MASK 0x07u                 /* the part of the flags byte that the keydir keeps in memory */
+#define BK_TYPE_MASK 0x07u /* the part of the flags byte that the keydir keeps in memory */
 
 struct bk_db;
 struct bk_batch;
@@ -41,7 +44,8 @@ struct bk_io;
 
 enum bk_sync {
     BK_SYNC_ALWAYS,   /* a write is committed when it is synced */
-    BK_SYNC_EVERYSEC, /* committed when written; a sync begins within a second of the first unsynced write */
+    BK_SYNC_EVERYSEC, /* committed when written; a sync begins within a second of the first unsynced
+                         write */
     BK_SYNC_NO        /* committed when written; synced when a file is rotated and at close */
 };
 
@@ -55,30 +59,34 @@ struct bk_options {
     const char *dir;           /* borrowed for bk_open; made (0750) when it is not there */
     uint32_t databases;        /* numbered databases, 1 .. BK_DATABASES_MAX; default 16 */
     enum bk_sync sync;         /* default BK_SYNC_EVERYSEC */
-    uint64_t max_file_bytes;   /* 4 KiB .. 1 TiB; default 256 MiB; a larger record or batch gets a file of its own */
+    uint64_t max_file_bytes;   /* 4 KiB .. 1 TiB; default 256 MiB; a larger record or batch gets a
+                                  file of its own */
     uint32_t max_file_age_s;   /* a data file older than this is rotated; 0 = never (default) */
-    uint64_t log_buffer_bytes; /* bound of bytes accepted but not yet committed; 64 KiB .. 1 GiB; default 8 MiB */
+    uint64_t log_buffer_bytes; /* bound of bytes accepted but not yet committed; 64 KiB .. 1 GiB;
+                                  default 8 MiB */
     uint64_t cache_bytes;      /* value cache; 0 = none; default 0 */
     uint64_t batch_bytes_max;  /* a larger batch is refused with BK_ETOOBIG; default 1 GiB */
     enum bk_on_corruption on_corruption; /* default BK_CORRUPT_SERVE */
-    bool stepped;              /* no thread is started: bk_step does all background work (tests) */
-    uint64_t hash_seed;        /* seed of a new store's key hash; 0 = random (default) */
-    const struct bk_io *io;    /* borrowed until bk_close; NULL = the operating system (engine/io.h) */
+    bool stepped;           /* no thread is started: bk_step does all background work (tests) */
+    uint64_t hash_seed;     /* seed of a new store's key hash; 0 = random (default) */
+    const struct bk_io *io; /* borrowed until bk_close; NULL = the operating system (engine/io.h) */
     const struct bk_clock *clock; /* borrowed until bk_close; NULL = the system's */
-    /* Called without any lock held, from any thread, after the committed position moved, room came back to the
-     * log, or a write failed. Must not block or call into the store; NULL = not called. */
+    /* Called without any lock held, from any thread, after the committed position moved, room came
+     * back to the log, or a write failed. Must not block or call into the store; NULL = not called.
+     */
     void (*wake)(void *arg);
     void *wake_arg;
 };
 
 void bk_options_init(struct bk_options *o);
 
-/* BK_ELOCKED: another process holds the directory (its pid is in err->text). BK_EVERSION: newer format.
- * On success *out is owned by the caller. */
+/* BK_ELOCKED: another process holds the directory (its pid is in err->text). BK_EVERSION: newer
+ * format. On success *out is owned by the caller. */
 BK_MUST_USE int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err);
 
-/* Commits everything, seals the active file, releases the lock; takes and nulls *db also when it fails (then what
- * was not committed is lost, as err says). No other thread may use the store any more. */
+/* Commits everything, seals the active file, releases the lock; takes and nulls *db also when it
+ * fails (then what was not committed is lost, as err says). No other thread may use the store any
+ * more. */
 BK_MUST_USE int bk_close(struct bk_db **db, struct bk_error *err);
 
 /* Settings that may change while the store runs; fields as in bk_options. */
@@ -101,24 +109,29 @@ struct bk_key {
 };
 void bk_key_init(struct bk_db *db, struct bk_key *key, const void *data, size_t len);
 
-/* expire_ms 0: never. Return when the write is committed. BK_ENOSPC, BK_EIO: nothing has changed. */
-BK_MUST_USE int bk_put(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_span value, int64_t expire_ms);
+/* expire_ms 0: never. Return when the write is committed. BK_ENOSPC, BK_EIO: nothing has changed.
+ */
+BK_MUST_USE int bk_put(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_span value,
+                       int64_t expire_ms);
 /* BK_NOTFOUND when there was no such key. */
 BK_MUST_USE int bk_delete(struct bk_db *db, uint32_t num, struct bk_span key);
 /* Replaces *value's contents. BK_NOTFOUND: *value is untouched. expire_ms may be NULL. */
-BK_MUST_USE int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *value, int64_t *expire_ms);
+BK_MUST_USE int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *value,
+                       int64_t *expire_ms);
 
 /* ---- Reading ---- */
 
-/* What a look-up found. All zero is a valid empty item; release with bk_item_fini. One item serves many look-ups
- * and keeps its buffer, so that reads do not allocate. */
+/* What a look-up found. All zero is a valid empty item; release with bk_item_fini. One item serves
+ * many look-ups and keeps its buffer, so that reads do not allocate. */
 struct bk_item {
     /* Filled by bk_locate and bk_batch_peek. */
-    uint64_t at;       /* names one record: two look-ups with the same at saw the same write; 0 = no such key */
-    int64_t expire_ms; /* 0 = never; a time that has passed is reported, not hidden: the caller has the clock */
-    uint64_t pos;      /* log position the answer depends on, also for a miss; 0 = nothing uncommitted */
-    uint8_t flags;     /* the BK_TYPE_MASK part; all 8 bits after bk_load */
-    uint64_t size;     /* of the record on disk, padding included */
+    uint64_t at; /* names one record: two look-ups with the same at saw the same write; 0 = no such
+                    key */
+    int64_t expire_ms; /* 0 = never; a time that has passed is reported, not hidden: the caller has
+                          the clock */
+    uint64_t pos; /* log position the answer depends on, also for a miss; 0 = nothing uncommitted */
+    uint8_t flags; /* the BK_TYPE_MASK part; all 8 bits after bk_load */
+    uint64_t size; /* of the record on disk, padding included */
     /* Filled by bk_load. */
     struct bk_span value; /* borrowed from the item until its next use */
     /* The item's own memory. */
@@ -128,11 +141,14 @@ struct bk_item {
 void bk_item_fini(struct bk_item *item);
 
 /* Looks n keys up in memory, without a lock and at one moment: no batch is seen in part. n >= 1. */
-void bk_locate(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n, struct bk_item *items);
+void bk_locate(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
+               struct bk_item *items);
 
-/* Brings a located item's value into memory; may read the disk once. BK_CHANGED: the record is no longer there,
- * locate again. BK_CORRUPT: the record is damaged. key is the one that was located. */
-BK_MUST_USE int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, struct bk_error *err);
+/* Brings a located item's value into memory; may read the disk once. BK_CHANGED: the record is no
+ * longer there, locate again. BK_CORRUPT: the record is damaged. key is the one that was located.
+ */
+BK_MUST_USE int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item,
+                        struct bk_error *err);
 
 /* Starts bringing the memory that a look-up of key will touch into the processor's cache. */
 void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key);
@@ -140,27 +156,28 @@ void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key);
 struct bk_scan_entry {
     struct bk_span key; /* borrowed for the call */
     int64_t expire_ms;
-    uint8_t flags;      /* the BK_TYPE_MASK part */
+    uint8_t flags; /* the BK_TYPE_MASK part */
 };
-/* Calls each() for the keys of one or more buckets, at least count keys unless the end is reached, no lock held.
- * *cursor: 0 to begin, set to go on, 0 again at the end. A key that is there from begin to end is seen at least
- * once, whatever happens meanwhile; the cursor is valid for any later call, also after a restart. */
+/* Calls each() for the keys of one or more buckets, at least count keys unless the end is reached,
+ * no lock held. *cursor: 0 to begin, set to go on, 0 again at the end. A key that is there from
+ * begin to end is seen at least once, whatever happens meanwhile; the cursor is valid for any later
+ * call, also after a restart. */
 void bk_scan(struct bk_db *db, uint32_t num, uint64_t *cursor, size_t count,
              void (*each)(void *arg, const struct bk_scan_entry *entry), void *arg);
 
-/* A key drawn with the caller's random number, near enough to uniform; replaces *key's contents. BK_NOTFOUND when
- * the database is empty. expire_ms as found. */
+/* A key drawn with the caller's random number, near enough to uniform; replaces *key's contents.
+ * BK_NOTFOUND when the database is empty. expire_ms as found. */
 BK_MUST_USE int bk_random_key(struct bk_db *db, uint32_t num, uint64_t random, struct bk_buf *key,
                               int64_t *expire_ms);
 
-uint64_t bk_count(struct bk_db *db, uint32_t num);          /* keys, expired ones not yet removed included */
+uint64_t bk_count(struct bk_db *db, uint32_t num); /* keys, expired ones not yet removed included */
 uint64_t bk_count_expiring(struct bk_db *db, uint32_t num); /* keys with an expiry */
 
 /* ---- Batches: all of it or nothing, in memory for every observer and on disk ---- */
 
 /* A batch object is used by one thread at a time and again and again; begin empties it. Its life:
- *   begin; lock_key for each key it will read or write, or lock_all; lock; peek; put, delete, ...; commit or cancel.
- * Without lock, commit locks the keys that are written. */
+ *   begin; lock_key for each key it will read or write, or lock_all; lock; peek; put, delete, ...;
+ * commit or cancel. Without lock, commit locks the keys that are written. */
 struct bk_batch *bk_batch_new(struct bk_db *db);
 void bk_batch_free(struct bk_batch **b);
 void bk_batch_begin(struct bk_batch *b);
@@ -171,34 +188,36 @@ void bk_batch_lock(struct bk_batch *b);
 /* Memory that lives until the next begin, for composed values. */
 uint8_t *bk_batch_alloc(struct bk_batch *b, size_t n);
 
-/* The key as this batch leaves it: its own writes first, then the store (memory only). For an own write value is
- * set and at is UINT64_MAX; otherwise value is empty and bk_load would bring it. */
-void bk_batch_peek(struct bk_batch *b, uint32_t num, const struct bk_key *key, struct bk_item *item);
+/* The key as this batch leaves it: its own writes first, then the store (memory only). For an own
+ * write value is set and at is UINT64_MAX; otherwise value is empty and bk_load would bring it. */
+void bk_batch_peek(struct bk_batch *b, uint32_t num, const struct bk_key *key,
+                   struct bk_item *item);
 
-/* The bytes of a write. With block (counted; the batch takes its own reference) bytes lie inside it and are shared,
- * not copied, when large; without, they are borrowed until the batch ends. */
+/* The bytes of a write. With block (counted; the batch takes its own reference) bytes lie inside it
+ * and are shared, not copied, when large; without, they are borrowed until the batch ends. */
 struct bk_value {
     struct bk_span bytes;
     struct bk_block *block;
 };
 /* The last write of a key wins. The key's bytes are borrowed until the batch ends. */
-void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key, const struct bk_value *value,
-                  uint8_t flags, int64_t expire_ms);
+void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
+                  const struct bk_value *value, uint8_t flags, int64_t expire_ms);
 void bk_batch_delete(struct bk_batch *b, uint32_t num, const struct bk_key *key);
-void bk_batch_flush(struct bk_batch *b, uint32_t num);            /* empties one database; needs lock_all */
-void bk_batch_swap(struct bk_batch *b, uint32_t num1, uint32_t num2); /* swaps two; needs lock_all */
+void bk_batch_flush(struct bk_batch *b, uint32_t num); /* empties one database; needs lock_all */
+void bk_batch_swap(struct bk_batch *b, uint32_t num1,
+                   uint32_t num2); /* swaps two; needs lock_all */
 bool bk_batch_empty(const struct bk_batch *b);
 
-/* Ends the batch. BK_OK: every reader sees it; *pos is the position to wait for. BK_EAGAIN: the log has no room,
- * nothing was changed; run it again after a wake call. BK_ETOOBIG, BK_ENOSPC, BK_EIO: nothing was changed. The locks
- * are released in every case. */
+/* Ends the batch. BK_OK: every reader sees it; *pos is the position to wait for. BK_EAGAIN: the log
+ * has no room, nothing was changed; run it again after a wake call. BK_ETOOBIG, BK_ENOSPC, BK_EIO:
+ * nothing was changed. The locks are released in every case. */
 BK_MUST_USE int bk_batch_commit(struct bk_batch *b, uint64_t *pos, struct bk_error *err);
 void bk_batch_cancel(struct bk_batch *b); /* ends it without a change; releases the locks */
 
 /* ---- Durability ---- */
 
-/* Makes sure that what lies before pos is on its way: writes it (everysec, no), or asks the sync thread (always).
- * A loop calls it once a tick. In everysec it may wait for an overdue sync. */
+/* Makes sure that what lies before pos is on its way: writes it (everysec, no), or asks the sync
+ * thread (always). A loop calls it once a tick. In everysec it may wait for an overdue sync. */
 void bk_flush(struct bk_db *db, uint64_t pos);
 
 /* BK_OK: committed. BK_EAGAIN: not yet. BK_EIO: the write failed and was undone. */
@@ -214,26 +233,32 @@ BK_MUST_USE int bk_write_state(struct bk_db *db, struct bk_error *err);
 
 /* ---- Background work ---- */
 
-/* Removes up to max keys whose time has run out, looking at no more than 20 times as many; returns how many. */
+/* Removes up to max keys whose time has run out, looking at no more than 20 times as many; returns
+ * how many. */
 size_t bk_expire_step(struct bk_db *db, size_t max);
 
-/* One step of all background work, for stepped stores. Returns true while there is more to do at once. */
+/* One step of all background work, for stepped stores. Returns true while there is more to do at
+ * once. */
 bool bk_step(struct bk_db *db);
 
 /* ---- Sight ---- */
 
 struct bk_stats {
-    uint64_t files, file_bytes, live_bytes, dead_bytes, guard_bytes; /* data files; guards are tombstones */
-    uint64_t pages_used, pages_total;  /* of 16 MiB address space */
+    uint64_t files, file_bytes, live_bytes, dead_bytes,
+        guard_bytes;                       /* data files; guards are tombstones */
+    uint64_t pages_used, pages_total;      /* of 16 MiB address space */
     uint64_t keys, expiring, keydir_bytes; /* keydir_bytes: memory held by the key index */
-    uint64_t keydir_moved_max;         /* most entries that one insert moved because the keydir grew */
+    uint64_t keydir_moved_max; /* most entries that one insert moved because the keydir grew */
     uint64_t tail_pos, written_pos, synced_pos, committed_pos;
-    uint64_t appends, batches, writes, write_bytes; /* records, batches of several, write calls and their bytes */
-    uint64_t syncs, sync_us_total, sync_us_max, sync_waits; /* sync_waits: writers held back by an overdue sync */
+    uint64_t appends, batches, writes,
+        write_bytes; /* records, batches of several, write calls and their bytes */
+    uint64_t syncs, sync_us_total, sync_us_max,
+        sync_waits;                     /* sync_waits: writers held back by an overdue sync */
     uint64_t log_buffer_used, log_full; /* bytes not committed; commits answered with BK_EAGAIN */
     uint64_t disk_reads, disk_read_bytes, buffer_reads, cache_hits, cache_misses, cache_used;
     uint64_t expired, rotations, write_errors, undone;
-    uint64_t damaged_records, damaged_bytes, tail_bytes_cut; /* found by the last recovery, and by reads since */
+    uint64_t damaged_records, damaged_bytes,
+        tail_bytes_cut; /* found by the last recovery, and by reads since */
     uint64_t recover_us, recovered_records;
 };
 void bk_stats_get(struct bk_db *db, struct bk_stats *out);
@@ -244,10 +269,12 @@ struct bk_file_info {
     enum bk_file_state state;
 };
 /* Calls each() for every data file in rank order, no lock held. */
-void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_info *info), void *arg);
+void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_info *info),
+              void *arg);
 
-/* Walks everything: structures in memory, and the files on disk record by record against the keydir and the byte
- * counts. For tests and DEBUG; the store must be quiet. BK_CORRUPT with the first fact that does not hold. */
+/* Walks everything: structures in memory, and the files on disk record by record against the keydir
+ * and the byte counts. For tests and DEBUG; the store must be quiet. BK_CORRUPT with the first fact
+ * that does not hold. */
 BK_MUST_USE int bk_check(struct bk_db *db, struct bk_error *err);
 
 #endif

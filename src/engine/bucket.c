@@ -23,7 +23,8 @@ static inline uint64_t key_units(uint64_t len)
 
 uint64_t bki_entry_units(const struct bki_entry *e, size_t key_len)
 {
-    return 1u + (e->expire_ms != 0) + (e->size > BKI_CLASSED_MAX) + (key_len >= KEY_LONG) + key_units(key_len);
+    return 1u + (e->expire_ms != 0) + (e->size > BKI_CLASSED_MAX) + (key_len >= KEY_LONG) +
+           key_units(key_len);
 }
 
 /* Where the key starts, and how long it is. */
@@ -64,7 +65,8 @@ void bki_entry_write(uint64_t *p, const struct bki_entry *e, struct bk_span key)
         *at++ = key.len;
     }
     if (key.len > 0) {
-        at[key_units(key.len) - 1] = 0; /* the padding is zero, so that equal entries are equal bytes */
+        at[key_units(key.len) - 1] =
+            0; /* the padding is zero, so that equal entries are equal bytes */
         memcpy(at, key.data, key.len);
     }
     *p = word;
@@ -103,8 +105,8 @@ uint64_t *bki_bucket_find(struct bki_bucket *b, struct bk_span key)
     return NULL;
 }
 
-/* Capacity for so many units: the allocator's own steps (16 bytes to 128, then four to each doubling), so that no
- * byte it hands out is wasted. */
+/* Capacity for so many units: the allocator's own steps (16 bytes to 128, then four to each
+ * doubling), so that no byte it hands out is wasted. */
 static uint32_t capacity(uint64_t units)
 {
     uint64_t bytes = sizeof(struct bki_bucket) + units * 8;

@@ -2,9 +2,10 @@
 /*
  * bucket.h - packed keydir entries in one block of memory.
  *
- * An entry is a word {location 40 bits; size class 8; key length 8, 255 = length follows; type 3; expiry follows 1;
- * age 4, kept free}, then, where needed, expiry (8), record size (8), key length (8), then the key, padded to 8.
- * The word is 8-byte aligned, so that a change of it alone is one store.
+ * An entry is a word {location 40 bits; size class 8; key length 8, 255 = length follows; type 3;
+ * expiry follows 1; age 4, kept free}, then, where needed, expiry (8), record size (8), key length
+ * (8), then the key, padded to 8. The word is 8-byte aligned, so that a change of it alone is one
+ * store.
  */
 #ifndef BK_ENGINE_BUCKET_H
 #define BK_ENGINE_BUCKET_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cache.c - per shard a hash table of chains and a ring of entries that the clock's hand goes round. */
+/* cache.c - per shard a hash table of chains and a ring of entries that the clock's hand goes
+ * round. */
 #include "engine/cache.h"
 
 #include "base/assert.h"
@@ -18,7 +19,7 @@ struct entry {
     uint64_t loc;
     uint32_t len;
     uint8_t flags;
-    bool used;                 /* since the hand last passed */
+    bool used; /* since the hand last passed */
     uint8_t value[];
 };
 
@@ -26,7 +27,7 @@ struct shard {
     alignas(64) struct bk_mutex mu;
     struct entry **table BK_GUARDED(mu); /* owned */
     uint32_t table_n BK_GUARDED(mu), entries BK_GUARDED(mu);
-    struct entry *hand BK_GUARDED(mu);   /* NULL: empty */
+    struct entry *hand BK_GUARDED(mu); /* NULL: empty */
     uint64_t bytes BK_GUARDED(mu);
     uint64_t hits BK_GUARDED(mu), misses BK_GUARDED(mu);
 };

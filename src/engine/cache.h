@@ -2,8 +2,9 @@
 /*
  * cache.h - values of hot keys in memory, bounded in bytes, by location.
  *
- * Sharded CLOCK (second chance). A location names one record for ever, so an entry is never wrong, only unused once
- * its key has moved on. Not here: files whose address pages are used again; who gives a page back forgets it first.
+ * Sharded CLOCK (second chance). A location names one record for ever, so an entry is never wrong,
+ * only unused once its key has moved on. Not here: files whose address pages are used again; who
+ * gives a page back forgets it first.
  */
 #ifndef BK_ENGINE_CACHE_H
 #define BK_ENGINE_CACHE_H

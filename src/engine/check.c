@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* check.c - every fact that the engine keeps, held against the bytes on disk. For tests and DEBUG. */
+/* check.c - every fact that the engine keeps, held against the bytes on disk. For tests and DEBUG.
+ */
 #include "engine/db_private.h"
 #include "engine/scan.h"
 
@@ -26,7 +27,8 @@ static int tally_keydir(struct tally *t, struct bki_keydir *kd, struct bk_error 
             const struct bki_file *f = bki_files_at(&t->db->files, e.loc, &offset);
             t->live[f->slot] += e.size;
             if (offset + e.size > atomic_load(&f->size)) {
-                rc = bk_error_set(err, BK_CORRUPT, 0, f->path, offset, "a key's record lies behind the file's end");
+                rc = bk_error_set(err, BK_CORRUPT, 0, f->path, offset,
+                                  "a key's record lies behind the file's end");
             }
         }
         if (cursor == 0) {
@@ -59,7 +61,8 @@ static uint64_t live_size(struct bk_db *db, struct bki_file *f, const struct bki
         return 0;
     }
     bool here = bki_files_at(&db->files, e.loc, &offset) == f && offset == it->offset;
-    bool same = e.size == it->size && e.expire_ms == it->rec.expire_ms && e.type == (it->rec.flags & BK_TYPE_MASK);
+    bool same = e.size == it->size && e.expire_ms == it->rec.expire_ms &&
+                e.type == (it->rec.flags & BK_TYPE_MASK);
     return here && same ? it->size : 0;
 }
 
@@ -77,7 +80,8 @@ static int check_file(struct tally *t, struct bki_file *f, struct bk_error *err)
         if (rc == BK_OK) {
             live += live_size(db, f, &it);
         } else if (rc == BK_CORRUPT) {
-            rc = bki_scan_resync(&s, &zeros, err); /* damage was counted as dead when it was found */
+            rc =
+                bki_scan_resync(&s, &zeros, err); /* damage was counted as dead when it was found */
         }
         if (rc < 0) {
             break;
@@ -90,12 +94,14 @@ static int check_file(struct tally *t, struct bki_file *f, struct bk_error *err)
     uint64_t dead = atomic_load(&f->dead_bytes);
     uint64_t guard = atomic_load(&f->guard_bytes);
     if (live != t->live[f->slot]) {
-        return bk_error_set(err, BK_CORRUPT, 0, f->path, 0, "%" PRIu64 " live bytes on disk, %" PRIu64 " by the keydir",
-                            live, t->live[f->slot]);
+        return bk_error_set(err, BK_CORRUPT, 0, f->path, 0,
+                            "%" PRIu64 " live bytes on disk, %" PRIu64 " by the keydir", live,
+                            t->live[f->slot]);
     }
     if (size - f->header_bytes != live + dead + guard) {
         return bk_error_set(err, BK_CORRUPT, 0, f->path, 0,
-                            "%" PRIu64 " bytes are not %" PRIu64 " live + %" PRIu64 " dead + %" PRIu64 " guards",
+                            "%" PRIu64 " bytes are not %" PRIu64 " live + %" PRIu64
+                            " dead + %" PRIu64 " guards",
                             size - f->header_bytes, live, dead, guard);
     }
     return BK_OK;

@@ -95,12 +95,13 @@ int bki_datafile_header_decode(const uint8_t *bytes, size_t len, struct bki_data
     return BK_OK;
 }
 
-int bki_datafile_header_read(const struct bk_io *io, int fd, const char *path, struct bki_datafile_header *out,
-                             struct bk_error *err)
+int bki_datafile_header_read(const struct bk_io *io, int fd, const char *path,
+                             struct bki_datafile_header *out, struct bk_error *err)
 {
     struct bk_buf buf = {0};
     size_t got = 0;
-    int rc = bki_io_read_all(io, fd, bk_buf_reserve(&buf, BKI_DATAFILE_FIXED), BKI_DATAFILE_FIXED, 0, &got, path, err);
+    int rc = bki_io_read_all(io, fd, bk_buf_reserve(&buf, BKI_DATAFILE_FIXED), BKI_DATAFILE_FIXED,
+                             0, &got, path, err);
     if (rc != BK_OK) {
         goto out;
     }

@@ -16,27 +16,28 @@
 #define BKI_DATAFILE_MAGIC "bitkvdat"
 #define BKI_FORMAT_MAJOR 1u
 #define BKI_FORMAT_MINOR 0u
-#define BKI_DATAFILE_FIXED 64u          /* header bytes before the list */
+#define BKI_DATAFILE_FIXED 64u /* header bytes before the list */
 #define BKI_DATAFILE_HEADER_MAX (1u << 20)
 #define BKI_PATH_MAX 4200u
 
 /* What a data file's header says. */
 struct bki_datafile_header {
-    uint64_t uid;        /* random; seeds the CRCs of the file's records */
-    uint64_t id;         /* in the file's name; never used twice */
-    uint64_t rank;       /* place in the order of files */
-    uint64_t store;      /* random id of the store */
-    int64_t created_ms;  /* information only */
-    uint64_t *replaces;  /* owned: uids of the files that a merge put into this one */
+    uint64_t uid;       /* random; seeds the CRCs of the file's records */
+    uint64_t id;        /* in the file's name; never used twice */
+    uint64_t rank;      /* place in the order of files */
+    uint64_t store;     /* random id of the store */
+    int64_t created_ms; /* information only */
+    uint64_t *replaces; /* owned: uids of the files that a merge put into this one */
     uint32_t replaces_n;
-    uint32_t bytes;      /* length of the header: records start here */
+    uint32_t bytes; /* length of the header: records start here */
 };
 void bki_datafile_header_fini(struct bki_datafile_header *h);
 
 /* Owned bytes in *out; sets h->bytes. */
 void bki_datafile_header_encode(struct bki_datafile_header *h, struct bk_buf *out);
 /* BK_CORRUPT, BK_EVERSION. *out is the caller's to fini, on success only. */
-BK_MUST_USE int bki_datafile_header_decode(const uint8_t *bytes, size_t len, struct bki_datafile_header *out);
+BK_MUST_USE int bki_datafile_header_decode(const uint8_t *bytes, size_t len,
+                                           struct bki_datafile_header *out);
 /* Reads and decodes it from an open file. */
 BK_MUST_USE int bki_datafile_header_read(const struct bk_io *io, int fd, const char *path,
                                          struct bki_datafile_header *out, struct bk_error *err);

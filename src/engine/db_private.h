@@ -25,11 +25,11 @@ struct bk_db {
     uint64_t hash_seed;
     uint64_t batch_bytes_max;
     enum bk_on_corruption on_corruption;
-    int lock_handle;              /* of LOCK; -1 = not held */
+    int lock_handle; /* of LOCK; -1 = not held */
     bool threaded;
     pthread_t sync_thread;
-    struct bki_keylocks *locks;   /* owned */
-    struct bki_cache *cache;      /* owned */
+    struct bki_keylocks *locks;           /* owned */
+    struct bki_cache *cache;              /* owned */
     _Atomic(struct bki_keydir *) *keydir; /* owned, by number; made when first used, then stays */
 
     /* Each with locks of its own. */
@@ -39,9 +39,10 @@ struct bk_db {
 
     /* control (rank 20). */
     struct bk_mutex control;
-    struct bki_keydir **garbage BK_GUARDED(control); /* owned: flushed contents, freed in the background */
+    struct bki_keydir **garbage
+        BK_GUARDED(control); /* owned: flushed contents, freed in the background */
     uint32_t garbage_n BK_GUARDED(control);
-    uint32_t expire_num BK_GUARDED(control);         /* where the expiry sweep goes on */
+    uint32_t expire_num BK_GUARDED(control); /* where the expiry sweep goes on */
     uint64_t expire_cursor BK_GUARDED(control);
 
     /* Atomic. */

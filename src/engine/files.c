@@ -9,7 +9,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-void bki_files_init(struct bki_files *fs, const struct bk_io *io, const struct bk_clock *clock, const char *dir)
+void bki_files_init(struct bki_files *fs, const struct bk_io *io, const struct bk_clock *clock,
+                    const char *dir)
 {
     *fs = (struct bki_files){.io = io, .clock = clock};
     fs->dir = strdup(dir);
@@ -125,8 +126,9 @@ int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf, str
         rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0, "the header's uid is not the manifest's");
     }
     if (rc == BK_CORRUPT) {
-        /* The manifest knows all that the header says but where the records start: without the list of replaced
-         * files that is the fixed length, and a merged file's scan finds its first record by stepping. */
+        /* The manifest knows all that the header says but where the records start: without the list
+         * of replaced files that is the fixed length, and a merged file's scan finds its first
+         * record by stepping. */
         rc = BK_OK;
         h.bytes = BKI_DATAFILE_FIXED;
     }
@@ -150,7 +152,8 @@ out:
     return rc;
 }
 
-int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes, struct bk_error *err)
+int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes,
+                       struct bk_error *err)
 {
     uint64_t have = atomic_load_explicit(&f->allocated, memory_order_relaxed);
     if (bytes <= have) {
@@ -186,7 +189,8 @@ static int write_header(struct bki_files *fs, struct bki_file *f, struct bk_erro
     return rc;
 }
 
-int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out, struct bk_error *err)
+int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out,
+                     struct bk_error *err)
 {
     struct bki_manifest_state *ms = &fs->manifest.state;
     uint64_t uid;
@@ -197,7 +201,8 @@ int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out
     struct bki_file *f = file_new(fs, ms->next_id, uid, ms->next_rank);
     struct bk_buf edit = {0};
     bool named = false;
-    /* The number is spent whether or not the file comes to be: a name is never used for two files. */
+    /* The number is spent whether or not the file comes to be: a name is never used for two files.
+     */
     ms->next_id++;
     ms->next_rank++;
     f->fd = fs->io->open(fs->io->arg, f->path, BK_IO_CREATE);
@@ -224,7 +229,8 @@ int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out
         goto out;
     }
     bki_edit_add(&edit, f->id, f->uid, f->rank);
-    named = true; /* from here on the edit may be on disk, whatever commit says: the file must stay */
+    named =
+        true; /* from here on the edit may be on disk, whatever commit says: the file must stay */
     rc = bki_manifest_commit(&fs->manifest, &edit, err);
     if (rc != BK_OK) {
         goto out;
@@ -264,8 +270,8 @@ static int drop(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
     return BK_OK;
 }
 
-int bki_files_seal(struct bki_files *fs, struct bki_file *f, const struct bki_spacemap *map, uint64_t next_seq,
-                   struct bk_error *err)
+int bki_files_seal(struct bki_files *fs, struct bki_file *f, const struct bki_spacemap *map,
+                   uint64_t next_seq, struct bk_error *err)
 {
     uint64_t size = atomic_load_explicit(&f->size, memory_order_relaxed);
     if (size <= f->header_bytes) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * files.h - the open data files of a store: made, found by location, sealed, dropped; each step in the manifest.
+ * files.h - the open data files of a store: made, found by location, sealed, dropped; each step in
+ * the manifest.
  */
 #ifndef BK_ENGINE_FILES_H
 #define BK_ENGINE_FILES_H
@@ -23,25 +24,26 @@ enum bki_file_state { BKI_FILE_NEXT, BKI_FILE_ACTIVE, BKI_FILE_ROTATED, BKI_FILE
 struct bki_file {
     /* Set once, before the file is published. */
     uint64_t id, uid, rank;
-    uint32_t seed;           /* of its records' CRCs */
+    uint32_t seed; /* of its records' CRCs */
     uint32_t header_bytes;
-    uint32_t slot;           /* place in the file table */
-    bool merged;             /* its sequence numbers need not rise */
-    int fd;                  /* owned */
-    int64_t created_us;      /* monotonic clock, for max-file-age */
-    char *path;              /* owned */
+    uint32_t slot;      /* place in the file table */
+    bool merged;        /* its sequence numbers need not rise */
+    int fd;             /* owned */
+    int64_t created_us; /* monotonic clock, for max-file-age */
+    char *path;         /* owned */
     /* Atomic. */
-    _Atomic uint64_t pos_base;   /* log position of offset 0, set before a record in it can be found;
-                                  * 0: nothing in the file is uncommitted */
-    _Atomic uint64_t size;       /* logical end of the records */
+    _Atomic uint64_t pos_base; /* log position of offset 0, set before a record in it can be found;
+                                * 0: nothing in the file is uncommitted */
+    _Atomic uint64_t size;     /* logical end of the records */
     _Atomic uint64_t dead_bytes, guard_bytes;
-    _Atomic uint64_t allocated;  /* room reserved on disk; grown by the sync thread */
-    atomic_int state;            /* enum bki_file_state */
+    _Atomic uint64_t allocated; /* room reserved on disk; grown by the sync thread */
+    atomic_int state;           /* enum bki_file_state */
     /* Guarded by the log's mutex. */
-    uint32_t *pages;         /* owned: address page of each 16 MiB of the file, BKI_NO_PAGE where no record starts */
+    uint32_t *pages; /* owned: address page of each 16 MiB of the file, BKI_NO_PAGE where no record
+                        starts */
     uint32_t pages_n;
     /* Sync thread only. */
-    bool sync_failed;        /* never synced again: the kernel may have dropped what it could not write */
+    bool sync_failed; /* never synced again: the kernel may have dropped what it could not write */
 };
 
 struct bki_files {
@@ -59,7 +61,8 @@ struct bki_files {
     atomic_uint slots_n;
 };
 
-void bki_files_init(struct bki_files *fs, const struct bk_io *io, const struct bk_clock *clock, const char *dir);
+void bki_files_init(struct bki_files *fs, const struct bk_io *io, const struct bk_clock *clock,
+                    const char *dir);
 void bki_files_fini(struct bki_files *fs); /* closes every file; the manifest too */
 
 static inline struct bki_file *bki_files_slot(const struct bki_files *fs, uint32_t slot)
@@ -68,34 +71,40 @@ static inline struct bki_file *bki_files_slot(const struct bki_files *fs, uint32
 }
 
 /* The file of a location, and the byte offset in it. */
-static inline struct bki_file *bki_files_at(const struct bki_files *fs, uint64_t loc, uint64_t *offset)
+static inline struct bki_file *bki_files_at(const struct bki_files *fs, uint64_t loc,
+                                            uint64_t *offset)
 {
     return bki_files_slot(fs, bki_loc_file(&fs->pages, loc, offset));
 }
 
 /* Opens a file that the manifest names and publishes it. BK_NOTFOUND: it is not there. */
-BK_MUST_USE int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf, struct bki_file **out,
-                               struct bk_error *err);
+BK_MUST_USE int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf,
+                               struct bki_file **out, struct bk_error *err);
 
 /*
- * Makes a new data file of the next rank with room for bytes on disk: header written and synced, directory synced,
- * named in the manifest. A file that was made but could not be named stays as an orphan for the next start.
+ * Makes a new data file of the next rank with room for bytes on disk: header written and synced,
+ * directory synced, named in the manifest. A file that was made but could not be named stays as an
+ * orphan for the next start.
  */
-BK_MUST_USE int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out, struct bk_error *err);
+BK_MUST_USE int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out,
+                                 struct bk_error *err);
 
 /* Reserves room on disk up to offset bytes. */
-BK_MUST_USE int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes, struct bk_error *err);
+BK_MUST_USE int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes,
+                                   struct bk_error *err);
 
-/* Ends a file at its logical size, in the manifest and then on disk (the reserved room behind it is given back). A
- * file without records is dropped and removed instead. The caller has synced what it promises. */
-BK_MUST_USE int bki_files_seal(struct bki_files *fs, struct bki_file *f, const struct bki_spacemap *map,
-                               uint64_t next_seq, struct bk_error *err);
+/* Ends a file at its logical size, in the manifest and then on disk (the reserved room behind it is
+ * given back). A file without records is dropped and removed instead. The caller has synced what it
+ * promises. */
+BK_MUST_USE int bki_files_seal(struct bki_files *fs, struct bki_file *f,
+                               const struct bki_spacemap *map, uint64_t next_seq,
+                               struct bk_error *err);
 
 /* Takes a file without records out of the table and closes it; takes and nulls *f. */
 void bki_files_forget(struct bki_files *fs, struct bki_file **f);
 
-/* The location of a record that starts at offset; takes an address page where needed. 0 when none is left. With the
- * log's mutex held, or before threads start. */
+/* The location of a record that starts at offset; takes an address page where needed. 0 when none
+ * is left. With the log's mutex held, or before threads start. */
 uint64_t bki_file_locate(struct bki_files *fs, struct bki_file *f, uint64_t offset);
 
 /* 64 random bits that no other call has returned. */

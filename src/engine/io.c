@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * io.c - the operating system behind struct bk_io, and the loops over short counts that every caller needs.
+ * io.c - the operating system behind struct bk_io, and the loops over short counts that every
+ * caller needs.
  *
- * No O_APPEND: Linux would ignore pwrite's offset. No mmap: a truncated file would be a signal, not an error.
+ * No O_APPEND: Linux would ignore pwrite's offset. No mmap: a truncated file would be a signal, not
+ * an error.
  */
 #include "engine/io.h"
 
@@ -21,7 +23,8 @@
 static int sys_open(void *arg, const char *path, enum bk_io_open how)
 {
     (void)arg;
-    int flags = O_CLOEXEC | (how == BK_IO_READ ? O_RDONLY : O_RDWR) | (how == BK_IO_CREATE ? O_CREAT | O_EXCL : 0);
+    int flags = O_CLOEXEC | (how == BK_IO_READ ? O_RDONLY : O_RDWR) |
+                (how == BK_IO_CREATE ? O_CREAT | O_EXCL : 0);
     int fd = open(path, flags, 0640);
     return fd < 0 ? -errno : fd;
 }
@@ -108,7 +111,8 @@ static int sys_sync_dir(void *arg, const char *path)
     return rc != 0 ? rc : closed;
 }
 
-static int sys_list(void *arg, const char *path, void (*each)(void *each_arg, const char *name), void *each_arg)
+static int sys_list(void *arg, const char *path, void (*each)(void *each_arg, const char *name),
+                    void *each_arg)
 {
     (void)arg;
     DIR *dir = opendir(path);
@@ -128,8 +132,9 @@ static int sys_list(void *arg, const char *path, void (*each)(void *each_arg, co
     return rc;
 }
 
-/* An open file description lock belongs to this open of the file: it does not survive a kill, is not shared with a
- * forked child's own open, and is not dropped when another descriptor of the same file is closed. */
+/* An open file description lock belongs to this open of the file: it does not survive a kill, is
+ * not shared with a forked child's own open, and is not dropped when another descriptor of the same
+ * file is closed. */
 static int sys_lock(void *arg, const char *path, long *holder)
 {
     (void)arg;
@@ -202,7 +207,8 @@ const struct bk_io bk_io_system = {
     .boot_id = sys_boot_id,
 };
 
-int bki_io_fail(struct bk_error *err, int64_t rc, const char *path, uint64_t offset, const char *what)
+int bki_io_fail(struct bk_error *err, int64_t rc, const char *path, uint64_t offset,
+                const char *what)
 {
     BK_ASSERT(rc < 0);
     int code = rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG ? BK_ENOSPC : BK_EIO;
@@ -243,8 +249,8 @@ int bki_io_write_all(const struct bk_io *io, int fd, struct iovec *iov, int iov_
     return BK_OK;
 }
 
-int bki_io_read_all(const struct bk_io *io, int fd, void *buf, size_t len, uint64_t offset, size_t *got,
-                    const char *path, struct bk_error *err)
+int bki_io_read_all(const struct bk_io *io, int fd, void *buf, size_t len, uint64_t offset,
+                    size_t *got, const char *path, struct bk_error *err)
 {
     size_t have = 0;
     while (have < len) {

@@ -2,9 +2,10 @@
 /*
  * io.h - the few file operations that the engine needs, as a table, so that a test can be the disk.
  *
- * Every function returns 0 or a count, or a negative errno value (-ENOSPC); none prints or retries. Short counts
- * and -EINTR are allowed wherever POSIX allows them: bki_io_* below loop. Paths are relative to the working
- * directory or absolute; files never go outside bk_options.dir. Functions may be called from any thread.
+ * Every function returns 0 or a count, or a negative errno value (-ENOSPC); none prints or retries.
+ * Short counts and -EINTR are allowed wherever POSIX allows them: bki_io_* below loop. Paths are
+ * relative to the working directory or absolute; files never go outside bk_options.dir. Functions
+ * may be called from any thread.
  */
 #ifndef BK_ENGINE_IO_H
 #define BK_ENGINE_IO_H
@@ -17,9 +18,9 @@
 #include <sys/uio.h>
 
 enum bk_io_open {
-    BK_IO_READ = 0,   /* read only, the file exists */
-    BK_IO_WRITE = 1,  /* read and write, the file exists */
-    BK_IO_CREATE = 2  /* read and write, mode 0640; -EEXIST when it is there */
+    BK_IO_READ = 0,  /* read only, the file exists */
+    BK_IO_WRITE = 1, /* read and write, the file exists */
+    BK_IO_CREATE = 2 /* read and write, mode 0640; -EEXIST when it is there */
 };
 
 struct bk_io {
@@ -31,7 +32,8 @@ struct bk_io {
     int64_t (*pread)(void *arg, int fd, void *buf, size_t len, uint64_t offset);
     int64_t (*pwritev)(void *arg, int fd, const struct iovec *iov, int iov_n, uint64_t offset);
     int (*sync)(void *arg, int fd); /* fdatasync: data and size */
-    /* Room on disk for [offset, offset + len); the size grows with it and the new bytes read as zero. */
+    /* Room on disk for [offset, offset + len); the size grows with it and the new bytes read as
+     * zero. */
     int (*allocate)(void *arg, int fd, uint64_t offset, uint64_t len);
     int (*truncate)(void *arg, int fd, uint64_t size);
     int64_t (*size)(void *arg, int fd);
@@ -41,10 +43,12 @@ struct bk_io {
     int (*unlink)(void *arg, const char *path);
     int (*sync_dir)(void *arg, const char *path);
     /* Calls each() with every name in the directory but "." and "..". */
-    int (*list)(void *arg, const char *path, void (*each)(void *each_arg, const char *name), void *each_arg);
+    int (*list)(void *arg, const char *path, void (*each)(void *each_arg, const char *name),
+                void *each_arg);
 
-    /* Takes the exclusive lock of path (made when missing) and writes this process's pid into it; returns a handle
-     * that unlock releases, or -EWOULDBLOCK with the holder's pid in *holder (0 when unknown). */
+    /* Takes the exclusive lock of path (made when missing) and writes this process's pid into it;
+     * returns a handle that unlock releases, or -EWOULDBLOCK with the holder's pid in *holder (0
+     * when unknown). */
     int (*lock)(void *arg, const char *path, long *holder);
     int (*unlock)(void *arg, int handle);
 
@@ -55,13 +59,16 @@ struct bk_io {
 /* The operating system's files. */
 extern const struct bk_io bk_io_system;
 
-/* Loops over short counts and -EINTR. BK_OK, or BK_EIO / BK_ENOSPC with the detail; path is for the detail. */
-BK_MUST_USE int bki_io_write_all(const struct bk_io *io, int fd, struct iovec *iov, int iov_n, uint64_t offset,
-                                 const char *path, struct bk_error *err);
+/* Loops over short counts and -EINTR. BK_OK, or BK_EIO / BK_ENOSPC with the detail; path is for the
+ * detail. */
+BK_MUST_USE int bki_io_write_all(const struct bk_io *io, int fd, struct iovec *iov, int iov_n,
+                                 uint64_t offset, const char *path, struct bk_error *err);
 /* Reads len bytes or up to the end of the file; *got says how many. */
-BK_MUST_USE int bki_io_read_all(const struct bk_io *io, int fd, void *buf, size_t len, uint64_t offset, size_t *got,
-                                const char *path, struct bk_error *err);
+BK_MUST_USE int bki_io_read_all(const struct bk_io *io, int fd, void *buf, size_t len,
+                                uint64_t offset, size_t *got, const char *path,
+                                struct bk_error *err);
 /* BK_EIO or BK_ENOSPC (-ENOSPC, -EDQUOT, -EFBIG) for a negative errno value from the table. */
-int bki_io_fail(struct bk_error *err, int64_t rc, const char *path, uint64_t offset, const char *what);
+int bki_io_fail(struct bk_error *err, int64_t rc, const char *path, uint64_t offset,
+                const char *what);
 
 #endif

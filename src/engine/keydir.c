@@ -6,44 +6,17 @@
  *   K1  an entry lies in the bucket that its hash names;
  *   K2  no two entries of a stripe have the same key;
  *   K3  keys, expiring and bytes are what a walk counts.
- * bki_keydir_check() tests K1-K3. Not here: what a location means (pages.c), whether a key's time has run out.
+ * bki_keydir_check() tests K1-K3. Not here: walks (keydir_walk.c), what a location means (pages.c),
+ * whether a key's time has run out.
  */
-#include "engine/keydir.h"
+#include "engine/keydir_private.h"
 
 #include "base/assert.h"
-#include "engine/bucket.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <stdalign.h>
 #include <stdlib.h>
-
-#define SEGMENT 512u /* bucket pointers per segment of a stripe's directory */
-
-/* What a flush or a swap takes away or exchanges whole. Guarded by the stripe's mutex. */
-struct table {
-    struct bki_bucket ***segments; /* owned: segments_n arrays of SEGMENT owned buckets */
-    uint32_t segments_n, segments_cap;
-    uint32_t level;                /* 2^level buckets, and split more that were split already */
-    uint32_t split;
-    uint64_t bytes;                /* of buckets and segments */
-};
-
-struct stripe {
-    alignas(64) struct bk_mutex mu;
-    struct table t BK_GUARDED(mu);
-    uint64_t del_pos BK_GUARDED(mu); /* log position of the last delete */
-    uint32_t moved_max BK_GUARDED(mu);
-    uint64_t seed;                   /* set once */
-    /* Written under mu, read by anyone. */
-    _Atomic uint64_t keys, expiring;
-};
-
-struct bki_keydir {
-    struct stripe stripe[BKI_KD_STRIPES];
-    atomic_uint space; /* changed under all key locks */
-};
 
 uint64_t bki_key_hash(uint64_t seed, const void *key, size_t len)
 {
@@ -57,27 +30,6 @@ static struct stripe *stripe_of(struct bki_keydir *kd, uint64_t hash)
 }
 
 /* ---- Buckets of a table ---- */
-
-static uint32_t bucket_count(const struct table *t)
-{
-    return t->segments_n == 0 ? 0 : ((uint32_t)1 << t->level) + t->split;
-}
-
-static uint32_t bucket_of(const struct table *t, uint32_t hash, unsigned *depth)
-{
-    uint32_t b = hash & (((uint32_t)1 << t->level) - 1);
-    *depth = t->level;
-    if (b < t->split) {
-        b = hash & (((uint32_t)2 << t->level) - 1);
-        *depth = t->level + 1;
-    }
-    return b;
-}
-
-static struct bki_bucket **bucket_at(const struct table *t, uint32_t i)
-{
-    return &t->segments[i / SEGMENT][i % SEGMENT];
-}
 
 static struct bki_bucket **bucket_find(const struct table *t, uint64_t hash)
 {
@@ -95,7 +47,7 @@ static void segment_add(struct table *t)
     t->bytes += SEGMENT * sizeof **t->segments;
 }
 
-static void segment_drop(struct table *t)
+void bki_table_drop_segment(struct table *t)
 {
     free(t->segments[--t->segments_n]);
     t->bytes -= SEGMENT * sizeof **t->segments;
@@ -162,25 +114,20 @@ static void table_join(struct table *t)
         *b = NULL;
     }
     if (from % SEGMENT == 0) {
-        segment_drop(t);
+        bki_table_drop_segment(t);
     }
 }
 
-static void table_free(struct table *t)
+void bki_table_free(struct table *t)
 {
     for (uint32_t i = 0; i < bucket_count(t); i++) {
         free(*bucket_at(t, i));
     }
     while (t->segments_n > 0) {
-        segment_drop(t);
+        bki_table_drop_segment(t);
     }
     free(t->segments);
     *t = (struct table){0};
-}
-
-static uint64_t load_counter(const _Atomic uint64_t *c)
-{
-    return atomic_load_explicit(c, memory_order_relaxed);
 }
 
 static void add_counter(_Atomic uint64_t *c, int64_t n)
@@ -203,7 +150,7 @@ static void shrunk_locked(struct stripe *s)
         table_join(&s->t);
     }
     if (load_counter(&s->keys) == 0) {
-        table_free(&s->t);
+        bki_table_free(&s->t);
     }
 }
 
@@ -228,7 +175,7 @@ void bki_keydir_free(struct bki_keydir **kd)
         return;
     }
     for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
-        table_free(&(*kd)->stripe[i].t);
+        bki_table_free(&(*kd)->stripe[i].t);
         bk_mutex_fini(&(*kd)->stripe[i].mu);
     }
     free(*kd);
@@ -242,11 +189,13 @@ uint32_t bki_keydir_space(const struct bki_keydir *kd)
 
 /* ---- One key ---- */
 
-bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out, uint64_t *del_pos)
+bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
+                     uint64_t *del_pos)
 {
     struct stripe *s = stripe_of(kd, key->hash);
     bk_mutex_lock(&s->mu);
-    uint64_t *p = s->t.segments_n == 0 ? NULL : bki_bucket_find(*bucket_find(&s->t, key->hash), key->bytes);
+    uint64_t *p =
+        s->t.segments_n == 0 ? NULL : bki_bucket_find(*bucket_find(&s->t, key->hash), key->bytes);
     if (p != NULL) {
         bki_entry_read(p, out, NULL);
     } else {
@@ -268,7 +217,8 @@ static void replace_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p,
     struct bki_entry old;
     bki_entry_read(p, &old, NULL);
     add_counter(&s->expiring, (e->expire_ms != 0) - (old.expire_ms != 0));
-    if (bki_entry_units_at(p) == bki_entry_units(e, key.len) && (e->expire_ms != 0) == (old.expire_ms != 0)) {
+    if (bki_entry_units_at(p) == bki_entry_units(e, key.len) &&
+        (e->expire_ms != 0) == (old.expire_ms != 0)) {
         bki_entry_write(p, e, key);
         return;
     }
@@ -314,7 +264,8 @@ static uint64_t *find_locked(struct stripe *s, const struct bk_key *key, struct 
     return bki_bucket_find(**b, key->bytes);
 }
 
-bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struct bki_entry *e, struct bki_entry *old)
+bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struct bki_entry *e,
+                    struct bki_entry *old)
 {
     struct stripe *s = stripe_of(kd, key->hash);
     struct bki_bucket **b = NULL;
@@ -335,7 +286,8 @@ static void deleted_locked(struct stripe *s, uint64_t pos)
     s->del_pos = pos > s->del_pos ? pos : s->del_pos;
 }
 
-bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t pos, struct bki_entry *old)
+bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t pos,
+                       struct bki_entry *old)
 {
     struct stripe *s = stripe_of(kd, key->hash);
     struct bki_bucket **b = NULL;
@@ -351,7 +303,8 @@ bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t
 }
 
 /* The entry of key if its location is still loc. */
-static uint64_t *find_at_locked(struct stripe *s, const struct bk_key *key, uint64_t loc, struct bki_bucket ***b)
+static uint64_t *find_at_locked(struct stripe *s, const struct bk_key *key, uint64_t loc,
+                                struct bki_bucket ***b)
 {
     struct bki_entry now;
     uint64_t *p = find_locked(s, key, b);
@@ -362,7 +315,8 @@ static uint64_t *find_at_locked(struct stripe *s, const struct bk_key *key, uint
     return now.loc == loc ? p : NULL;
 }
 
-bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc, const struct bki_entry *e)
+bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
+                           const struct bki_entry *e)
 {
     struct stripe *s = stripe_of(kd, key->hash);
     struct bki_bucket **b = NULL;
@@ -375,7 +329,8 @@ bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint
     return p != NULL;
 }
 
-bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc, uint64_t pos)
+bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
+                          uint64_t pos)
 {
     struct stripe *s = stripe_of(kd, key->hash);
     struct bki_bucket **b = NULL;
@@ -421,195 +376,4 @@ void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
     uint32_t space = bki_keydir_space(a);
     atomic_store_explicit(&a->space, bki_keydir_space(b), memory_order_relaxed);
     atomic_store_explicit(&b->space, space, memory_order_relaxed);
-}
-
-/* ---- Walking ---- */
-
-static uint32_t reverse32(uint32_t v)
-{
-    v = __builtin_bswap32(v);
-    v = (v & 0x0f0f0f0fu) << 4 | (v >> 4 & 0x0f0f0f0fu);
-    v = (v & 0x33333333u) << 2 | (v >> 2 & 0x33333333u);
-    return (v & 0x55555555u) << 1 | (v >> 1 & 0x55555555u);
-}
-
-/* A bucket of depth d holds one run of 2^(32 - d) places of the bit-reversed hash, however often it is split or
- * joined later. So a place is a cursor that stays true while the table grows and shrinks. */
-void bki_keydir_scan(struct bki_keydir *kd, uint64_t *cursor, struct bk_buf *out)
-{
-    uint64_t at = *cursor;
-    if (at >> 32 >= BKI_KD_STRIPES) {
-        *cursor = 0; /* no cursor of ours: nothing is left */
-        return;
-    }
-    struct stripe *s = &kd->stripe[at >> 32];
-    bk_mutex_lock(&s->mu);
-    if (s->t.segments_n == 0) {
-        at = ((at >> 32) + 1) << 32;
-    } else {
-        unsigned depth;
-        uint32_t b = bucket_of(&s->t, reverse32((uint32_t)at), &depth);
-        struct bki_bucket *bucket = *bucket_at(&s->t, b);
-        if (bucket != NULL) {
-            bk_buf_append(out, bucket->words, (size_t)bucket->used * 8);
-        }
-        uint64_t run = (uint64_t)1 << (32 - depth);
-        at = (at & ~(run - 1)) + run;
-    }
-    bk_mutex_unlock(&s->mu);
-    *cursor = at >> 32 >= BKI_KD_STRIPES ? 0 : at;
-}
-
-bool bki_entry_next(const struct bk_buf *packed, size_t *at, struct bki_entry *e, struct bk_span *key)
-{
-    if (*at >= packed->len) {
-        return false;
-    }
-    /* Buffers come from the allocator, so the words in them are aligned. */
-    const uint64_t *p = (const uint64_t *)(const void *)(packed->data + *at);
-    bki_entry_read(p, e, key);
-    *at += (size_t)bki_entry_units_at(p) * 8;
-    return true;
-}
-
-void bki_keydir_sample(struct bki_keydir *kd, uint64_t random, struct bk_buf *out)
-{
-    uint64_t total = bki_keydir_count(kd);
-    if (total == 0) {
-        return;
-    }
-    uint64_t nth = random % total;
-    unsigned i = 0;
-    for (; i < BKI_KD_STRIPES - 1 && nth >= load_counter(&kd->stripe[i].keys); i++) {
-        nth -= load_counter(&kd->stripe[i].keys);
-    }
-    for (unsigned tried = 0; tried < BKI_KD_STRIPES; tried++, i = (i + 1) % BKI_KD_STRIPES) {
-        struct stripe *s = &kd->stripe[i];
-        bk_mutex_lock(&s->mu);
-        uint32_t n = bucket_count(&s->t);
-        uint32_t start = n == 0 ? 0 : (uint32_t)((random >> 32) % n);
-        struct bki_bucket *found = NULL;
-        for (uint32_t k = 0; k < n && found == NULL; k++) {
-            found = *bucket_at(&s->t, (start + k) % n);
-        }
-        if (found != NULL) {
-            bk_buf_append(out, found->words, (size_t)found->used * 8);
-        }
-        bk_mutex_unlock(&s->mu);
-        if (found != NULL) {
-            return;
-        }
-    }
-}
-
-bool bki_keydir_drain(struct bki_keydir *kd, struct bk_buf *out)
-{
-    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
-        struct stripe *s = &kd->stripe[i];
-        uint32_t n = bucket_count(&s->t);
-        if (n == 0) {
-            continue;
-        }
-        uint32_t from = (s->t.segments_n - 1) * SEGMENT;
-        for (uint32_t b = from; b < n; b++) {
-            struct bki_bucket **bucket = bucket_at(&s->t, b);
-            if (*bucket != NULL) {
-                bk_buf_append(out, (*bucket)->words, (size_t)(*bucket)->used * 8);
-                free(*bucket);
-                *bucket = NULL;
-            }
-        }
-        if (from == 0) {
-            table_free(&s->t);
-            return true;
-        }
-        /* The table is no hash table any more, only what is left of one: as many buckets as whole segments. */
-        segment_drop(&s->t);
-        s->t.level = 31u - (unsigned)__builtin_clz(from);
-        s->t.split = from - ((uint32_t)1 << s->t.level);
-        return true;
-    }
-    return false;
-}
-
-/* ---- Sight ---- */
-
-uint64_t bki_keydir_count(struct bki_keydir *kd)
-{
-    uint64_t n = 0;
-    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
-        n += load_counter(&kd->stripe[i].keys);
-    }
-    return n;
-}
-
-uint64_t bki_keydir_expiring(struct bki_keydir *kd)
-{
-    uint64_t n = 0;
-    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
-        n += load_counter(&kd->stripe[i].expiring);
-    }
-    return n;
-}
-
-void bki_keydir_stats(struct bki_keydir *kd, struct bki_keydir_stats *out)
-{
-    *out = (struct bki_keydir_stats){.keys = bki_keydir_count(kd), .expiring = bki_keydir_expiring(kd),
-                                     .bytes = sizeof *kd};
-    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
-        struct stripe *s = &kd->stripe[i];
-        bk_mutex_lock(&s->mu);
-        out->bytes += s->t.bytes;
-        out->moved_max = s->moved_max > out->moved_max ? s->moved_max : out->moved_max;
-        bk_mutex_unlock(&s->mu);
-    }
-}
-
-/* K1 and K2 for one bucket; counts what it holds. */
-static bool check_bucket(const struct stripe *s, uint32_t index, uint64_t *keys, uint64_t *expiring)
-{
-    struct bki_bucket *b = *bucket_at(&s->t, index);
-    if (b == NULL) {
-        return true;
-    }
-    uint64_t *p = b->words;
-    uint64_t *end = p + b->used;
-    while (p < end) {
-        struct bki_entry e;
-        struct bk_span key;
-        unsigned depth;
-        bki_entry_read(p, &e, &key);
-        if (bucket_of(&s->t, (uint32_t)bki_key_hash(s->seed, key.data, key.len), &depth) != index ||
-            bki_bucket_find(b, key) != p) {
-            return false;
-        }
-        (*keys)++;
-        *expiring += e.expire_ms != 0;
-        p += bki_entry_units_at(p);
-    }
-    return p == end && b->used <= b->cap;
-}
-
-bool bki_keydir_check(struct bki_keydir *kd, struct bk_error *err)
-{
-    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
-        struct stripe *s = &kd->stripe[i];
-        bk_mutex_lock(&s->mu);
-        uint64_t keys = 0;
-        uint64_t expiring = 0;
-        uint64_t bytes = (uint64_t)s->t.segments_n * SEGMENT * sizeof(struct bki_bucket *);
-        bool ok = true;
-        for (uint32_t b = 0; ok && b < bucket_count(&s->t); b++) {
-            ok = check_bucket(s, b, &keys, &expiring);
-            bytes += bki_bucket_bytes(*bucket_at(&s->t, b));
-        }
-        ok = ok && keys == load_counter(&s->keys) && expiring == load_counter(&s->expiring) && bytes == s->t.bytes;
-        bk_mutex_unlock(&s->mu);
-        if (!ok) {
-            bk_ignore(bk_error_set(err, BK_CORRUPT, 0, NULL, i, "keydir stripe %u breaks K1, K2 or K3", i),
-                      "the caller gets false");
-            return false;
-        }
-    }
-    return true;
 }

@@ -2,10 +2,11 @@
 /*
  * keydir.h - the in-memory map from a key to its newest record; one per database number.
  *
- * Linear hashing (Litwin, "Linear hashing: a new tool for file and table addressing", VLDB 1980) in BKI_KD_STRIPES
- * independent stripes, each with a mutex that is held for memory work only. A bucket is one packed block of
- * entries, so a 16-byte key costs 24 bytes and its share of the block. Growing splits one bucket, shrinking joins
- * two: no operation ever moves more than one bucket's entries.
+ * Linear hashing (Litwin, "Linear hashing: a new tool for file and table addressing", VLDB 1980) in
+ * BKI_KD_STRIPES independent stripes, each with a mutex that is held for memory work only. A bucket
+ * is one packed block of entries, so a 16-byte key costs 24 bytes and its share of the block.
+ * Growing splits one bucket, shrinking joins two: no operation ever moves more than one bucket's
+ * entries.
  */
 #ifndef BK_ENGINE_KEYDIR_H
 #define BK_ENGINE_KEYDIR_H
@@ -20,7 +21,7 @@
 #include <stdint.h>
 
 #define BKI_KD_STRIPES 64u
-#define BKI_KD_FILL 8u      /* average entries per bucket above which a bucket is split */
+#define BKI_KD_FILL 8u /* average entries per bucket above which a bucket is split */
 
 struct bki_keydir;
 
@@ -39,33 +40,41 @@ void bki_keydir_free(struct bki_keydir **kd);
 /* The space whose records this database reads and writes. Changed under all key locks only. */
 uint32_t bki_keydir_space(const struct bki_keydir *kd);
 
-/* False: not there; then *del_pos is the position of the last delete in the key's stripe (0 = none). */
-bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out, uint64_t *del_pos);
+/* False: not there; then *del_pos is the position of the last delete in the key's stripe (0 =
+ * none). */
+bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
+                     uint64_t *del_pos);
 void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash);
 
 /* Stores the entry. Returns whether there was one before, which is put into *old. */
-bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struct bki_entry *e, struct bki_entry *old);
+bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struct bki_entry *e,
+                    struct bki_entry *old);
 /* Removes the entry; pos: where the delete stands in the log. */
-bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t pos, struct bki_entry *old);
-/* Only if the entry's location is still loc: the compare-and-swap of merge, expiry and undo. pos goes into
- * the stripe's delete position. */
-bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc, const struct bki_entry *e);
-bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc, uint64_t pos);
+bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t pos,
+                       struct bki_entry *old);
+/* Only if the entry's location is still loc: the compare-and-swap of merge, expiry and undo. pos
+ * goes into the stripe's delete position. */
+bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
+                           const struct bki_entry *e);
+bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
+                          uint64_t pos);
 
-/* Takes the contents of two keydirs apart and together again: every stripe, its space, its counts. pos goes into the
- * delete positions of both. Under all key locks. */
+/* Takes the contents of two keydirs apart and together again: every stripe, its space, its counts.
+ * pos goes into the delete positions of both. Under all key locks. */
 void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos);
 
-/* Copies the packed entries of the bucket at *cursor into *out (bki_entry_next walks them) and moves the cursor on;
- * 0 = begin and end. Order: stripe, then bit-reversed hash. */
+/* Copies the packed entries of the bucket at *cursor into *out (bki_entry_next walks them) and
+ * moves the cursor on; 0 = begin and end. Order: stripe, then bit-reversed hash. */
 void bki_keydir_scan(struct bki_keydir *kd, uint64_t *cursor, struct bk_buf *out);
 /* Walks packed entries; *at begins at 0. False at the end. */
-bool bki_entry_next(const struct bk_buf *packed, size_t *at, struct bki_entry *e, struct bk_span *key);
-/* The packed entries of a bucket drawn with random, weighted by stripe; nothing when the keydir is empty. */
+bool bki_entry_next(const struct bk_buf *packed, size_t *at, struct bki_entry *e,
+                    struct bk_span *key);
+/* The packed entries of a bucket drawn with random, weighted by stripe; nothing when the keydir is
+ * empty. */
 void bki_keydir_sample(struct bki_keydir *kd, uint64_t random, struct bk_buf *out);
 
-/* Appends the packed entries of some buckets to *out and takes them out: how contents that nobody else sees any more are
- * freed in slices. False: nothing was left. */
+/* Appends the packed entries of some buckets to *out and takes them out: how contents that nobody
+ * else sees any more are freed in slices. False: nothing was left. */
 bool bki_keydir_drain(struct bki_keydir *kd, struct bk_buf *out);
 
 struct bki_keydir_stats {

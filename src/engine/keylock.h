@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keylock.h - striped mutexes over the hash of a key, each with a version for readers that take no lock.
+ * keylock.h - striped mutexes over the hash of a key, each with a version for readers that take no
+ * lock.
  *
- * A command that writes holds the stripes of all its keys; it makes their versions odd before its first change and
- * even again after its last. Held for memory work only.
+ * A command that writes holds the stripes of all its keys; it makes their versions odd before its
+ * first change and even again after its last. Held for memory work only.
  */
 #ifndef BK_ENGINE_KEYLOCK_H
 #define BK_ENGINE_KEYLOCK_H
@@ -40,7 +41,8 @@ void bki_keylock_unlock(struct bki_keylocks *l, uint32_t stripe);
 static inline void bki_keylock_flip(struct bki_keylocks *l, uint32_t stripe)
 {
     atomic_uint *v = &l->stripe[stripe].version;
-    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + 1, memory_order_release);
+    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + 1,
+                          memory_order_release);
 }
 
 static inline unsigned bki_keylock_version(const struct bki_keylocks *l, uint32_t stripe)

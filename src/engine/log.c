@@ -2,9 +2,10 @@
 /*
  * log.c - appending: admission, rotation, encoding into the buffer, and reading back from it.
  *
- * Everything here is memory work under log->mu. Not here: writing, syncing, making files (log_commit.c).
+ * Everything here is memory work under log->mu. Not here: writing, syncing, making files
+ * (log_write.c, log_step.c).
  */
-#include "engine/log.h"
+#include "engine/log_private.h"
 
 #include "base/assert.h"
 #include "base/checksum.h"
@@ -13,21 +14,6 @@
 #include <string.h>
 
 #define DRAIN_US 50000
-
-static uint64_t load(const _Atomic uint64_t *v)
-{
-    return atomic_load_explicit(v, memory_order_relaxed);
-}
-
-static void store(_Atomic uint64_t *v, uint64_t n)
-{
-    atomic_store_explicit(v, n, memory_order_release);
-}
-
-static void count(_Atomic uint64_t *v, uint64_t n)
-{
-    atomic_store_explicit(v, load(v) + n, memory_order_relaxed);
-}
 
 void bki_log_init(struct bki_log *log, struct bki_files *files, const struct bk_options *o)
 {
@@ -153,7 +139,8 @@ static void put_record_locked(struct bki_log *log, struct bki_append *a)
 }
 
 /* A record of the log's own: no key, a short value, dead as soon as it is written. */
-static void put_own_locked(struct bki_log *log, enum bki_kind kind, const uint8_t *value, size_t len)
+static void put_own_locked(struct bki_log *log, enum bki_kind kind, const uint8_t *value,
+                           size_t len)
 {
     struct bki_append a = {
         .rec = {.kind = kind, .value_len = (uint32_t)len, .value_crc = bk_crc32c(0, value, len)},
@@ -179,8 +166,8 @@ static void put_mark_locked(struct bki_log *log)
     put_own_locked(log, BKI_SYNC_MARK, value, sizeof value);
 }
 
-/* Every file begins with the whole map of databases, if it is not the first map: so the records of no earlier file are
- * needed to know it. */
+/* Every file begins with the whole map of databases, if it is not the first map: so the records of
+ * no earlier file are needed to know it. */
 static void put_map_locked(struct bki_log *log)
 {
     struct bk_buf pairs = {0};
@@ -189,11 +176,14 @@ static void put_map_locked(struct bki_log *log)
     bk_buf_fini(&pairs);
 }
 
-/* The frame's header goes before its members and holds a CRC over theirs, so it is filled in last. */
-static void put_batch_locked(struct bki_log *log, struct bki_append *items, size_t n, uint64_t length)
+/* The frame's header goes before its members and holds a CRC over theirs, so it is filled in last.
+ */
+static void put_batch_locked(struct bki_log *log, struct bki_append *items, size_t n,
+                             uint64_t length)
 {
     uint8_t value[BKI_FRAME_VALUE] = {0};
-    struct bki_record frame = {.kind = BKI_BATCH, .value_len = sizeof value, .seq = log->next_seq++};
+    struct bki_record frame = {
+        .kind = BKI_BATCH, .value_len = sizeof value, .seq = log->next_seq++};
     size_t size = (size_t)bki_record_size(&frame);
     struct bki_file *f = log->active;
     uint8_t *p = reserve_locked(log, size);
@@ -238,7 +228,8 @@ static int no_room_locked(struct bki_log *log, uint64_t want, struct bk_error *e
     return again_locked(log);
 }
 
-/* Uncommitted bytes are bounded; what is larger than the bound by itself waits until it would be alone. */
+/* Uncommitted bytes are bounded; what is larger than the bound by itself waits until it would be
+ * alone. */
 static int admit_bytes_locked(struct bki_log *log, uint64_t bytes)
 {
     uint64_t limit = load(&log->buffer_bytes);
@@ -291,7 +282,8 @@ static int check_pages_locked(struct bki_log *log, uint64_t bytes, struct bk_err
     const struct bki_pages *p = &log->files->pages;
     uint64_t left = (uint64_t)(BKI_PAGES - p->fresh) + p->free_n;
     if (left < (bytes >> BKI_PAGE_SHIFT) + 3) {
-        return bk_error_set(err, BK_ENOSPC, 0, log->files->dir, 0, "the address space of 8 TiB is used up");
+        return bk_error_set(err, BK_ENOSPC, 0, log->files->dir, 0,
+                            "the address space of 8 TiB is used up");
     }
     return BK_OK;
 }
@@ -334,7 +326,8 @@ static int admit_locked(struct bki_log *log, uint64_t bytes, struct bk_error *er
     return BK_OK;
 }
 
-int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n, uint64_t *pos, struct bk_error *err)
+int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n, uint64_t *pos,
+                   struct bk_error *err)
 {
     uint64_t members = 0;
     for (size_t i = 0; i < n; i++) {
@@ -365,8 +358,8 @@ int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n, uint
 
 /* ---- Reading back ---- */
 
-bool bki_log_read(struct bki_log *log, const struct bki_file *f, uint64_t offset, uint64_t size, struct bk_buf *out,
-                  struct bk_block **block, struct bk_span *value)
+bool bki_log_read(struct bki_log *log, const struct bki_file *f, uint64_t offset, uint64_t size,
+                  struct bk_buf *out, struct bk_block **block, struct bk_span *value)
 {
     uint64_t base = load(&f->pos_base);
     if (base == 0 || base + offset < load(&log->committed_pos)) {
@@ -396,7 +389,8 @@ bool bki_log_read(struct bki_log *log, const struct bki_file *f, uint64_t offset
     return found;
 }
 
-uint64_t bki_log_record_pos(const struct bki_log *log, const struct bki_file *f, uint64_t offset, uint64_t size)
+uint64_t bki_log_record_pos(const struct bki_log *log, const struct bki_file *f, uint64_t offset,
+                            uint64_t size)
 {
     uint64_t base = atomic_load_explicit(&f->pos_base, memory_order_acquire);
     if (base == 0) {

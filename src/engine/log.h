@@ -2,14 +2,15 @@
 /*
  * log.h - the active file, the bytes on their way to it, and group commit.
  *
- * Positions count every byte ever appended, across files. appended (tail) >= written >= synced; committed is synced
- * with appendfsync always, written otherwise. Bytes stay in the buffer until they are committed.
+ * Positions count every byte ever appended, across files. appended (tail) >= written >= synced;
+ * committed is synced with appendfsync always, written otherwise. Bytes stay in the buffer until
+ * they are committed.
  *
  *   L1  a location is handed out only for bytes that are in the buffer whole;
- *   L2  bytes reach a file in the order of positions, and room on disk was reserved before they were accepted;
- *   L3  a file is in the manifest before a record in it is accepted;
- *   L4  a rotated file is synced before anything behind it counts as synced;
- *   L5  a sync mark names only what was synced before the mark was appended.
+ *   L2  bytes reach a file in the order of positions, and room on disk was reserved before they
+ * were accepted; L3  a file is in the manifest before a record in it is accepted; L4  a rotated
+ * file is synced before anything behind it counts as synced; L5  a sync mark names only what was
+ * synced before the mark was appended.
  */
 #ifndef BK_ENGINE_LOG_H
 #define BK_ENGINE_LOG_H
@@ -24,42 +25,42 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BKI_LOG_COPY_MAX 65536u         /* larger values are referred to, not copied */
+#define BKI_LOG_COPY_MAX 65536u /* larger values are referred to, not copied */
 #define BKI_LOG_CHUNK (256u << 10)
 #define BKI_LOG_ALLOCATE ((uint64_t)16 << 20) /* room on disk is reserved in steps of this */
-#define BKI_LOG_FIRST_POS 4096u         /* position 0 means: depends on nothing */
+#define BKI_LOG_FIRST_POS 4096u               /* position 0 means: depends on nothing */
 #define BKI_FRAME_VALUE 16u
 #define BKI_UNDONE_MAX 64u
 
 /* One record to append. */
 struct bki_append {
-    struct bki_record rec;   /* seq and header_crc are filled in */
-    struct bk_span key;      /* borrowed until the append returns */
-    struct bk_span value;    /* over BKI_LOG_COPY_MAX: lies in block; else borrowed */
-    struct bk_block *block;  /* borrowed: the log takes its own reference */
-    const uint8_t *table;    /* block CRCs when the value has them; borrowed */
-    uint64_t size;           /* padded */
-    uint64_t loc;            /* out */
-    struct bki_file *file;   /* out */
-    uint64_t pos;            /* out: position after it */
+    struct bki_record rec;  /* seq and header_crc are filled in */
+    struct bk_span key;     /* borrowed until the append returns */
+    struct bk_span value;   /* over BKI_LOG_COPY_MAX: lies in block; else borrowed */
+    struct bk_block *block; /* borrowed: the log takes its own reference */
+    const uint8_t *table;   /* block CRCs when the value has them; borrowed */
+    uint64_t size;          /* padded */
+    uint64_t loc;           /* out */
+    struct bki_file *file;  /* out */
+    uint64_t pos;           /* out: position after it */
 };
 
 /* A stretch of buffered bytes that lie together in one file. */
 struct bki_chunk {
     struct bki_chunk *next;
     struct bki_file *file;
-    uint64_t pos;            /* position of its first byte */
-    uint64_t offset;         /* of its first byte in the file */
+    uint64_t pos;    /* position of its first byte */
+    uint64_t offset; /* of its first byte in the file */
     size_t len, cap;
-    struct bk_block *block;  /* counted; NULL: the bytes are in data */
+    struct bk_block *block; /* counted; NULL: the bytes are in data */
     const uint8_t *bytes;
     uint8_t data[];
 };
 
 enum bki_log_state {
     BKI_LOG_OK,
-    BKI_LOG_FAILED,          /* a write or sync failed; uncommitted records wait for their undoing */
-    BKI_LOG_NO_FILE          /* undone; no active file until a new one can be made */
+    BKI_LOG_FAILED, /* a write or sync failed; uncommitted records wait for their undoing */
+    BKI_LOG_NO_FILE /* undone; no active file until a new one can be made */
 };
 
 struct bki_log {
@@ -68,28 +69,29 @@ struct bki_log {
     void (*wake)(void *arg);
     void *wake_arg;
     /* Atomic settings. */
-    atomic_int sync;                        /* enum bk_sync */
+    atomic_int sync; /* enum bk_sync */
     _Atomic uint64_t max_file_bytes, buffer_bytes, cache_bytes;
     _Atomic uint32_t max_file_age_s;
     /* Atomic: written under mu, read by anyone. */
     _Atomic uint64_t tail_pos, written_pos, synced_pos, committed_pos;
-    atomic_int state;                       /* enum bki_log_state */
+    atomic_int state; /* enum bki_log_state */
     atomic_uint undone_n;
-    atomic_bool waiters;                    /* somebody was answered BK_EAGAIN since the last wake */
+    atomic_bool waiters; /* somebody was answered BK_EAGAIN since the last wake */
 
     /* mu (rank 50): the tail and the buffer. */
     struct bk_mutex mu;
     struct bki_file *active BK_GUARDED(mu);
-    struct bki_file *next BK_GUARDED(mu);   /* ready to become active; NULL while one is being made */
+    struct bki_file *next BK_GUARDED(mu); /* ready to become active; NULL while one is being made */
     struct bki_file *rotated[64] BK_GUARDED(mu);
     uint32_t rotated_n BK_GUARDED(mu);
     uint64_t next_seq BK_GUARDED(mu);
     struct bki_chunk *first BK_GUARDED(mu), *last BK_GUARDED(mu);
     struct bki_chunk *spare BK_GUARDED(mu); /* one kept, so that a steady flow does not allocate */
-    bool mark_due BK_GUARDED(mu);           /* the next append notes how far the log has been synced */
+    bool mark_due BK_GUARDED(mu); /* the next append notes how far the log has been synced */
     uint64_t mark_uid BK_GUARDED(mu), mark_offset BK_GUARDED(mu);
-    uint64_t want_bytes BK_GUARDED(mu);     /* a record waits for a file with this much room */
-    int64_t drain_until_us BK_GUARDED(mu);  /* a large record waits for an empty buffer: others hold back */
+    uint64_t want_bytes BK_GUARDED(mu); /* a record waits for a file with this much room */
+    int64_t drain_until_us
+        BK_GUARDED(mu); /* a large record waits for an empty buffer: others hold back */
     bool map_changed BK_GUARDED(mu);        /* some database number differs from its first space */
     struct bki_spacemap map BK_GUARDED(mu); /* changed under all key locks too */
     struct bk_error error BK_GUARDED(mu);   /* why state is not OK, or why there is no room */
@@ -97,16 +99,18 @@ struct bki_log {
     uint64_t undone[BKI_UNDONE_MAX][2] BK_GUARDED(mu); /* (from, to] positions that were undone */
     int64_t unsynced_since_us BK_GUARDED(mu); /* monotonic; 0 = all written bytes are synced */
     bool syncing BK_GUARDED(mu);
-    struct bk_cond moved;                   /* with mu: committed, synced or failed */
-    struct bk_cond work;                    /* with mu: the sync thread has something to do */
+    struct bk_cond moved; /* with mu: committed, synced or failed */
+    struct bk_cond work;  /* with mu: the sync thread has something to do */
     bool work_due BK_GUARDED(mu);
-    int64_t retry_us BK_GUARDED(mu);        /* monotonic; making room failed: not again before; 0 = no failure */
+    int64_t retry_us
+        BK_GUARDED(mu); /* monotonic; making room failed: not again before; 0 = no failure */
 
     /* write_mu (rank 45): one writer at a time. */
     struct bk_mutex write_mu;
 
     /* Statistics; written under mu or by the one writer, read by anyone. */
-    _Atomic uint64_t appends, batches, writes, write_bytes, syncs, sync_us_total, sync_us_max, sync_waits;
+    _Atomic uint64_t appends, batches, writes, write_bytes, syncs, sync_us_total, sync_us_max,
+        sync_waits;
     _Atomic uint64_t log_full, rotations, write_errors, undone_records;
 };
 
@@ -117,43 +121,45 @@ void bki_log_fini(struct bki_log *log);
 BK_MUST_USE int bki_log_start(struct bki_log *log, struct bk_error *err);
 
 /*
- * Appends n records as one frame (n > 1) or one plain record. The caller holds the key locks of all of them. BK_OK:
- * loc, file and pos are filled, *pos is the end of all. Otherwise nothing was changed: BK_EAGAIN no room now,
- * BK_ENOSPC, BK_EIO, BK_ETOOBIG.
+ * Appends n records as one frame (n > 1) or one plain record. The caller holds the key locks of all
+ * of them. BK_OK: loc, file and pos are filled, *pos is the end of all. Otherwise nothing was
+ * changed: BK_EAGAIN no room now, BK_ENOSPC, BK_EIO, BK_ETOOBIG.
  */
-BK_MUST_USE int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n, uint64_t *pos,
-                               struct bk_error *err);
+BK_MUST_USE int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n,
+                               uint64_t *pos, struct bk_error *err);
 
-/* Copies size bytes at offset of f out of the buffer. With a large value *block is set (counted) and only what lies
- * before the value is copied. False: no longer there, it has been written. */
-bool bki_log_read(struct bki_log *log, const struct bki_file *f, uint64_t offset, uint64_t size, struct bk_buf *out,
-                  struct bk_block **block, struct bk_span *value);
+/* Copies size bytes at offset of f out of the buffer. With a large value *block is set (counted)
+ * and only what lies before the value is copied. False: no longer there, it has been written. */
+bool bki_log_read(struct bki_log *log, const struct bki_file *f, uint64_t offset, uint64_t size,
+                  struct bk_buf *out, struct bk_block **block, struct bk_span *value);
 
 /* Makes the next file the active one; there is one, and the list of rotated files has room. */
 void bki_log_rotate_locked(struct bki_log *log);
 
-/* ---- log_commit.c: the way to the disk ---- */
+/* ---- The way to the disk: log_write.c, log_step.c ---- */
 
 /* See bk_flush, bk_pos_state, bk_wait. */
 void bki_log_flush(struct bki_log *log, uint64_t pos);
 BK_MUST_USE int bki_log_pos_state(struct bki_log *log, uint64_t pos);
 
-/* One step of the sync thread: write and sync what is due, seal, prepare the next file, reserve room. Returns true when
- * it did something, so that the next step may have more. all: sync everything now, whatever the mode. */
+/* One step of the sync thread: write and sync what is due, seal, prepare the next file, reserve
+ * room. Returns true when it did something, so that the next step may have more. all: sync
+ * everything now, whatever the mode. */
 bool bki_log_step(struct bki_log *log, bool all);
 /* Microseconds until the next step is due; -1: not before it is signalled. With mu held. */
 int64_t bki_log_due_locked(struct bki_log *log, int64_t now_us);
 /* Wakes the sync thread. */
 void bki_log_signal_locked(struct bki_log *log);
 
-/* Registers (committed, tail] as undone, drops the buffer, closes the active file at its last committed byte. Under
- * all key locks, state FAILED. */
+/* Registers (committed, tail] as undone, drops the buffer, closes the active file at its last
+ * committed byte. Under all key locks, state FAILED. */
 void bki_log_discard(struct bki_log *log);
 
 /* Writes and syncs everything and seals every file; at close. */
 BK_MUST_USE int bki_log_finish(struct bki_log *log, struct bk_error *err);
 
 /* The log position after the record of size bytes at offset of f; 0 when it is committed. */
-uint64_t bki_log_record_pos(const struct bki_log *log, const struct bki_file *f, uint64_t offset, uint64_t size);
+uint64_t bki_log_record_pos(const struct bki_log *log, const struct bki_file *f, uint64_t offset,
+                            uint64_t size);
 
 #endif

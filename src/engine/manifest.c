@@ -2,8 +2,8 @@
 /*
  * manifest.c - edits to bytes and back, and their way to the disk.
  *
- * An edit is {crc u32, length u32, number u64, items}; the CRC covers all behind itself and starts from the store's
- * id. An item is {type u8, 3 zero bytes, length u32, bytes}.
+ * An edit is {crc u32, length u32, number u64, items}; the CRC covers all behind itself and starts
+ * from the store's id. An item is {type u8, 3 zero bytes, length u32, bytes}.
  */
 #include "engine/manifest.h"
 
@@ -17,7 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum item { ITEM_ADD = 1, ITEM_SEAL = 2, ITEM_DROP = 3, ITEM_BOOT = 4, ITEM_MAP = 5, ITEM_COUNTERS = 6 };
+enum item {
+    ITEM_ADD = 1,
+    ITEM_SEAL = 2,
+    ITEM_DROP = 3,
+    ITEM_BOOT = 4,
+    ITEM_MAP = 5,
+    ITEM_COUNTERS = 6
+};
 
 #define EDIT_HEADER 16u
 #define ITEM_HEADER 8u
@@ -108,7 +115,8 @@ void bki_edit_counters(struct bk_buf *edit, uint64_t next_id, uint64_t next_rank
 
 static int apply_add(struct bki_manifest_state *s, const uint8_t *b)
 {
-    struct bki_manifest_file f = {.id = bk_get64(b), .uid = bk_get64(b + 8), .rank = bk_get64(b + 16)};
+    struct bki_manifest_file f = {
+        .id = bk_get64(b), .uid = bk_get64(b + 8), .rank = bk_get64(b + 16)};
     if (f.id == UINT64_MAX || f.rank == UINT64_MAX || bki_manifest_find(s, f.id) != NULL) {
         return BK_CORRUPT;
     }
@@ -230,7 +238,8 @@ static uint32_t edit_crc(uint64_t store, const uint8_t *edit, size_t len)
     return bk_crc32c(bki_datafile_seed(store), edit + 4, len - 4);
 }
 
-static void append_edit(struct bk_buf *out, uint64_t store, uint64_t number, const struct bk_buf *items)
+static void append_edit(struct bk_buf *out, uint64_t store, uint64_t number,
+                        const struct bk_buf *items)
 {
     uint8_t head[EDIT_HEADER];
     size_t start = out->len;
@@ -251,13 +260,15 @@ static bool edit_checks(uint64_t store, const uint8_t *bytes, size_t len, uint32
     return edit_crc(store, bytes, EDIT_HEADER + *items_len) == bk_get32(bytes);
 }
 
-/* Whether an edit with a later number lies anywhere in the bytes: then those before it are damaged, not cut off. */
+/* Whether an edit with a later number lies anywhere in the bytes: then those before it are damaged,
+ * not cut off. */
 static bool later_edit(const struct bki_manifest_state *s, const uint8_t *bytes, size_t len)
 {
     uint32_t n;
     for (size_t at = 0; at + EDIT_HEADER <= len; at++) {
         uint64_t number = bk_get64(bytes + at + 8);
-        if (number > s->edits && number - s->edits <= len && edit_checks(s->store, bytes + at, len - at, &n)) {
+        if (number > s->edits && number - s->edits <= len &&
+            edit_checks(s->store, bytes + at, len - at, &n)) {
             return true;
         }
     }
@@ -279,7 +290,8 @@ int bki_manifest_decode(const uint8_t *bytes, size_t len, struct bki_manifest_st
     s->hash_seed = bk_get64(bytes + 24);
     size_t at = BKI_MANIFEST_HEADER;
     uint32_t n;
-    while (edit_checks(s->store, bytes + at, len - at, &n) && bk_get64(bytes + at + 8) == s->edits + 1 &&
+    while (edit_checks(s->store, bytes + at, len - at, &n) &&
+           bk_get64(bytes + at + 8) == s->edits + 1 &&
            apply_items(s, bytes + at + EDIT_HEADER, n) == BK_OK) {
         s->edits++;
         at += EDIT_HEADER + n;
@@ -332,9 +344,11 @@ int bki_manifest_load(struct bki_manifest *m, const struct bk_io *io, const char
         rc = bki_io_fail(err, size, path, 0, "stat");
         goto out;
     }
-    /* The manifest is rewritten at 1 MiB, and one edit has a bound; what is longer is not one of ours. */
+    /* The manifest is rewritten at 1 MiB, and one edit has a bound; what is longer is not one of
+     * ours. */
     size_t want = (size_t)size < BKI_MANIFEST_REWRITE + BKI_MANIFEST_EDIT_MAX
-                      ? (size_t)size : BKI_MANIFEST_REWRITE + BKI_MANIFEST_EDIT_MAX;
+                      ? (size_t)size
+                      : BKI_MANIFEST_REWRITE + BKI_MANIFEST_EDIT_MAX;
     rc = bki_io_read_all(io, fd, bk_buf_reserve(&bytes, want), want, 0, &bytes.len, path, err);
     if (rc != BK_OK) {
         goto out;
@@ -462,8 +476,9 @@ int bki_manifest_commit(struct bki_manifest *m, const struct bk_buf *edit, struc
         bki_manifest_state_fini(&before);
         return BK_OK;
     }
-    /* Nobody knows what of a failed write or sync will survive: never append behind it. The whole state is written
-     * to a new file before the next edit, and until then the old file's end is in doubt, not the state. */
+    /* Nobody knows what of a failed write or sync will survive: never append behind it. The whole
+     * state is written to a new file before the next edit, and until then the old file's end is in
+     * doubt, not the state. */
     bki_manifest_state_fini(&m->state);
     m->state = before;
     if (m->fd >= 0) {

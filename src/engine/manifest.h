@@ -28,14 +28,14 @@ struct bki_manifest_file {
 
 /* What all edits together say. */
 struct bki_manifest_state {
-    uint64_t store;      /* random id */
+    uint64_t store; /* random id */
     uint64_t hash_seed;
     struct bki_manifest_file *files; /* owned; in the order of rank */
     uint32_t files_n, files_cap;
-    struct bki_spacemap map;         /* as it was at the last seal */
-    uint8_t boot_id[16]; /* of the last open */
+    struct bki_spacemap map;               /* as it was at the last seal */
+    uint8_t boot_id[16];                   /* of the last open */
     uint64_t next_id, next_rank, next_seq; /* next_seq: from the last seal */
-    uint64_t edits;      /* number of the last edit */
+    uint64_t edits;                        /* number of the last edit */
 };
 void bki_manifest_state_init(struct bki_manifest_state *s);
 void bki_manifest_state_fini(struct bki_manifest_state *s);
@@ -48,7 +48,8 @@ void bki_edit_seal(struct bk_buf *edit, uint64_t id, uint64_t size);
 void bki_edit_drop(struct bk_buf *edit, uint64_t id);
 void bki_edit_boot(struct bk_buf *edit, const uint8_t boot_id[16]);
 void bki_edit_map(struct bk_buf *edit, const struct bki_spacemap *map);
-void bki_edit_counters(struct bk_buf *edit, uint64_t next_id, uint64_t next_rank, uint64_t next_seq);
+void bki_edit_counters(struct bk_buf *edit, uint64_t next_id, uint64_t next_rank,
+                       uint64_t next_seq);
 
 /* How the bytes of a manifest end. */
 enum bki_manifest_end {
@@ -57,8 +58,8 @@ enum bki_manifest_end {
     BKI_MANIFEST_DAMAGED /* edits are missing in the middle, or the header does not check */
 };
 
-/* Replays bytes into *s up to the first edit that does not check. BK_CORRUPT: not even the header does. BK_EVERSION:
- * newer major version. */
+/* Replays bytes into *s up to the first edit that does not check. BK_CORRUPT: not even the header
+ * does. BK_EVERSION: newer major version. */
 BK_MUST_USE int bki_manifest_decode(const uint8_t *bytes, size_t len, struct bki_manifest_state *s,
                                     enum bki_manifest_end *end);
 
@@ -71,13 +72,14 @@ struct bki_manifest {
     struct bki_manifest_state state;
 };
 
-/* Reads MANIFEST. BK_NOTFOUND: there is none. One that is not whole is loaded as far as it checks, and the next commit
- * writes it anew. */
+/* Reads MANIFEST. BK_NOTFOUND: there is none. One that is not whole is loaded as far as it checks,
+ * and the next commit writes it anew. */
 BK_MUST_USE int bki_manifest_load(struct bki_manifest *m, const struct bk_io *io, const char *dir,
                                   enum bki_manifest_end *end, struct bk_error *err);
-/* Makes the edit durable, then applies it to the state. After a failure the edit did not happen; the next commit
- * writes the manifest anew. */
-BK_MUST_USE int bki_manifest_commit(struct bki_manifest *m, const struct bk_buf *edit, struct bk_error *err);
+/* Makes the edit durable, then applies it to the state. After a failure the edit did not happen;
+ * the next commit writes the manifest anew. */
+BK_MUST_USE int bki_manifest_commit(struct bki_manifest *m, const struct bk_buf *edit,
+                                    struct bk_error *err);
 /* Applies items to the state alone, for rebuilding. BK_CORRUPT: they contradict it. */
 BK_MUST_USE int bki_manifest_adopt(struct bki_manifest *m, const struct bk_buf *edit);
 void bki_manifest_close(struct bki_manifest *m);

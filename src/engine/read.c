@@ -49,7 +49,8 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
     item->pos = committed ? 0 : del_pos;
 }
 
-static void locate_one(struct bk_db *db, uint32_t num, const struct bk_key *key, struct bk_item *item)
+static void locate_one(struct bk_db *db, uint32_t num, const struct bk_key *key,
+                       struct bk_item *item)
 {
     uint32_t stripe = bki_keylock_of(key->hash);
     for (;;) {
@@ -61,8 +62,8 @@ static void locate_one(struct bk_db *db, uint32_t num, const struct bk_key *key,
     }
 }
 
-/* One try without locks: true if no stripe changed while the keys were looked up. The sum of the versions stands for
- * them all: versions only rise. */
+/* One try without locks: true if no stripe changed while the keys were looked up. The sum of the
+ * versions stands for them all: versions only rise. */
 static bool locate_unlocked(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
                             struct bk_item *items)
 {
@@ -108,7 +109,8 @@ static void locate_locked(struct bk_db *db, uint32_t num, const struct bk_key *k
     }
 }
 
-void bk_locate(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n, struct bk_item *items)
+void bk_locate(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
+               struct bk_item *items)
 {
     BK_ASSERT(n > 0);
     if (n == 1) {
@@ -133,17 +135,19 @@ void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key)
 
 /* ---- Values ---- */
 
-static int damaged(struct bk_db *db, const struct bki_file *f, uint64_t offset, uint64_t size, struct bk_error *err)
+static int damaged(struct bk_db *db, const struct bki_file *f, uint64_t offset, uint64_t size,
+                   struct bk_error *err)
 {
     count(&db->damaged_records, 1);
     count(&db->damaged_bytes, size);
-    return bk_error_set(err, BK_CORRUPT, 0, f->path, offset, "a record of %llu bytes does not check",
-                        (unsigned long long)size);
+    return bk_error_set(err, BK_CORRUPT, 0, f->path, offset,
+                        "a record of %llu bytes does not check", (unsigned long long)size);
 }
 
-/* Checks the record in item->buf (its front, when the value is in a block) and points value at its bytes. */
-static int open_record(struct bk_db *db, const struct bki_file *f, uint64_t offset, const struct bk_key *key,
-                       struct bk_item *item, struct bk_error *err)
+/* Checks the record in item->buf (its front, when the value is in a block) and points value at its
+ * bytes. */
+static int open_record(struct bk_db *db, const struct bki_file *f, uint64_t offset,
+                       const struct bk_key *key, struct bk_item *item, struct bk_error *err)
 {
     struct bki_record r;
     const uint8_t *p = item->buf.data;
@@ -174,8 +178,8 @@ static int open_record(struct bk_db *db, const struct bki_file *f, uint64_t offs
     return BK_OK;
 }
 
-static int read_record(struct bk_db *db, const struct bki_file *f, uint64_t offset, struct bk_item *item,
-                       struct bk_error *err)
+static int read_record(struct bk_db *db, const struct bki_file *f, uint64_t offset,
+                       struct bk_item *item, struct bk_error *err)
 {
     size_t got = 0;
     item->buf.len = 0;
@@ -198,7 +202,8 @@ int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, st
         item->value = bk_buf_span(&item->buf);
         return BK_OK;
     }
-    bool buffered = bki_log_read(&db->log, f, offset, item->size, &item->buf, &item->block, &item->value);
+    bool buffered =
+        bki_log_read(&db->log, f, offset, item->size, &item->buf, &item->block, &item->value);
     int rc = BK_OK;
     if (buffered) {
         count(&db->buffer_reads, 1);
@@ -242,7 +247,8 @@ void bk_scan(struct bk_db *db, uint32_t num, uint64_t *cursor, size_t wanted,
     bk_buf_fini(&packed);
 }
 
-int bk_random_key(struct bk_db *db, uint32_t num, uint64_t random, struct bk_buf *key, int64_t *expire_ms)
+int bk_random_key(struct bk_db *db, uint32_t num, uint64_t random, struct bk_buf *key,
+                  int64_t *expire_ms)
 {
     struct bki_keydir *kd = bki_db_keydir(db, num, false);
     struct bk_buf packed = {0};

@@ -19,7 +19,8 @@ enum {
 
 uint64_t bki_record_value_offset(const struct bki_record *r)
 {
-    return (uint64_t)bki_record_key_offset(r) + r->key_len + (uint64_t)bki_record_blocks(r->value_len) * 4;
+    return (uint64_t)bki_record_key_offset(r) + r->key_len +
+           (uint64_t)bki_record_blocks(r->value_len) * 4;
 }
 
 uint64_t bki_record_size(const struct bki_record *r)
@@ -33,7 +34,8 @@ static uint64_t size_step(uint64_t raw)
     if (raw <= 512 || raw > BKI_CLASSED_MAX) {
         return 8;
     }
-    unsigned doubling = 63u - (unsigned)__builtin_clzll(raw - 1); /* raw is in (2^doubling, 2^(doubling + 1)] */
+    unsigned doubling =
+        63u - (unsigned)__builtin_clzll(raw - 1); /* raw is in (2^doubling, 2^(doubling + 1)] */
     return (uint64_t)1 << (doubling - 4);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * recover.c - from a directory to an open store: manifest, files, records; then the ends that were found are sealed
- * and a new file is begun. No existing data file is changed before its end is in the manifest.
+ * recover.c - from a directory to an open store: manifest, files, records; then the ends that were
+ * found are sealed and a new file is begun. No existing data file is changed before its end is in
+ * the manifest.
  */
 #include "engine/recover.h"
 
@@ -86,7 +87,8 @@ static void mark_superseded(struct found *found, size_t n)
     }
 }
 
-/* Adds what the files' headers tell to what was left of the manifest. Nothing is removed from the directory. */
+/* Adds what the files' headers tell to what was left of the manifest. Nothing is removed from the
+ * directory. */
 static int rebuild(struct bk_db *db, const struct id_list *l, struct bk_error *err)
 {
     struct bki_manifest_state *ms = &db->files.manifest.state;
@@ -101,13 +103,17 @@ static int rebuild(struct bk_db *db, const struct id_list *l, struct bk_error *e
             continue;
         }
         if (found[i].h.store != ms->store) {
-            bk_log(BK_LOG_WARNING, "data file %" PRIu64 " belongs to another store and is left alone", found[i].h.id);
+            bk_log(BK_LOG_WARNING,
+                   "data file %" PRIu64 " belongs to another store and is left alone",
+                   found[i].h.id);
             continue;
         }
         edit.len = 0;
         bki_edit_add(&edit, found[i].h.id, found[i].h.uid, found[i].h.rank);
         rc = bki_manifest_adopt(&db->files.manifest, &edit);
-        rc = rc == BK_OK ? rc : bk_error_set(err, rc, 0, db->files.dir, 0, "two data files claim one place");
+        rc = rc == BK_OK
+                 ? rc
+                 : bk_error_set(err, rc, 0, db->files.dir, 0, "two data files claim one place");
     }
     /* Numbers of files that are gone must not come back either. */
     for (size_t i = 0; i < l->n; i++) {
@@ -156,12 +162,14 @@ static int remove_orphans(struct bk_db *db, const struct id_list *l, struct bk_e
 }
 
 /* A manifest that is not whole: torn by a power cut at its end, which is no damage, or worse. */
-static int mend_manifest(struct bk_db *db, const struct id_list *list, enum bki_manifest_end end, bool none,
-                         struct bk_error *err)
+static int mend_manifest(struct bk_db *db, const struct id_list *list, enum bki_manifest_end end,
+                         bool none, struct bk_error *err)
 {
     if (end == BKI_MANIFEST_DAMAGED) {
-        bk_log(BK_LOG_WARNING, "MANIFEST is %s: rebuilding it from the headers of %zu data files, nothing is removed",
-               none ? "missing" : "damaged", list->n);
+        bk_log(
+            BK_LOG_WARNING,
+            "MANIFEST is %s: rebuilding it from the headers of %zu data files, nothing is removed",
+            none ? "missing" : "damaged", list->n);
         atomic_fetch_add(&db->damaged_records, 1);
     } else {
         bk_log(BK_LOG_NOTICE, "the last edit of MANIFEST was cut off: it did not happen");
@@ -187,7 +195,8 @@ static int draw_ids(struct bk_db *db, uint64_t hash_seed, struct bk_error *err)
     return rc;
 }
 
-static int load_manifest(struct bk_db *db, uint64_t hash_seed, enum bki_manifest_end *end, struct bk_error *err)
+static int load_manifest(struct bk_db *db, uint64_t hash_seed, enum bki_manifest_end *end,
+                         struct bk_error *err)
 {
     struct id_list list = {0};
     int rc = bki_manifest_load(&db->files.manifest, db->io, db->files.dir, end, err);
@@ -233,7 +242,8 @@ static int open_files(struct recover *r, struct bk_error *err)
             return rc;
         }
         if (ms->files[i].sealed && ms->files[i].size > atomic_load(&f->size)) {
-            bki_recover_damage(r, f->path, atomic_load(&f->size), ms->files[i].size - atomic_load(&f->size),
+            bki_recover_damage(r, f->path, atomic_load(&f->size),
+                               ms->files[i].size - atomic_load(&f->size),
                                "the file is shorter than it was");
         }
         bool sealed = ms->files[i].sealed;
@@ -257,7 +267,8 @@ static bool same_boot(struct bk_db *db, enum bki_manifest_end end, uint8_t now[1
     return end != BKI_MANIFEST_DAMAGED && memcmp(then, none, 16) != 0 && memcmp(then, now, 16) == 0;
 }
 
-/* One edit tells all ends that were found. Before, the files are synced: what only the page cache holds is no end. */
+/* One edit tells all ends that were found. Before, the files are synced: what only the page cache
+ * holds is no end. */
 static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_error *err)
 {
     struct bk_db *db = r->db;
@@ -290,8 +301,8 @@ static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_er
     return rc;
 }
 
-/* Files that turned out to hold nothing are gone from the manifest; now from the directory. Those that a missing file
- * left in the manifest stay there: it may be found again. */
+/* Files that turned out to hold nothing are gone from the manifest; now from the directory. Those
+ * that a missing file left in the manifest stay there: it may be found again. */
 static void drop_empty(struct recover *r)
 {
     struct bk_db *db = r->db;
@@ -347,8 +358,10 @@ int bki_recover(struct bk_db *db, uint64_t hash_seed, struct bk_error *err)
     if (rc == BK_OK) {
         drop_empty(&r);
         atomic_store(&db->recover_us, (uint64_t)(bk_clock_mono_us(db->clock) - started));
-        bk_log(BK_LOG_NOTICE, "Store opened: %" PRIu32 " data files, %" PRIu64 " records read in %.3f seconds", r.n,
-               atomic_load(&db->recovered_records), (double)atomic_load(&db->recover_us) / 1e6);
+        bk_log(BK_LOG_NOTICE,
+               "Store opened: %" PRIu32 " data files, %" PRIu64 " records read in %.3f seconds",
+               r.n, atomic_load(&db->recovered_records),
+               (double)atomic_load(&db->recover_us) / 1e6);
     }
     free(r.files);
     return rc;

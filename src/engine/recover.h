@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * recover.h - what recovery knows while it runs; shared by recover.c (which files) and replay.c (their records).
+ * recover.h - what recovery knows while it runs; shared by recover.c (which files) and replay.c
+ * (their records).
  */
 #ifndef BK_ENGINE_RECOVER_H
 #define BK_ENGINE_RECOVER_H
@@ -12,11 +13,11 @@
 
 /* One file of the directory, in the order of rank. */
 struct recover_file {
-    struct bki_file *file;   /* borrowed from bk_db.files */
-    bool end_known;          /* by the manifest */
-    bool sealed;             /* nothing in it can be torn: its end is known, or another file of a store without a whole
-                              * manifest comes behind it */
-    uint64_t synced;         /* unsealed: bytes before this offset were synced */
+    struct bki_file *file; /* borrowed from bk_db.files */
+    bool end_known;        /* by the manifest */
+    bool sealed; /* nothing in it can be torn: its end is known, or another file of a store without
+                  * a whole manifest comes behind it */
+    uint64_t synced; /* unsealed: bytes before this offset were synced */
 };
 
 struct recover {
@@ -24,10 +25,11 @@ struct recover {
     struct recover_file *files; /* owned */
     uint32_t n;
     enum bki_manifest_end manifest; /* how the manifest ended */
-    bool same_boot;          /* only the process died: every written byte is there */
-    bool cut;                /* the torn tail has begun: nothing behind counts */
-    uint64_t last_seq;       /* of the last record applied; 0 = none */
-    bool last_unsealed;      /* it lay in an unsealed file: the next file's numbers go on where it ends */
+    bool same_boot;                 /* only the process died: every written byte is there */
+    bool cut;                       /* the torn tail has begun: nothing behind counts */
+    uint64_t last_seq;              /* of the last record applied; 0 = none */
+    bool
+        last_unsealed; /* it lay in an unsealed file: the next file's numbers go on where it ends */
     uint64_t max_seq;
     int64_t now_ms;
     uint64_t damaged_places;
@@ -38,6 +40,7 @@ BK_MUST_USE int bki_replay_marks(struct recover *r, struct bk_error *err);
 /* Applies the records of one file to the keydirs; sets its size to its logical end. */
 BK_MUST_USE int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error *err);
 /* A place that does not check: counted, and logged while there are not too many. */
-void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, uint64_t bytes, const char *what);
+void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, uint64_t bytes,
+                        const char *what);
 
 #endif

@@ -2,8 +2,9 @@
 /*
  * replay.c - the records of data files, in order, to the keydirs.
  *
- * Two kinds of bad bytes: damage, which is stepped over, counted and listed; and the torn tail of a power cut, behind
- * the last sync mark, where everything from the first bad byte on is cut so that a prefix of the history survives.
+ * Two kinds of bad bytes: damage, which is stepped over, counted and listed; and the torn tail of a
+ * power cut, behind the last sync mark, where everything from the first bad byte on is cut so that
+ * a prefix of the history survives.
  */
 #include "base/assert.h"
 #include "base/checksum.h"
@@ -20,12 +21,14 @@ static void scan_of(const struct recover *r, const struct recover_file *rf, stru
                   atomic_load_explicit(&f->size, memory_order_relaxed));
 }
 
-void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, uint64_t bytes, const char *what)
+void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, uint64_t bytes,
+                        const char *what)
 {
     atomic_fetch_add(&r->db->damaged_records, 1);
     atomic_fetch_add(&r->db->damaged_bytes, bytes);
     if (r->damaged_places++ < BKI_DAMAGE_LINES) {
-        bk_log(BK_LOG_WARNING, "Damage: %s at offset %" PRIu64 ", %" PRIu64 " bytes: %s", path, offset, bytes, what);
+        bk_log(BK_LOG_WARNING, "Damage: %s at offset %" PRIu64 ", %" PRIu64 " bytes: %s", path,
+               offset, bytes, what);
     }
 }
 
@@ -40,7 +43,8 @@ static void note_mark(struct recover *r, const struct bki_scan_item *it)
             continue;
         }
         for (uint32_t k = 0; k < i; k++) {
-            r->files[k].synced = UINT64_MAX; /* a rotated file is synced before anything behind it */
+            r->files[k].synced =
+                UINT64_MAX; /* a rotated file is synced before anything behind it */
         }
         if (offset > r->files[i].synced) {
             r->files[i].synced = offset;
@@ -48,7 +52,8 @@ static void note_mark(struct recover *r, const struct bki_scan_item *it)
     }
 }
 
-/* A mark is true wherever it is found, behind holes too: it was written after the sync that it tells of. */
+/* A mark is true wherever it is found, behind holes too: it was written after the sync that it
+ * tells of. */
 int bki_replay_marks(struct recover *r, struct bk_error *err)
 {
     for (uint32_t i = 0; i < r->n; i++) {
@@ -95,7 +100,8 @@ static void forget_keydir(struct recover *r, struct bki_keydir **kd)
     bki_keydir_free(kd);
 }
 
-/* Numbers get other spaces: contents move with their space, and those of a space that no number has are dropped. */
+/* Numbers get other spaces: contents move with their space, and those of a space that no number has
+ * are dropped. */
 static int apply_map(struct recover *r, const struct bki_scan_item *it)
 {
     struct bk_db *db = r->db;
@@ -149,8 +155,8 @@ static void apply_key(struct recover *r, struct bki_file *f, const struct bki_sc
         had = bki_keydir_remove(kd, &key, 0, &old);
         atomic_fetch_add(&f->guard_bytes, it->size);
     } else {
-        struct bki_entry e = {bki_file_locate(&db->files, f, it->offset), it->size, it->rec.expire_ms,
-                              it->rec.flags & BK_TYPE_MASK};
+        struct bki_entry e = {bki_file_locate(&db->files, f, it->offset), it->size,
+                              it->rec.expire_ms, it->rec.flags & BK_TYPE_MASK};
         BK_ASSERT(e.loc != 0);
         had = bki_keydir_put(kd, &key, &e, &old);
     }
@@ -201,12 +207,16 @@ static void cut_at(struct recover *r, struct recover_file *rf, uint64_t offset, 
     r->cut = r->cut || !r->same_boot;
     atomic_store(&rf->file->size, offset);
     atomic_fetch_add(&r->db->tail_bytes_cut, end - offset);
-    bk_log(BK_LOG_NOTICE, "Torn tail: %s ends at offset %" PRIu64 ", what lies behind was never acknowledged as synced",
+    bk_log(BK_LOG_NOTICE,
+           "Torn tail: %s ends at offset %" PRIu64
+           ", what lies behind was never acknowledged as synced",
            rf->file->path, offset);
 }
 
-/* Nothing behind offset checks: what was cut off in the middle of a write, or damage at the end of a sealed file. */
-static void end_of_records(struct recover *r, struct recover_file *rf, uint64_t offset, uint64_t end, bool zeros)
+/* Nothing behind offset checks: what was cut off in the middle of a write, or damage at the end of
+ * a sealed file. */
+static void end_of_records(struct recover *r, struct recover_file *rf, uint64_t offset,
+                           uint64_t end, bool zeros)
 {
     if (zeros && !rf->end_known) {
         atomic_store(&rf->file->size, offset); /* room that was reserved and never used */
@@ -221,8 +231,8 @@ static void end_of_records(struct recover *r, struct recover_file *rf, uint64_t 
 enum step { STEP_ON, STEP_END };
 
 /* Bytes at s->offset are no record. */
-static int step_over(struct recover *r, struct recover_file *rf, struct bki_scan *s, enum step *step,
-                     struct bk_error *err)
+static int step_over(struct recover *r, struct recover_file *rf, struct bki_scan *s,
+                     enum step *step, struct bk_error *err)
 {
     uint64_t from = s->offset;
     bool zeros;
@@ -241,7 +251,8 @@ static int step_over(struct recover *r, struct recover_file *rf, struct bki_scan
 }
 
 /* Whether any record checks behind offset. */
-static int anything_behind(const struct bki_scan *s, uint64_t offset, bool *found, struct bk_error *err)
+static int anything_behind(const struct bki_scan *s, uint64_t offset, bool *found,
+                           struct bk_error *err)
 {
     struct bki_scan probe;
     struct bki_scan_item it;
@@ -258,12 +269,13 @@ static int anything_behind(const struct bki_scan *s, uint64_t offset, bool *foun
 }
 
 /*
- * A record whose value does not check, or a frame that is not whole. With a power cut behind the last mark it is where
- * the tail is torn. When only the process died and nothing follows, a write was cut off half way: the same. Otherwise
- * it is damage: a frame is dropped whole, a record is indexed, so that reads of its key answer an error.
+ * A record whose value does not check, or a frame that is not whole. With a power cut behind the
+ * last mark it is where the tail is torn. When only the process died and nothing follows, a write
+ * was cut off half way: the same. Otherwise it is damage: a frame is dropped whole, a record is
+ * indexed, so that reads of its key answer an error.
  */
-static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan *s, const struct bki_scan_item *it,
-                    enum step *step, struct bk_error *err)
+static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan *s,
+                    const struct bki_scan_item *it, enum step *step, struct bk_error *err)
 {
     uint64_t after = it->offset + it->size;
     bool frame = it->rec.kind == BKI_BATCH;
@@ -283,7 +295,8 @@ static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan 
         *step = STEP_END;
         return BK_OK;
     }
-    bki_recover_damage(r, rf->file->path, it->offset, after - it->offset, frame ? "batch" : "value");
+    bki_recover_damage(r, rf->file->path, it->offset, after - it->offset,
+                       frame ? "batch" : "value");
     if (frame) {
         atomic_fetch_add(&rf->file->dead_bytes, after - it->offset);
         s->offset = after;
@@ -293,9 +306,10 @@ static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan 
     return BK_OK;
 }
 
-/* Numbers go on by one from record to record and from an unsealed file to the next: a gap behind the last mark is a
- * piece of history that the power cut took. */
-static bool gap_at(const struct recover *r, const struct recover_file *rf, const struct bki_scan_item *it, bool first)
+/* Numbers go on by one from record to record and from an unsealed file to the next: a gap behind
+ * the last mark is a piece of history that the power cut took. */
+static bool gap_at(const struct recover *r, const struct recover_file *rf,
+                   const struct bki_scan_item *it, bool first)
 {
     if (!torn_at(r, rf, it->offset) || r->last_seq == 0 || rf->file->merged) {
         return false;
@@ -304,8 +318,9 @@ static bool gap_at(const struct recover *r, const struct recover_file *rf, const
     return follows && it->rec.seq != r->last_seq + 1;
 }
 
-static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan *s, const struct bki_scan_item *it,
-                     bool first, enum step *step, struct bk_error *err)
+static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan *s,
+                     const struct bki_scan_item *it, bool first, enum step *step,
+                     struct bk_error *err)
 {
     bool good = it->value_ok;
     if (gap_at(r, rf, it, first)) {

@@ -7,10 +7,15 @@
 
 #include <string.h>
 
-void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const char *path, uint32_t seed, bool merged,
-                   uint64_t start, uint64_t end)
+void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const char *path,
+                   uint32_t seed, bool merged, uint64_t start, uint64_t end)
 {
-    *s = (struct bki_scan){.io = io, .fd = fd, .path = path, .seed = seed, .merged = merged, .offset = start,
+    *s = (struct bki_scan){.io = io,
+                           .fd = fd,
+                           .path = path,
+                           .seed = seed,
+                           .merged = merged,
+                           .offset = start,
                            .end = end};
 }
 
@@ -20,7 +25,8 @@ void bki_scan_fini(struct bki_scan *s)
 }
 
 /* n bytes at offset, n no more than lies before the end. NULL with BK_OK: the file is shorter. */
-static int bytes_at(struct bki_scan *s, uint64_t offset, size_t n, const uint8_t **out, struct bk_error *err)
+static int bytes_at(struct bki_scan *s, uint64_t offset, size_t n, const uint8_t **out,
+                    struct bk_error *err)
 {
     *out = NULL;
     if (offset < s->window_at || offset + n > s->window_at + s->window.len) {
@@ -29,8 +35,8 @@ static int bytes_at(struct bki_scan *s, uint64_t offset, size_t n, const uint8_t
         want = left < want ? (size_t)left : want;
         s->window.len = 0;
         s->window_at = offset;
-        int rc = bki_io_read_all(s->io, s->fd, bk_buf_reserve(&s->window, want), want, offset, &s->window.len,
-                                 s->path, err);
+        int rc = bki_io_read_all(s->io, s->fd, bk_buf_reserve(&s->window, want), want, offset,
+                                 &s->window.len, s->path, err);
         if (rc != BK_OK) {
             s->window.len = 0;
             return rc;
@@ -49,8 +55,8 @@ static size_t smaller(uint64_t a, uint64_t b)
 }
 
 /* The header at offset with its key, checked. BK_CORRUPT: none. *front: header, expiry and key. */
-static int header_at(struct bki_scan *s, uint64_t offset, struct bki_record *r, const uint8_t **front,
-                     struct bk_error *err)
+static int header_at(struct bki_scan *s, uint64_t offset, struct bki_record *r,
+                     const uint8_t **front, struct bk_error *err)
 {
     const uint8_t *p;
     uint64_t room = s->end - offset;
@@ -59,7 +65,8 @@ static int header_at(struct bki_scan *s, uint64_t offset, struct bki_record *r, 
     if (rc != BK_OK) {
         return rc;
     }
-    if (p == NULL || bki_record_peek(p, head, room, r) != BK_OK || (!s->merged && r->seq <= s->last_seq)) {
+    if (p == NULL || bki_record_peek(p, head, room, r) != BK_OK ||
+        (!s->merged && r->seq <= s->last_seq)) {
         return BK_CORRUPT;
     }
     rc = bytes_at(s, offset, (size_t)bki_record_key_offset(r) + r->key_len, &p, err);
@@ -90,7 +97,8 @@ static int check_blocks(struct bki_scan *s, uint64_t offset, const struct bki_re
     for (uint32_t i = 0; rc == BK_OK && *ok && i < blocks; i++) {
         size_t n = smaller(r->value_len - (uint64_t)i * BKI_CRC_BLOCK, BKI_CRC_BLOCK);
         rc = bytes_at(s, at, n, &p, err);
-        *ok = rc == BK_OK && p != NULL && bk_crc32c(0, p, n) == bk_get32(table.data + (size_t)i * 4);
+        *ok =
+            rc == BK_OK && p != NULL && bk_crc32c(0, p, n) == bk_get32(table.data + (size_t)i * 4);
         at += n;
     }
     bk_buf_fini(&table);
@@ -122,7 +130,8 @@ int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error
         size_t n = front + it.rec.value_len;
         rc = bytes_at(s, s->offset, n, &p, err);
         if (rc == BK_OK && p == NULL) {
-            rc = bytes_at(s, s->offset, front, &p, err); /* the value is cut off: the key is still told */
+            rc = bytes_at(s, s->offset, front, &p,
+                          err); /* the value is cut off: the key is still told */
             if (rc == BK_OK && p == NULL) {
                 return BK_CORRUPT;
             }
@@ -141,8 +150,8 @@ int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error
     return BK_OK;
 }
 
-/* In an unmerged file sequence numbers rise by one a record, so what is far off is no record, however it looks. That
- * keeps the search linear: hardly anything gets as far as its checksum. */
+/* In an unmerged file sequence numbers rise by one a record, so what is far off is no record,
+ * however it looks. That keeps the search linear: hardly anything gets as far as its checksum. */
 static bool plausible(const struct bki_scan *s, uint64_t offset, const uint8_t *p, uint64_t from)
 {
     struct bki_record r;
@@ -161,7 +170,8 @@ int bki_scan_resync(struct bki_scan *s, bool *zeros, struct bk_error *err)
     for (uint64_t at = from; at + BKI_HEADER_BYTES <= s->end; at += 8) {
         const uint8_t *p;
         struct bki_record r;
-        int rc = bytes_at(s, at, smaller(s->end - at, BKI_HEADER_BYTES + BKI_EXPIRY_BYTES), &p, err);
+        int rc =
+            bytes_at(s, at, smaller(s->end - at, BKI_HEADER_BYTES + BKI_EXPIRY_BYTES), &p, err);
         if (rc != BK_OK) {
             return rc;
         }
@@ -192,7 +202,8 @@ uint64_t bki_frame_length(const struct bki_scan_item *frame)
     return bk_get64(frame->value.data + 8);
 }
 
-int bki_scan_frame(const struct bki_scan *s, const struct bki_scan_item *frame, bool *whole, struct bk_error *err)
+int bki_scan_frame(const struct bki_scan *s, const struct bki_scan_item *frame, bool *whole,
+                   struct bk_error *err)
 {
     *whole = false;
     if (!frame->value_ok) {
@@ -211,7 +222,8 @@ int bki_scan_frame(const struct bki_scan *s, const struct bki_scan_item *frame, 
     uint32_t found = 0;
     struct bki_scan_item it;
     int rc;
-    while ((rc = bki_scan_next(&members, &it, err)) == BK_OK && it.value_ok && it.rec.kind != BKI_BATCH) {
+    while ((rc = bki_scan_next(&members, &it, err)) == BK_OK && it.value_ok &&
+           it.rec.kind != BKI_BATCH) {
         uint8_t member[4];
         bk_put32(member, it.rec.header_crc);
         crc = bk_crc32c(crc, member, sizeof member);

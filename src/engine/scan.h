@@ -18,39 +18,40 @@
 struct bki_scan {
     const struct bk_io *io; /* borrowed */
     int fd;
-    const char *path;       /* borrowed; for errors */
+    const char *path; /* borrowed; for errors */
     uint32_t seed;
-    bool merged;            /* sequence numbers need not rise */
-    uint64_t offset;        /* of the next record */
-    uint64_t end;           /* no record reaches beyond */
-    uint64_t last_seq;      /* of the last record in this file; 0 = none yet */
-    struct bk_buf window;   /* owned */
+    bool merged;          /* sequence numbers need not rise */
+    uint64_t offset;      /* of the next record */
+    uint64_t end;         /* no record reaches beyond */
+    uint64_t last_seq;    /* of the last record in this file; 0 = none yet */
+    struct bk_buf window; /* owned */
     uint64_t window_at;
 };
 
 struct bki_scan_item {
     struct bki_record rec;
     uint64_t offset, size;
-    struct bk_span key;     /* borrowed until the next call */
-    struct bk_span value;   /* only of values up to 64 KiB; borrowed until the next call */
+    struct bk_span key;   /* borrowed until the next call */
+    struct bk_span value; /* only of values up to 64 KiB; borrowed until the next call */
     bool value_ok;
 };
 
-void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const char *path, uint32_t seed, bool merged,
-                   uint64_t start, uint64_t end);
+void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const char *path,
+                   uint32_t seed, bool merged, uint64_t start, uint64_t end);
 void bki_scan_fini(struct bki_scan *s);
 
-/* The record at offset, header and value checked; moves behind it. BK_NOTFOUND: the end. BK_CORRUPT: no record that
- * checks starts here, offset stays. BK_EIO. */
+/* The record at offset, header and value checked; moves behind it. BK_NOTFOUND: the end.
+ * BK_CORRUPT: no record that checks starts here, offset stays. BK_EIO. */
 BK_MUST_USE int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error *err);
 
-/* Moves offset on to the next place where a record's header checks. BK_NOTFOUND: there is none, offset is the end;
- * *zeros: and all bytes passed over were zero. */
+/* Moves offset on to the next place where a record's header checks. BK_NOTFOUND: there is none,
+ * offset is the end; *zeros: and all bytes passed over were zero. */
 BK_MUST_USE int bki_scan_resync(struct bki_scan *s, bool *zeros, struct bk_error *err);
 
-/* Whether the frame whose header is *frame is whole: all members there, checked, and as many as it says. */
-BK_MUST_USE int bki_scan_frame(const struct bki_scan *s, const struct bki_scan_item *frame, bool *whole,
-                               struct bk_error *err);
+/* Whether the frame whose header is *frame is whole: all members there, checked, and as many as it
+ * says. */
+BK_MUST_USE int bki_scan_frame(const struct bki_scan *s, const struct bki_scan_item *frame,
+                               bool *whole, struct bk_error *err);
 /* The bytes of a frame's members, as its header says. */
 uint64_t bki_frame_length(const struct bki_scan_item *frame);
 

@@ -74,7 +74,8 @@ void bki_spacemap_encode(const struct bki_spacemap *m, struct bk_buf *out)
 int bki_spacemap_apply(struct bki_spacemap *m, const uint8_t *pairs, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        if (bk_get32(pairs + (size_t)i * 8) > BK_DATABASES_MAX || bk_get32(pairs + (size_t)i * 8 + 4) == 0) {
+        if (bk_get32(pairs + (size_t)i * 8) > BK_DATABASES_MAX ||
+            bk_get32(pairs + (size_t)i * 8 + 4) == 0) {
             return BK_CORRUPT;
         }
     }

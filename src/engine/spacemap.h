@@ -3,7 +3,8 @@
  * spacemap.h - which space each database number stands for.
  *
  * A number n that was never flushed or swapped stands for space n + 1; new spaces are counted from
- * BKI_SPACE_FIRST on and never used twice. On disk a map lists the numbers up to the highest that ever differed.
+ * BKI_SPACE_FIRST on and never used twice. On disk a map lists the numbers up to the highest that
+ * ever differed.
  */
 #ifndef BK_ENGINE_SPACEMAP_H
 #define BK_ENGINE_SPACEMAP_H
@@ -17,9 +18,9 @@
 #define BKI_SPACE_FIRST 0x10000u
 
 struct bki_spacemap {
-    uint32_t *space;  /* owned: by number; entries beyond n stand for number + 1 */
+    uint32_t *space; /* owned: by number; entries beyond n stand for number + 1 */
     uint32_t n;
-    uint32_t next;    /* the next new space */
+    uint32_t next; /* the next new space */
 };
 
 void bki_spacemap_init(struct bki_spacemap *m);

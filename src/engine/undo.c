@@ -60,8 +60,8 @@ static void push_locked(struct bki_undo *u, const struct bki_undo_op *op)
     u->ops[(u->first + u->n++) & (u->cap - 1)] = *op;
 }
 
-/* Two loops may note their operations in another order than that of the log; a committed one behind an uncommitted one
- * then waits a little longer, and undoing looks at each position by itself. */
+/* Two loops may note their operations in another order than that of the log; a committed one behind
+ * an uncommitted one then waits a little longer, and undoing looks at each position by itself. */
 void bki_undo_note(struct bk_db *db, const struct bki_undo_op *ops, size_t n)
 {
     struct bki_undo *u = &db->undo;
@@ -92,7 +92,8 @@ void bki_undo_trim(struct bk_db *db)
 }
 
 /* The key of an operation's record, which is still in the log's buffer: it is not committed. */
-static void read_key(struct bk_db *db, const struct bki_undo_op *op, struct bk_buf *bytes, struct bk_key *key)
+static void read_key(struct bk_db *db, const struct bki_undo_op *op, struct bk_buf *bytes,
+                     struct bk_key *key)
 {
     struct bk_block *block = NULL;
     struct bk_span value;
@@ -108,7 +109,8 @@ static void read_key(struct bk_db *db, const struct bki_undo_op *op, struct bk_b
     bk_key_init(db, key, bytes->data + bki_record_key_offset(&r), r.key_len);
 }
 
-/* Bytes that died of the operation live again; its own record is behind the end of its file and counts nowhere. */
+/* Bytes that died of the operation live again; its own record is behind the end of its file and
+ * counts nowhere. */
 static void revive(struct bk_db *db, const struct bki_undo_op *op)
 {
     uint64_t offset;
@@ -146,7 +148,8 @@ static void undo_write(struct bk_db *db, const struct bki_undo_op *op)
 static void undo_map(struct bk_db *db, struct bki_undo_op *op)
 {
     struct bki_keydir *a = bki_db_keydir(db, op->num, true);
-    struct bki_keydir *b = op->kind == BKI_UNDO_FLUSH ? op->taken : bki_db_keydir(db, op->num2, true);
+    struct bki_keydir *b =
+        op->kind == BKI_UNDO_FLUSH ? op->taken : bki_db_keydir(db, op->num2, true);
     bki_keydir_swap(a, b, 0);
     bk_mutex_lock(&db->log.mu);
     bki_spacemap_copy(&db->log.map, op->map);
@@ -157,7 +160,8 @@ static void undo_map(struct bk_db *db, struct bki_undo_op *op)
 void bki_undo_all(struct bk_db *db)
 {
     struct bki_undo *u = &db->undo;
-    /* With every key lock held nobody is between an append and its swing, so the ring is complete. */
+    /* With every key lock held nobody is between an append and its swing, so the ring is complete.
+     */
     for (uint32_t i = 0; i < BKI_KEYLOCKS; i++) {
         bki_keylock_lock(db->locks, i);
         bki_keylock_flip(db->locks, i);

@@ -2,7 +2,8 @@
 /*
  * undo.h - what uncommitted writes replaced in memory, so that a failed write can be taken back.
  *
- * Each operation is noted after it was done, under its key locks, and forgotten once its position is committed.
+ * Each operation is noted after it was done, under its key locks, and forgotten once its position
+ * is committed.
  */
 #ifndef BK_ENGINE_UNDO_H
 #define BK_ENGINE_UNDO_H
@@ -26,13 +27,13 @@ enum bki_undo_kind {
 struct bki_undo_op {
     enum bki_undo_kind kind;
     uint32_t num, num2;
-    uint64_t pos;              /* the operation's end in the log */
-    uint64_t loc, size;        /* its record, which holds the key */
-    bool deleted;              /* it was a delete */
+    uint64_t pos;       /* the operation's end in the log */
+    uint64_t loc, size; /* its record, which holds the key */
+    bool deleted;       /* it was a delete */
     bool had_old;
     struct bki_entry old;
-    struct bki_keydir *taken;  /* FLUSH: owned; the contents taken away */
-    struct bki_spacemap *map;  /* FLUSH, SWAP: owned; the map before */
+    struct bki_keydir *taken; /* FLUSH: owned; the contents taken away */
+    struct bki_spacemap *map; /* FLUSH, SWAP: owned; the map before */
 };
 
 struct bki_undo {
@@ -48,7 +49,8 @@ void bki_undo_fini(struct bki_undo *u);
 void bki_undo_note(struct bk_db *db, const struct bki_undo_op *ops, size_t n);
 /* Forgets what is committed. */
 void bki_undo_trim(struct bk_db *db);
-/* Takes everything uncommitted back, newest first, and discards it from the log. The sync thread's. */
+/* Takes everything uncommitted back, newest first, and discards it from the log. The sync thread's.
+ */
 void bki_undo_all(struct bk_db *db);
 
 #endif

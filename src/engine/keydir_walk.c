@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* keydir_walk.c - scans, samples, counts and checks of a whole keydir, one bucket under a lock at a
+ * time. */
+#include "engine/keydir_private.h"
+
+#include <stdlib.h>
+
+static uint32_t reverse32(uint32_t v)
+{
+    v = __builtin_bswap32(v);
+    v = (v & 0x0f0f0f0fu) << 4 | (v >> 4 & 0x0f0f0f0fu);
+    v = (v & 0x33333333u) << 2 | (v >> 2 & 0x33333333u);
+    return (v & 0x55555555u) << 1 | (v >> 1 & 0x55555555u);
+}
+
+/* A bucket of depth d holds one run of 2^(32 - d) places of the bit-reversed hash, however often it
+ * is split or joined later. So a place is a cursor that stays true while the table grows and
+ * shrinks. */
+void bki_keydir_scan(struct bki_keydir *kd, uint64_t *cursor, struct bk_buf *out)
+{
+    uint64_t at = *cursor;
+    if (at >> 32 >= BKI_KD_STRIPES) {
+        *cursor = 0; /* no cursor of ours: nothing is left */
+        return;
+    }
+    struct stripe *s = &kd->stripe[at >> 32];
+    bk_mutex_lock(&s->mu);
+    if (s->t.segments_n == 0) {
+        at = ((at >> 32) + 1) << 32;
+    } else {
+        unsigned depth;
+        uint32_t b = bucket_of(&s->t, reverse32((uint32_t)at), &depth);
+        struct bki_bucket *bucket = *bucket_at(&s->t, b);
+        if (bucket != NULL) {
+            bk_buf_append(out, bucket->words, (size_t)bucket->used * 8);
+        }
+        uint64_t run = (uint64_t)1 << (32 - depth);
+        at = (at & ~(run - 1)) + run;
+    }
+    bk_mutex_unlock(&s->mu);
+    *cursor = at >> 32 >= BKI_KD_STRIPES ? 0 : at;
+}
+
+bool bki_entry_next(const struct bk_buf *packed, size_t *at, struct bki_entry *e,
+                    struct bk_span *key)
+{
+    if (*at >= packed->len) {
+        return false;
+    }
+    /* Buffers come from the allocator, so the words in them are aligned. */
+    const uint64_t *p = (const uint64_t *)(const void *)(packed->data + *at);
+    bki_entry_read(p, e, key);
+    *at += (size_t)bki_entry_units_at(p) * 8;
+    return true;
+}
+
+void bki_keydir_sample(struct bki_keydir *kd, uint64_t random, struct bk_buf *out)
+{
+    uint64_t total = bki_keydir_count(kd);
+    if (total == 0) {
+        return;
+    }
+    uint64_t nth = random % total;
+    unsigned i = 0;
+    for (; i < BKI_KD_STRIPES - 1 && nth >= load_counter(&kd->stripe[i].keys); i++) {
+        nth -= load_counter(&kd->stripe[i].keys);
+    }
+    for (unsigned tried = 0; tried < BKI_KD_STRIPES; tried++, i = (i + 1) % BKI_KD_STRIPES) {
+        struct stripe *s = &kd->stripe[i];
+        bk_mutex_lock(&s->mu);
+        uint32_t n = bucket_count(&s->t);
+        uint32_t start = n == 0 ? 0 : (uint32_t)((random >> 32) % n);
+        struct bki_bucket *found = NULL;
+        for (uint32_t k = 0; k < n && found == NULL; k++) {
+            found = *bucket_at(&s->t, (start + k) % n);
+        }
+        if (found != NULL) {
+            bk_buf_append(out, found->words, (size_t)found->used * 8);
+        }
+        bk_mutex_unlock(&s->mu);
+        if (found != NULL) {
+            return;
+        }
+    }
+}
+
+bool bki_keydir_drain(struct bki_keydir *kd, struct bk_buf *out)
+{
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        struct stripe *s = &kd->stripe[i];
+        uint32_t n = bucket_count(&s->t);
+        if (n == 0) {
+            continue;
+        }
+        uint32_t from = (s->t.segments_n - 1) * SEGMENT;
+        for (uint32_t b = from; b < n; b++) {
+            struct bki_bucket **bucket = bucket_at(&s->t, b);
+            if (*bucket != NULL) {
+                bk_buf_append(out, (*bucket)->words, (size_t)(*bucket)->used * 8);
+                free(*bucket);
+                *bucket = NULL;
+            }
+        }
+        if (from == 0) {
+            bki_table_free(&s->t);
+            return true;
+        }
+        /* The table is no hash table any more, only what is left of one: as many buckets as whole
+         * segments. */
+        bki_table_drop_segment(&s->t);
+        s->t.level = 31u - (unsigned)__builtin_clz(from);
+        s->t.split = from - ((uint32_t)1 << s->t.level);
+        return true;
+    }
+    return false;
+}
+
+/* ---- Sight ---- */
+
+uint64_t bki_keydir_count(struct bki_keydir *kd)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        n += load_counter(&kd->stripe[i].keys);
+    }
+    return n;
+}
+
+uint64_t bki_keydir_expiring(struct bki_keydir *kd)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        n += load_counter(&kd->stripe[i].expiring);
+    }
+    return n;
+}
+
+void bki_keydir_stats(struct bki_keydir *kd, struct bki_keydir_stats *out)
+{
+    *out = (struct bki_keydir_stats){
+        .keys = bki_keydir_count(kd), .expiring = bki_keydir_expiring(kd), .bytes = sizeof *kd};
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        struct stripe *s = &kd->stripe[i];
+        bk_mutex_lock(&s->mu);
+        out->bytes += s->t.bytes;
+        out->moved_max = s->moved_max > out->moved_max ? s->moved_max : out->moved_max;
+        bk_mutex_unlock(&s->mu);
+    }
+}
+
+/* K1 and K2 for one bucket; counts what it holds. */
+static bool check_bucket(const struct stripe *s, uint32_t index, uint64_t *keys, uint64_t *expiring)
+{
+    struct bki_bucket *b = *bucket_at(&s->t, index);
+    if (b == NULL) {
+        return true;
+    }
+    uint64_t *p = b->words;
+    uint64_t *end = p + b->used;
+    while (p < end) {
+        struct bki_entry e;
+        struct bk_span key;
+        unsigned depth;
+        bki_entry_read(p, &e, &key);
+        if (bucket_of(&s->t, (uint32_t)bki_key_hash(s->seed, key.data, key.len), &depth) != index ||
+            bki_bucket_find(b, key) != p) {
+            return false;
+        }
+        (*keys)++;
+        *expiring += e.expire_ms != 0;
+        p += bki_entry_units_at(p);
+    }
+    return p == end && b->used <= b->cap;
+}
+
+bool bki_keydir_check(struct bki_keydir *kd, struct bk_error *err)
+{
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        struct stripe *s = &kd->stripe[i];
+        bk_mutex_lock(&s->mu);
+        uint64_t keys = 0;
+        uint64_t expiring = 0;
+        uint64_t bytes = (uint64_t)s->t.segments_n * SEGMENT * sizeof(struct bki_bucket *);
+        bool ok = true;
+        for (uint32_t b = 0; ok && b < bucket_count(&s->t); b++) {
+            ok = check_bucket(s, b, &keys, &expiring);
+            bytes += bki_bucket_bytes(*bucket_at(&s->t, b));
+        }
+        ok = ok && keys == load_counter(&s->keys) && expiring == load_counter(&s->expiring) &&
+             bytes == s->t.bytes;
+        bk_mutex_unlock(&s->mu);
+        if (!ok) {
+            bk_ignore(bk_error_set(err, BK_CORRUPT, 0, NULL, i,
+                                   "keydir stripe %u breaks K1, K2 or K3", i),
+                      "the caller gets false");
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* log_private.h - what the files of the log share: log.c appends, log_write.c writes, log_step.c
+ * syncs and makes room. */
+#ifndef BK_ENGINE_LOG_PRIVATE_H
+#define BK_ENGINE_LOG_PRIVATE_H
+
+#include "engine/log.h"
+
+static inline uint64_t load(const _Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_acquire);
+}
+
+static inline void store(_Atomic uint64_t *v, uint64_t n)
+{
+    atomic_store_explicit(v, n, memory_order_release);
+}
+
+static inline void count(_Atomic uint64_t *v, uint64_t n)
+{
+    atomic_fetch_add_explicit(v, n, memory_order_relaxed);
+}
+
+static inline int64_t now_us(const struct bki_log *log)
+{
+    return bk_clock_mono_us(log->files->clock);
+}
+
+static inline bool sync_always(const struct bki_log *log)
+{
+    return atomic_load_explicit(&log->sync, memory_order_relaxed) == BK_SYNC_ALWAYS;
+}
+
+/* Writes all that is buffered. False: nothing can be written at the moment. */
+bool bki_log_write_out(struct bki_log *log) BK_REQUIRES(log->write_mu);
+/* Moves committed on and gives back the buffer before it. */
+void bki_log_commit_locked(struct bki_log *log, uint64_t pos) BK_REQUIRES(log->mu);
+/* A write or sync failed. What is not committed will be undone under the key locks, by
+ * bki_log_discard's caller. */
+void bki_log_fail(struct bki_log *log, const struct bk_error *err);
+/* Calls the owner of the store. Without a lock held. */
+void bki_log_wake(struct bki_log *log);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * log_write.c - from the buffer to the file, and what becomes of the buffer when that succeeds or
+ * fails.
+ *
+ * Loops write (everysec, no) at the end of their ticks; the sync thread writes with always. One
+ * writer at a time.
+ */
+#include "engine/log_private.h"
+
+#include "base/assert.h"
+
+#include <stdlib.h>
+
+#define SYNC_OVERDUE_US \
+    2000000 /* everysec: when a sync has not ended after this long, writers wait */
+
+void bki_log_signal_locked(struct bki_log *log)
+{
+    if (!log->work_due) {
+        log->work_due = true;
+        bk_cond_signal(&log->work);
+    }
+}
+
+void bki_log_wake(struct bki_log *log)
+{
+    atomic_store_explicit(&log->waiters, false, memory_order_release);
+    if (log->wake != NULL) {
+        log->wake(log->wake_arg);
+    }
+}
+
+/* ---- The buffer's end ---- */
+
+static void chunk_done_locked(struct bki_log *log, struct bki_chunk *c)
+{
+    bk_block_unref(&c->block);
+    if (log->spare == NULL && c->cap == BKI_LOG_CHUNK) {
+        log->spare = c;
+    } else {
+        free(c);
+    }
+}
+
+void bki_log_commit_locked(struct bki_log *log, uint64_t pos)
+{
+    if (pos <= load(&log->committed_pos)) {
+        return;
+    }
+    store(&log->committed_pos, pos);
+    while (log->first != NULL && log->first->pos + log->first->len <= pos) {
+        struct bki_chunk *c = log->first;
+        if (c == log->last && c->block == NULL && c->file == log->active &&
+            c->cap == BKI_LOG_CHUNK) {
+            /* The usual case: one chunk serves again and again. */
+            c->pos += c->len;
+            c->offset += c->len;
+            c->len = 0;
+            break;
+        }
+        log->first = c->next;
+        if (log->first == NULL) {
+            log->last = NULL;
+        }
+        chunk_done_locked(log, c);
+    }
+}
+
+void bki_log_fail(struct bki_log *log, const struct bk_error *err)
+{
+    bk_mutex_lock(&log->mu);
+    atomic_store_explicit(&log->state, BKI_LOG_FAILED, memory_order_release);
+    log->error = *err;
+    count(&log->write_errors, 1);
+    bki_log_signal_locked(log);
+    bk_cond_broadcast(&log->moved);
+    bk_mutex_unlock(&log->mu);
+}
+
+/* ---- Writing ---- */
+
+struct run {
+    struct bki_file *file;
+    uint64_t offset;
+    uint32_t iov_n;
+};
+
+/* What is buffered and not yet written, as runs of one file each. Returns the position after it. */
+static uint64_t collect_locked(struct bki_log *log, struct bk_buf *iovs, struct bk_buf *runs)
+{
+    uint64_t from = load(&log->written_pos);
+    for (struct bki_chunk *c = log->first; c != NULL; c = c->next) {
+        if (c->len == 0 || c->pos + c->len <= from) {
+            continue;
+        }
+        size_t skip = from > c->pos ? (size_t)(from - c->pos) : 0;
+        union {
+            const uint8_t *in;
+            void *out;
+        } bytes = {.in = c->bytes +
+                         skip}; /* iovec has no const form; writing does not change the bytes */
+        struct iovec iov = {bytes.out, c->len - skip};
+        bk_buf_append(iovs, &iov, sizeof iov);
+        struct run *last =
+            runs->len == 0 ? NULL : (struct run *)(void *)(runs->data + runs->len - sizeof *last);
+        if (last != NULL && last->file == c->file) {
+            last->iov_n++;
+        } else {
+            struct run run = {c->file, c->offset + skip, 1};
+            bk_buf_append(runs, &run, sizeof run);
+        }
+    }
+    return load(&log->tail_pos);
+}
+
+static int write_runs(struct bki_log *log, struct bk_buf *iovs, struct bk_buf *runs,
+                      struct bk_error *err)
+{
+    struct iovec *iov = (struct iovec *)(void *)iovs->data;
+    const struct run *run = (const struct run *)(void *)runs->data;
+    for (size_t i = 0; i < runs->len / sizeof *run; i++) {
+        int rc = bki_io_write_all(log->files->io, run[i].file->fd, iov, (int)run[i].iov_n,
+                                  run[i].offset, run[i].file->path, err);
+        if (rc != BK_OK) {
+            return rc;
+        }
+        iov += run[i].iov_n;
+        count(&log->writes, 1);
+    }
+    return BK_OK;
+}
+
+bool bki_log_write_out(struct bki_log *log)
+{
+    struct bk_buf iovs = {0};
+    struct bk_buf runs = {0};
+    struct bk_error err;
+    bk_mutex_assert_held(&log->write_mu);
+    bk_mutex_lock(&log->mu);
+    bool ok = atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK;
+    uint64_t from = load(&log->written_pos);
+    uint64_t to = ok ? collect_locked(log, &iovs, &runs) : from;
+    bk_mutex_unlock(&log->mu);
+
+    if (to > from) {
+        ok = write_runs(log, &iovs, &runs, &err) == BK_OK;
+        if (ok) {
+            bk_mutex_lock(&log->mu);
+            store(&log->written_pos, to);
+            count(&log->write_bytes, to - from);
+            if (log->unsynced_since_us == 0) {
+                log->unsynced_since_us = now_us(log);
+                bki_log_signal_locked(log);
+            }
+            if (!sync_always(log)) {
+                bki_log_commit_locked(log, to);
+                bk_cond_broadcast(&log->moved);
+            }
+            bk_mutex_unlock(&log->mu);
+        } else {
+            bki_log_fail(log, &err);
+        }
+    }
+    bk_buf_fini(&iovs);
+    bk_buf_fini(&runs);
+    return ok;
+}
+
+/* everysec: a disk that does not keep up slows the writers down, instead of letting the loss grow.
+ */
+static void wait_overdue(struct bki_log *log)
+{
+    if (atomic_load_explicit(&log->sync, memory_order_relaxed) != BK_SYNC_EVERYSEC) {
+        return;
+    }
+    bk_mutex_lock(&log->mu);
+    bool counted = false;
+    while (log->syncing && log->unsynced_since_us != 0 &&
+           now_us(log) - log->unsynced_since_us > SYNC_OVERDUE_US &&
+           atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK) {
+        count(&log->sync_waits, counted ? 0 : 1);
+        counted = true;
+        bk_cond_wait(&log->moved, &log->mu, 100000);
+    }
+    bk_mutex_unlock(&log->mu);
+}
+
+void bki_log_flush(struct bki_log *log, uint64_t pos)
+{
+    if (pos <= load(&log->committed_pos)) {
+        return;
+    }
+    if (sync_always(log)) {
+        bk_mutex_lock(&log->mu);
+        bki_log_signal_locked(log);
+        bk_mutex_unlock(&log->mu);
+        return;
+    }
+    wait_overdue(log);
+    bk_mutex_lock(&log->write_mu);
+    bool moved = load(&log->written_pos) < pos && bki_log_write_out(log);
+    bk_mutex_unlock(&log->write_mu);
+    if (moved) {
+        bki_log_wake(log);
+    }
+}
+
+int bki_log_pos_state(struct bki_log *log, uint64_t pos)
+{
+    if (pos > load(&log->committed_pos)) {
+        return BK_EAGAIN;
+    }
+    if (atomic_load_explicit(&log->undone_n, memory_order_acquire) == 0) {
+        return BK_OK;
+    }
+    int rc = BK_OK;
+    bk_mutex_lock(&log->mu);
+    uint32_t n = atomic_load_explicit(&log->undone_n, memory_order_relaxed);
+    for (uint32_t i = 0; i < n && i < BKI_UNDONE_MAX; i++) {
+        if (pos > log->undone[i][0] && pos <= log->undone[i][1]) {
+            rc = BK_EIO;
+        }
+    }
+    bk_mutex_unlock(&log->mu);
+    return rc;
+}
+
+/* ---- Failing ---- */
+
+/* A file whose bytes behind the committed position are undone ends there. */
+static void end_file_locked(struct bki_log *log, struct bki_file *f)
+{
+    uint64_t base = load(&f->pos_base);
+    uint64_t committed = load(&log->committed_pos);
+    uint64_t end = committed > base + f->header_bytes ? committed - base : f->header_bytes;
+    if (end < load(&f->size)) {
+        store(&f->size, end);
+    }
+}
+
+/*
+ * Walks the uncommitted records, which all begin in copied chunks: what the log wrote of its own no
+ * longer counts as dead, and the sequence goes on from the first of them, since nobody will ever
+ * read them.
+ */
+static void forget_records_locked(struct bki_log *log)
+{
+    uint64_t pos = load(&log->committed_pos);
+    bool first = true;
+    for (struct bki_chunk *c = log->first; c != NULL; c = c->next) {
+        while (c->block == NULL && pos >= c->pos && pos < c->pos + c->len) {
+            struct bki_record r;
+            int rc = bki_record_peek(c->bytes + (pos - c->pos), (size_t)(c->pos + c->len - pos),
+                                     UINT64_MAX, &r);
+            BK_ASSERT(rc == BK_OK);
+            uint64_t size = bki_record_size(&r);
+            if (first) {
+                log->next_seq = r.seq;
+                first = false;
+            }
+            if (r.kind == BKI_MAP || r.kind == BKI_BATCH || r.kind == BKI_SYNC_MARK) {
+                atomic_fetch_sub_explicit(&c->file->dead_bytes, size, memory_order_relaxed);
+            }
+            pos += size;
+        }
+    }
+}
+
+void bki_log_discard(struct bki_log *log)
+{
+    bk_mutex_lock(&log->write_mu);
+    bk_mutex_lock(&log->mu);
+    uint64_t tail = load(&log->tail_pos);
+    uint32_t n = atomic_load_explicit(&log->undone_n, memory_order_relaxed);
+    log->undone[n % BKI_UNDONE_MAX][0] = load(&log->committed_pos);
+    log->undone[n % BKI_UNDONE_MAX][1] = tail;
+    atomic_store_explicit(&log->undone_n, n + 1, memory_order_release);
+    for (uint32_t i = 0; i < log->rotated_n; i++) {
+        end_file_locked(log, log->rotated[i]);
+    }
+    if (log->active != NULL) {
+        end_file_locked(log, log->active);
+        atomic_store_explicit(&log->active->state, BKI_FILE_ROTATED, memory_order_relaxed);
+        BK_ASSERT(log->rotated_n < sizeof log->rotated / sizeof log->rotated[0]);
+        log->rotated[log->rotated_n++] = log->active;
+        log->active = NULL;
+    }
+    forget_records_locked(log);
+    while (log->first != NULL) {
+        struct bki_chunk *c = log->first;
+        log->first = c->next;
+        chunk_done_locked(log, c);
+    }
+    log->last = NULL;
+    log->mark_due = false;
+    store(&log->written_pos, tail);
+    store(&log->synced_pos, tail);
+    store(&log->committed_pos, tail);
+    atomic_store_explicit(&log->state, BKI_LOG_NO_FILE, memory_order_release);
+    bk_cond_broadcast(&log->moved);
+    bk_mutex_unlock(&log->mu);
+    bk_mutex_unlock(&log->write_mu);
+    bki_log_wake(log);
+}

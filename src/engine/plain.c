@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* plain.c - the functions for plain use, each a batch or a look-up of one key; and the expiry
+ * sweep. */
+#include "base/assert.h"
+#include "engine/db_private.h"
+
+#define EXPIRE_LOOKS 20u /* entries looked at per key that may be removed */
+
+void bk_key_init(struct bk_db *db, struct bk_key *key, const void *data, size_t len)
+{
+    key->bytes = bk_span_of(data, len);
+    key->hash = bki_key_hash(db->hash_seed, data, len);
+}
+
+/* Commits and waits; a log without room is waited for too. */
+static int commit_and_wait(struct bk_db *db, struct bk_batch *b)
+{
+    uint64_t pos;
+    int rc;
+    while ((rc = bk_batch_commit(b, &pos, NULL)) == BK_EAGAIN) {
+        struct bki_log *log = &db->log;
+        bki_log_flush(log, bk_tail(db));
+        bk_mutex_lock(&log->mu);
+        bki_log_signal_locked(log);
+        bk_cond_wait(&log->moved, &log->mu, 1000);
+        bk_mutex_unlock(&log->mu);
+    }
+    return rc == BK_OK ? bk_wait(db, pos) : rc;
+}
+
+int bk_put(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_span value,
+           int64_t expire_ms)
+{
+    struct bk_batch *b = bk_batch_new(db);
+    struct bk_key k;
+    struct bk_value v = {value, NULL};
+    bk_key_init(db, &k, key.data, key.len);
+    bk_batch_put(b, num, &k, &v, 0, expire_ms);
+    int rc = commit_and_wait(db, b);
+    bk_batch_free(&b);
+    return rc;
+}
+
+int bk_delete(struct bk_db *db, uint32_t num, struct bk_span key)
+{
+    struct bk_batch *b = bk_batch_new(db);
+    struct bk_item item = {0};
+    struct bk_key k;
+    bk_key_init(db, &k, key.data, key.len);
+    bk_batch_lock_key(b, &k);
+    bk_batch_lock(b);
+    bk_batch_peek(b, num, &k, &item);
+    int rc = BK_NOTFOUND;
+    if (item.at == 0) {
+        bk_batch_cancel(b);
+    } else {
+        bk_batch_delete(b, num, &k);
+        rc = commit_and_wait(db, b);
+    }
+    bk_batch_free(&b);
+    return rc;
+}
+
+int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *value,
+           int64_t *expire_ms)
+{
+    struct bk_item item = {0};
+    struct bk_key k;
+    int rc;
+    bk_key_init(db, &k, key.data, key.len);
+    do {
+        bk_locate(db, num, &k, 1, &item);
+        bool gone =
+            item.at == 0 || (item.expire_ms != 0 && item.expire_ms <= bk_clock_wall_ms(db->clock));
+        rc = gone ? BK_NOTFOUND : bk_load(db, &k, &item, NULL);
+    } while (rc == BK_CHANGED);
+    if (rc == BK_OK) {
+        value->len = 0;
+        bk_buf_append(value, item.value.data, item.value.len);
+        if (expire_ms != NULL) {
+            *expire_ms = item.expire_ms;
+        }
+    }
+    bk_item_fini(&item);
+    return rc;
+}
+
+/* ---- Expiry ---- */
+
+/* Removes what has run out of one bucket. What is not committed yet stays: it may have to be
+ * undone. */
+static size_t expire_bucket(struct bk_db *db, struct bki_keydir *kd, const struct bk_buf *packed,
+                            int64_t now_ms, size_t *looked)
+{
+    struct bki_entry e;
+    struct bk_key key;
+    size_t removed = 0;
+    for (size_t at = 0; bki_entry_next(packed, &at, &e, &key.bytes);) {
+        (*looked)++;
+        if (e.expire_ms == 0 || e.expire_ms > now_ms) {
+            continue;
+        }
+        uint64_t offset;
+        const struct bki_file *f = bki_files_at(&db->files, e.loc, &offset);
+        key.hash = bki_key_hash(db->hash_seed, key.bytes.data, key.bytes.len);
+        if (bki_log_record_pos(&db->log, f, offset, e.size) == 0 &&
+            bki_keydir_remove_if(kd, &key, e.loc, 0)) {
+            bki_db_guard(db, e.loc, e.size);
+            bki_cache_forget(db->cache, e.loc);
+            removed++;
+        }
+    }
+    atomic_fetch_add_explicit(&db->expired, removed, memory_order_relaxed);
+    return removed;
+}
+
+size_t bk_expire_step(struct bk_db *db, size_t max)
+{
+    int64_t now_ms = bk_clock_wall_ms(db->clock);
+    struct bk_buf packed = {0};
+    size_t removed = 0;
+    size_t looked = 0;
+    bk_mutex_lock(&db->control);
+    uint32_t num = db->expire_num;
+    uint64_t cursor = db->expire_cursor;
+    bk_mutex_unlock(&db->control);
+    for (uint32_t visited = 0;
+         visited <= db->databases && removed < max && looked < max * EXPIRE_LOOKS;) {
+        struct bki_keydir *kd = bki_db_keydir(db, num, false);
+        bool any = kd != NULL && bki_keydir_expiring(kd) > 0;
+        if (any) {
+            packed.len = 0;
+            bki_keydir_scan(kd, &cursor, &packed);
+            removed += expire_bucket(db, kd, &packed, now_ms, &looked);
+        } else {
+            cursor = 0;
+        }
+        if (cursor == 0) {
+            num = num + 1 < db->databases ? num + 1 : 0;
+            visited++;
+        }
+    }
+    bk_mutex_lock(&db->control);
+    db->expire_num = num;
+    db->expire_cursor = cursor;
+    bk_mutex_unlock(&db->control);
+    bk_buf_fini(&packed);
+    return removed;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* stats.c - what bitkv.h shows of a store's inside. */
+#include "engine/db_private.h"
+
+#include <stdlib.h>
+
+static uint64_t load(const _Atomic uint64_t *v)
+{
+    return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+uint64_t bk_count(struct bk_db *db, uint32_t num)
+{
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    return kd == NULL ? 0 : bki_keydir_count(kd);
+}
+
+uint64_t bk_count_expiring(struct bk_db *db, uint32_t num)
+{
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    return kd == NULL ? 0 : bki_keydir_expiring(kd);
+}
+
+/* The three kinds of bytes of a file. What an append has counted in the size may not be in the
+ * others yet. */
+static struct bk_file_info info_of(const struct bki_file *f)
+{
+    static const enum bk_file_state states[] = {BK_FILE_NEXT, BK_FILE_ACTIVE, BK_FILE_ROTATED,
+                                                BK_FILE_SEALED};
+    struct bk_file_info i = {
+        .id = f->id,
+        .uid = f->uid,
+        .rank = f->rank,
+        .size = load(&f->size),
+        .dead_bytes = load(&f->dead_bytes),
+        .guard_bytes = load(&f->guard_bytes),
+        .state = states[atomic_load(&f->state)],
+    };
+    uint64_t other = f->header_bytes + i.dead_bytes + i.guard_bytes;
+    i.live_bytes = i.size > other ? i.size - other : 0;
+    return i;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    uint64_t x = ((const struct bk_file_info *)a)->rank;
+    uint64_t y = ((const struct bk_file_info *)b)->rank;
+    return x < y ? -1 : x > y;
+}
+
+void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_info *info), void *arg)
+{
+    bk_mutex_lock(&db->files.mu);
+    uint32_t n = atomic_load(&db->files.slots_n);
+    struct bk_file_info *infos = bk_alloc(n * sizeof *infos);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct bki_file *f = bki_files_slot(&db->files, i);
+        if (f != NULL) {
+            infos[found++] = info_of(f);
+        }
+    }
+    bk_mutex_unlock(&db->files.mu);
+    if (found > 1) {
+        qsort(infos, found, sizeof *infos, by_rank);
+    }
+    for (uint32_t i = 0; i < found; i++) {
+        each(arg, &infos[i]);
+    }
+    free(infos);
+}
+
+static void add_file(void *arg, const struct bk_file_info *info)
+{
+    struct bk_stats *s = arg;
+    s->files++;
+    s->file_bytes += info->size;
+    s->live_bytes += info->live_bytes;
+    s->dead_bytes += info->dead_bytes;
+    s->guard_bytes += info->guard_bytes;
+}
+
+static void add_log(struct bk_db *db, struct bk_stats *s)
+{
+    const struct bki_log *log = &db->log;
+    s->tail_pos = load(&log->tail_pos);
+    s->written_pos = load(&log->written_pos);
+    s->synced_pos = load(&log->synced_pos);
+    s->committed_pos = load(&log->committed_pos);
+    s->appends = load(&log->appends);
+    s->batches = load(&log->batches);
+    s->writes = load(&log->writes);
+    s->write_bytes = load(&log->write_bytes);
+    s->syncs = load(&log->syncs);
+    s->sync_us_total = load(&log->sync_us_total);
+    s->sync_us_max = load(&log->sync_us_max);
+    s->sync_waits = load(&log->sync_waits);
+    s->log_full = load(&log->log_full);
+    s->log_buffer_used = s->tail_pos > s->committed_pos ? s->tail_pos - s->committed_pos : 0;
+    s->rotations = load(&log->rotations);
+    s->write_errors = load(&log->write_errors);
+    s->undone = load(&log->undone_records);
+}
+
+void bk_stats_get(struct bk_db *db, struct bk_stats *out)
+{
+    *out = (struct bk_stats){.pages_total = BKI_PAGES - 1,
+                             .pages_used = atomic_load(&db->files.pages.used)};
+    bk_files(db, add_file, out);
+    for (uint32_t i = 0; i <= BK_DATABASES_MAX; i++) {
+        struct bki_keydir *kd = bki_db_keydir(db, i, false);
+        struct bki_keydir_stats ks;
+        if (kd != NULL) {
+            bki_keydir_stats(kd, &ks);
+            out->keys += ks.keys;
+            out->expiring += ks.expiring;
+            out->keydir_bytes += ks.bytes;
+            out->keydir_moved_max =
+                ks.moved_max > out->keydir_moved_max ? ks.moved_max : out->keydir_moved_max;
+        }
+    }
+    add_log(db, out);
+    struct bki_cache_stats cs;
+    bki_cache_stats(db->cache, &cs);
+    out->cache_hits = cs.hits;
+    out->cache_misses = cs.misses;
+    out->cache_used = cs.used;
+    out->disk_reads = load(&db->disk_reads);
+    out->disk_read_bytes = load(&db->disk_read_bytes);
+    out->buffer_reads = load(&db->buffer_reads);
+    out->expired = load(&db->expired);
+    out->damaged_records = load(&db->damaged_records);
+    out->damaged_bytes = load(&db->damaged_bytes);
+    out->tail_bytes_cut = load(&db->tail_bytes_cut);
+    out->recover_us = load(&db->recover_us);
+    out->recovered_records = load(&db->recovered_records);
+}
