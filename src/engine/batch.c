@@ -236,7 +236,6 @@ static struct write *write_of(struct bk_batch *b, uint32_t num, const struct bk_
 {
     struct write *w = find_write(b, num, key);
     if (w != NULL) {
-        bk_block_unref(&w->block);
         return w;
     }
     if (b->n == b->cap) {
@@ -258,14 +257,14 @@ void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
 {
     BK_ASSERT(num < b->db->databases);
     struct write *w = write_of(b, num, key);
+    struct bk_block *old = w->block; /* the new value may lie in it */
     w->deleted = false;
     w->flags = flags;
     w->expire_ms = expire_ms;
     w->value = value->bytes;
     w->block = NULL;
     if (value->bytes.len > BKI_LOG_COPY_MAX) {
-        /* The log refers to large values until they are written, so they need an owner that lasts.
-         */
+        /* The log refers to large values until they are written, so they need an owner that lasts. */
         if (value->block != NULL) {
             w->block = bk_block_ref(value->block);
         } else {
@@ -274,6 +273,7 @@ void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
             w->value = bk_span_of(w->block->data, value->bytes.len);
         }
     }
+    bk_block_unref(&old);
 }
 
 void bk_batch_delete(struct bk_batch *b, uint32_t num, const struct bk_key *key)
@@ -281,7 +281,7 @@ void bk_batch_delete(struct bk_batch *b, uint32_t num, const struct bk_key *key)
     BK_ASSERT(num < b->db->databases);
     struct write *w = write_of(b, num, key);
     w->deleted = true;
-    w->block = NULL;
+    bk_block_unref(&w->block);
     w->value = bk_span_of(NULL, 0);
 }
 
@@ -355,6 +355,10 @@ void bk_batch_peek(struct bk_batch *b, uint32_t num, const struct bk_key *key, s
         item->pos = 0;
         item->flags = w->flags;
         item->value = w->value;
+        if (w->block != NULL) {
+            bk_block_unref(&item->block);
+            item->block = bk_block_ref(w->block);
+        }
         return;
     }
     int64_t before = b->maps_n == 0 ? num : number_before(b, num);
@@ -543,7 +547,9 @@ static int prepare(struct bk_batch *b, size_t *n, struct bk_error *err)
     if (rc == BK_OK && *n > 1 && bytes > b->db->batch_bytes_max) {
         rc = bk_error_set(err, BK_ETOOBIG, 0, NULL, 0, "a batch is larger than batch-max-bytes");
     }
-    bki_spacemap_fini(&after);
+    if (map) {
+        bki_spacemap_fini(&after);
+    }
     return rc;
 }
 

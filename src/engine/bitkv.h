@@ -189,7 +189,8 @@ void bk_batch_lock(struct bk_batch *b);
 uint8_t *bk_batch_alloc(struct bk_batch *b, size_t n);
 
 /* The key as this batch leaves it: its own writes first, then the store (memory only). For an own
- * write value is set and at is UINT64_MAX; otherwise value is empty and bk_load would bring it. */
+ * write value is set and at is UINT64_MAX (block too, when the value lies in one); otherwise value
+ * is empty and bk_load would bring it. */
 void bk_batch_peek(struct bk_batch *b, uint32_t num, const struct bk_key *key,
                    struct bk_item *item);
 

@@ -135,7 +135,7 @@ static void put_record_locked(struct bki_log *log, struct bki_append *a)
         int rc = bki_spacemap_apply(&log->map, a->value.data, (uint32_t)(a->value.len / 8));
         BK_ASSERT(rc == BK_OK);
     }
-    count(&log->appends, 1);
+    count_locked(&log->appends, 1);
 }
 
 /* A record of the log's own: no key, a short value, dead as soon as it is written. */
@@ -202,7 +202,7 @@ static void put_batch_locked(struct bki_log *log, struct bki_append *items, size
     memcpy(p + head, value, sizeof value);
     memset(p + head + sizeof value, 0, size - head - sizeof value);
     atomic_fetch_add_explicit(&f->dead_bytes, size, memory_order_relaxed);
-    count(&log->batches, 1);
+    count_locked(&log->batches, 1);
 }
 
 /* ---- Admission ---- */
@@ -210,14 +210,15 @@ static void put_batch_locked(struct bki_log *log, struct bki_append *items, size
 static int again_locked(struct bki_log *log)
 {
     atomic_store_explicit(&log->waiters, true, memory_order_release);
-    count(&log->log_full, 1);
+    count_locked(&log->log_full, 1);
     bki_log_signal_locked(log);
     return BK_EAGAIN;
 }
 
-static int no_room_locked(struct bki_log *log, uint64_t want, struct bk_error *err)
+/* *want, in the log, is raised to what the record needs; the sync thread makes it so. */
+static int no_room_locked(struct bki_log *log, uint64_t *want, uint64_t need, struct bk_error *err)
 {
-    log->want_bytes = want > log->want_bytes ? want : log->want_bytes;
+    *want = need > *want ? need : *want;
     if (log->no_space) {
         if (err != NULL) {
             *err = log->error;
@@ -269,8 +270,9 @@ void bki_log_rotate_locked(struct bki_log *log)
     atomic_store_explicit(&next->state, BKI_FILE_ACTIVE, memory_order_relaxed);
     next->created_us = bk_clock_mono_us(log->files->clock);
     log->active = next;
+    log->active_want = 0;
     log->next = NULL;
-    count(&log->rotations, 1);
+    count_locked(&log->rotations, 1);
     if (log->map.n > 0) {
         put_map_locked(log);
     }
@@ -314,13 +316,13 @@ static int admit_locked(struct bki_log *log, uint64_t bytes, struct bk_error *er
         return BK_OK;
     }
     if (end <= load(&log->max_file_bytes)) {
-        return no_room_locked(log, 0, err);
+        return no_room_locked(log, &log->active_want, end, err);
     }
     uint64_t want = BKI_DATAFILE_FIXED + map_size_locked(log) + bytes;
     struct bki_file *next = log->next;
     if (next == NULL || want > atomic_load_explicit(&next->allocated, memory_order_acquire) ||
         log->rotated_n == sizeof log->rotated / sizeof log->rotated[0]) {
-        return no_room_locked(log, want, err);
+        return no_room_locked(log, &log->want_bytes, want, err);
     }
     bki_log_rotate_locked(log);
     return BK_OK;

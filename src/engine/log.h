@@ -89,7 +89,8 @@ struct bki_log {
     struct bki_chunk *spare BK_GUARDED(mu); /* one kept, so that a steady flow does not allocate */
     bool mark_due BK_GUARDED(mu); /* the next append notes how far the log has been synced */
     uint64_t mark_uid BK_GUARDED(mu), mark_offset BK_GUARDED(mu);
-    uint64_t want_bytes BK_GUARDED(mu); /* a record waits for a file with this much room */
+    uint64_t want_bytes BK_GUARDED(mu);   /* a record waits for a next file with this much room */
+    uint64_t active_want BK_GUARDED(mu);  /* one waits for the active file to have room up to here */
     int64_t drain_until_us
         BK_GUARDED(mu); /* a large record waits for an empty buffer: others hold back */
     bool map_changed BK_GUARDED(mu);        /* some database number differs from its first space */

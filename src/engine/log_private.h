@@ -21,6 +21,13 @@ static inline void count(_Atomic uint64_t *v, uint64_t n)
     atomic_fetch_add_explicit(v, n, memory_order_relaxed);
 }
 
+/* The same for a counter that only the holder of log->mu writes: no locked instruction. */
+static inline void count_locked(_Atomic uint64_t *v, uint64_t n)
+{
+    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
 static inline int64_t now_us(const struct bki_log *log)
 {
     return bk_clock_mono_us(log->files->clock);

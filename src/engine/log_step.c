@@ -112,6 +112,8 @@ static void retry_later(struct bki_log *log, const struct bk_error *err)
 {
     bk_mutex_lock(&log->mu);
     log->retry_us = now_us(log) + RETRY_US;
+    log->want_bytes = 0; /* what does not fit must not keep smaller records from their room */
+    log->active_want = 0;
     log->error = *err;
     log->no_space = true;
     bk_mutex_unlock(&log->mu);
@@ -209,8 +211,9 @@ static void look_at_need(struct bki_log *log, struct need *n)
     if (n->active != NULL) {
         uint64_t size = load(&n->active->size);
         uint64_t room = load(&n->active->allocated);
-        if (room < max && (room < size || room - size < BKI_LOG_ALLOCATE / 2)) {
-            n->active_bytes = smaller(max, room + BKI_LOG_ALLOCATE);
+        bool low = room < size || room - size < BKI_LOG_ALLOCATE / 2;
+        if (room < max && (low || room < log->active_want)) {
+            n->active_bytes = smaller(max, larger(room, log->active_want) + BKI_LOG_ALLOCATE);
         }
     }
     bk_mutex_unlock(&log->mu);
@@ -224,6 +227,9 @@ static void made_room(struct bki_log *log, struct bki_file *fresh)
     }
     if (log->next != NULL && log->want_bytes <= load(&log->next->allocated)) {
         log->want_bytes = 0;
+    }
+    if (log->active != NULL && log->active_want <= load(&log->active->allocated)) {
+        log->active_want = 0;
     }
     log->no_space = false;
     log->retry_us = 0;

@@ -311,11 +311,13 @@ static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan 
 static bool gap_at(const struct recover *r, const struct recover_file *rf,
                    const struct bki_scan_item *it, bool first)
 {
-    if (!torn_at(r, rf, it->offset) || r->last_seq == 0 || rf->file->merged) {
+    if (!torn_at(r, rf, it->offset) || rf->file->merged) {
         return false;
     }
+    /* Without a record before, nothing was sealed since the open that noted its first number in the manifest. */
+    uint64_t expected = r->last_seq != 0 ? r->last_seq + 1 : r->db->files.manifest.state.next_seq;
     bool follows = first ? r->last_unsealed : true;
-    return follows && it->rec.seq != r->last_seq + 1;
+    return follows && it->rec.seq != expected;
 }
 
 static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan *s,

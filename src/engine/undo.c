@@ -60,17 +60,35 @@ static void push_locked(struct bki_undo *u, const struct bki_undo_op *op)
     u->ops[(u->first + u->n++) & (u->cap - 1)] = *op;
 }
 
+/* Takes plain operations that are committed off the front, as nearly all are: they own nothing.
+ * True: one that owns something is next. */
+static bool trim_locked(struct bki_undo *u, uint64_t committed)
+{
+    while (u->n > 0 && u->ops[u->first].pos <= committed) {
+        if (u->ops[u->first].map != NULL) {
+            return true;
+        }
+        u->first = (u->first + 1) & (u->cap - 1);
+        u->n--;
+    }
+    return false;
+}
+
 /* Two loops may note their operations in another order than that of the log; a committed one behind
  * an uncommitted one then waits a little longer, and undoing looks at each position by itself. */
 void bki_undo_note(struct bk_db *db, const struct bki_undo_op *ops, size_t n)
 {
     struct bki_undo *u = &db->undo;
+    uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     bk_mutex_lock(&u->mu);
+    bool owned = trim_locked(u, committed);
     for (size_t i = 0; i < n; i++) {
         push_locked(u, &ops[i]);
     }
     bk_mutex_unlock(&u->mu);
-    bki_undo_trim(db);
+    if (owned) {
+        bki_undo_trim(db);
+    }
 }
 
 void bki_undo_trim(struct bk_db *db)
