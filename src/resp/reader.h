@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reader.h - bytes from a client to commands, resumable at any byte. No sockets: the caller
+ * receives into the room that the reader offers, so that nothing is copied twice.
+ *
+ * Understands RESP arrays of bulk strings and inline commands, as Redis 7 does. Malformed input
+ * ends the stream with Redis's own error text.
+ */
+#ifndef BK_RESP_READER_H
+#define BK_RESP_READER_H
+
+#include "base/buf.h"
+#include "base/span.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RESP_INLINE_MAX 65536u /* bytes of an inline command or of a length line */
+#define RESP_ARGC_MAX \
+    INT32_MAX /* arguments of one command, as Redis 7; query_max counts what they hold */
+#define RESP_BIG_ARG \
+    65536u /* an argument of this size or more is received into a block of its own */
+
+struct resp_reader;
+
+/* Limits may change between commands: while a client is not authenticated, run each command before
+ * parsing the next. */
+struct resp_limits {
+    uint64_t bulk_max;  /* proto-max-bulk-len */
+    uint64_t query_max; /* client-query-buffer-limit: bytes held for one command, its argument
+                           vector included */
+    bool authenticated; /* false: Redis's stricter limits, 10 arguments of 16 KiB */
+};
+
+struct resp_arg {
+    struct bk_span bytes;
+    struct bk_block
+        *block; /* counted by the command; where a big argument's bytes lie, else NULL */
+};
+
+/* All zero is a valid empty command; reused for many. */
+struct resp_command {
+    int argc;
+    int argv_cap;
+    struct resp_arg *argv; /* owned */
+    size_t wire_bytes;     /* what the command took on the wire */
+};
+void resp_command_fini(struct resp_command *c);
+
+enum resp_status {
+    RESP_MORE,    /* no whole command yet */
+    RESP_COMMAND, /* *c holds one, argc may be 0 (an empty line): nothing to run or answer */
+    RESP_BAD /* protocol error: send error, close the connection; "" (over query_max): close without
+                a word */
+};
+
+struct resp_reader *resp_reader_new(void);
+void resp_reader_free(struct resp_reader **r);
+
+/* Room for *n more bytes, at least one; *n is what is worth receiving at once. Invalidates the
+ * arguments of commands returned so far, except what lies in blocks. */
+uint8_t *resp_reader_space(struct resp_reader *r, size_t *n);
+void resp_reader_filled(struct resp_reader *r, size_t n);
+
+/* The next whole command. *error (static or the reader's own text, until the next call) is set with
+ * RESP_BAD, without
+ * "-" and CRLF, e.g. "ERR Protocol error: invalid bulk length". */
+enum resp_status resp_reader_next(struct resp_reader *r, const struct resp_limits *limits,
+                                  struct resp_command *c, const char **error);
+
+/* One buffer that the readers of a thread use in turn, so that a client holds only the bytes of a command that is half
+ * received. All zero is empty; free(buf) in the end. */
+struct resp_spare {
+    uint8_t *buf; /* owned */
+    size_t cap;
+};
+/* Before resp_reader_space: a reader that holds next to nothing takes the spare. */
+void resp_reader_borrow(struct resp_reader *r, struct resp_spare *spare);
+/* When nothing pends, the reader's buffer becomes the spare; invalidates arguments as
+ * resp_reader_space does. */
+void resp_reader_give_back(struct resp_reader *r, struct resp_spare *spare);
+
+size_t resp_reader_pending(
+    const struct resp_reader *r); /* bytes received and not yet returned in a command */
+size_t resp_reader_memory(
+    const struct resp_reader *r); /* bytes allocated; small and fixed when nothing pends */
+void resp_reader_trim(struct resp_reader *r); /* gives idle memory back, all when nothing pends;
+                                               * invalidates arguments as resp_reader_space does */
+
+#endif
