@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * command.h - the command table, and the executor that runs one command by the "values first" protocol.
+ *
+ * A command function sees its arguments, a ks_txn whose values are in memory, and a reply writer. It does no I/O and
+ * never waits. It may run more than once for one request (values changed before the locks were taken, no room in the
+ * log): it changes nothing but the transaction, the reply and, as its last act, the session.
+ */
+#ifndef BK_COMMAND_COMMAND_H
+#define BK_COMMAND_COMMAND_H
+
+#include "command/server_ops.h"
+#include "command/session.h"
+#include "keyspace/keyspace.h"
+#include "resp/reader.h"
+#include "resp/writer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct exec;
+
+/* Handed to a command function; valid for the call. */
+struct command_ctx {
+    struct session *session;
+    const struct resp_command *cmd;
+    const struct command_row *row;
+    struct resp_writer *reply;
+    struct keyspace *ks;
+    struct ks_txn *txn;      /* NULL-free for every command; begun, fetched and locked as the row says */
+    const struct server_ops *ops;
+    struct exec *exec;
+    int64_t now_ms;          /* the tick's wall clock */
+};
+
+enum exec_result {
+    EXEC_DONE,      /* the reply is written */
+    EXEC_NO_ROOM,   /* nothing written or changed: run the same command again after the store's wake call */
+    EXEC_MORE       /* a long command (KEYS) has done a slice: call exec_resume with the same command; other
+                     * connections may run meanwhile, this one's next command may not */
+};
+
+/* One per loop thread. ks and ops are borrowed until exec_free. */
+struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops);
+void exec_free(struct exec **e);
+
+/* A command that is run in slices keeps its state here; owned by the connection, NULL when none. */
+struct exec_slice;
+void exec_slice_free(struct exec_slice **s);
+
+/*
+ * Runs one command (argc >= 1). Writes exactly what Redis would reply, errors included; with CLIENT REPLY OFF or SKIP
+ * nothing. *pos is raised to the log position that the reply depends on. now_ms: wall clock of the tick.
+ */
+enum exec_result exec_command(struct exec *e, struct session *s, const struct resp_command *cmd, int64_t now_ms,
+                              struct resp_writer *reply, uint64_t *pos, struct exec_slice **slice);
+enum exec_result exec_resume(struct exec *e, struct session *s, const struct resp_command *cmd, int64_t now_ms,
+                             struct resp_writer *reply, uint64_t *pos, struct exec_slice **slice);
+
+/* Statistics of this executor; any thread may read the sums (relaxed atomics). */
+struct exec_totals {
+    uint64_t commands, errors, keyspace_hits, keyspace_misses;
+};
+void exec_totals(const struct exec *e, struct exec_totals *out);
+/* "cmdstat_get:calls=..,usec=..,usec_per_call=..,rejected_calls=..,failed_calls=..\r\n" summed over n executors. */
+void exec_commandstats(struct exec *const *all, size_t n, struct bk_buf *out);
+void exec_resetstat(struct exec *e);
+
+const char *command_name(const struct command_row *row); /* lower case, "client|kill" for a subcommand */
+
+#endif

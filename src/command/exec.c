@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * exec.c - runs one command: finds its row, decides whether it may run, takes its keys through
+ * "values first".
+ *
+ * What a plain SET costs here: one look-up in the table, one hash of the key, and what the store
+ * does to lock, append and swing. No clock is read, nothing is allocated.
+ *
+ * A row says by its keys' needs how much of the protocol a command takes part in:
+ *   reading            fetch (all keys at one moment), run
+ *   writing, VALUE     fetch, lock, run, commit; again from the fetch when a value changed before
+ * the lock writing, META      lock, run, commit: what the function asks for is in memory writing,
+ * NOTHING   run, commit: the commit takes the lock
+ */
+#include "command/exec_private.h"
+
+#include "base/assert.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ERROR_TEXT_MAX 512
+#define QUOTED_MAX 128 /* of a name, and of all arguments together, in "unknown command" */
+
+/* The one protected command is DEBUG. */
+#define PROTECTED_TEXT                                                                             \
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you "  \
+    "can run it from a "                                                                           \
+    "local connection, otherwise you need to set this option in the configuration file, and then " \
+    "restart the server."
+
+/* One run of one command. */
+struct run {
+    struct command_ctx ctx;
+    const struct command_slot *slot;
+    struct exec_command_stat *stat;
+    size_t reply_start;    /* where the reply begins in the output */
+    unsigned errors_start; /* reply->errors before it */
+};
+
+struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops)
+{
+    struct exec *e = bk_alloc_zero(1, sizeof(*e));
+    command_table_setup();
+    e->ks = ks;
+    e->ops = ops;
+    e->stats = bk_alloc_zero(command_slot_count(), sizeof(*e->stats));
+    e->txn = ks_txn_new(ks);
+    return e;
+}
+
+void exec_free(struct exec **e)
+{
+    if (*e != NULL) {
+        ks_txn_free(&(*e)->txn);
+        free((*e)->stats);
+        free(*e);
+        *e = NULL;
+    }
+}
+
+void exec_slice_free(struct exec_slice **s)
+{
+    if (*s != NULL) {
+        bk_buf_fini(&(*s)->replies);
+        free(*s);
+        *s = NULL;
+    }
+}
+
+struct exec_slice *exec_slice_of(struct command_ctx *c)
+{
+    struct exec_slice **slice = c->exec->slice;
+    if (*slice == NULL) {
+        *slice = bk_alloc_zero(1, sizeof(**slice));
+    }
+    return *slice;
+}
+
+/* As if nothing had failed; half a kilobyte of zeros for every command would be felt. */
+static void clear_error(struct bk_error *err)
+{
+    err->code = BK_OK;
+    err->sys_errno = 0;
+    err->offset = 0;
+    err->path[0] = '\0';
+    err->text[0] = '\0';
+}
+
+/* ---- May it run? ---- */
+
+/* As %.*s sees the argument: up to a NUL. */
+static int quoted_len(struct bk_span arg, int max)
+{
+    size_t len = arg.len < (size_t)max ? arg.len : (size_t)max;
+    return len == 0 ? 0 : (int)strnlen((const char *)arg.data, len);
+}
+
+static void reply_unknown_command(struct resp_writer *reply, const struct resp_command *cmd)
+{
+    char args[QUOTED_MAX + 8];
+    int len = 0;
+    struct bk_span name = cmd->argv[0].bytes;
+    args[0] = '\0';
+    for (int i = 1; i < cmd->argc && len < QUOTED_MAX; i++) {
+        struct bk_span arg = cmd->argv[i].bytes;
+        len += snprintf(args + len, sizeof(args) - (size_t)len, "'%.*s' ",
+                        quoted_len(arg, QUOTED_MAX - len), (const char *)arg.data);
+    }
+    resp_write_errorf(reply, "ERR unknown command '%.*s', with args beginning with: %s",
+                      quoted_len(name, QUOTED_MAX), (const char *)name.data, args);
+}
+
+static void reply_unknown_subcommand(struct resp_writer *reply, const struct resp_command *cmd)
+{
+    char upper[64];
+    struct bk_span name = cmd->argv[0].bytes;
+    struct bk_span sub = cmd->argv[1].bytes;
+    size_t n = name.len < sizeof(upper) ? name.len : sizeof(upper) - 1;
+    for (size_t i = 0; i < n; i++) {
+        upper[i] = (char)toupper(name.data[i]);
+    }
+    resp_write_errorf(reply, "ERR unknown subcommand '%.*s'. Try %.*s HELP.",
+                      quoted_len(sub, QUOTED_MAX), (const char *)sub.data, (int)n, upper);
+}
+
+/* NULL: there is no such command, and the reply says so. */
+static const struct command_slot *resolve(const struct resp_command *cmd, struct resp_writer *reply)
+{
+    const struct command_slot *slot = command_slot_find(NULL, cmd->argv[0].bytes);
+    if (slot == NULL) {
+        reply_unknown_command(reply, cmd);
+    } else if (slot->row->subcommands != NULL && cmd->argc > 1) {
+        slot = command_slot_find(slot, cmd->argv[1].bytes);
+        if (slot == NULL) {
+            reply_unknown_subcommand(reply, cmd);
+        }
+    }
+    return slot;
+}
+
+static void reply_writes_refused(struct resp_writer *reply, const struct bk_error *err)
+{
+    char reason[ERROR_TEXT_MAX];
+    bk_error_format(err, reason, sizeof(reason));
+    resp_write_errorf(
+        reply,
+        "MISCONF Errors writing to the data files, commands that change data are refused: %s",
+        reason);
+}
+
+static bool arity_fits(const struct command_row *row, int argc)
+{
+    return row->arity > 0 ? argc == row->arity : argc >= -row->arity;
+}
+
+/* Redis's order of checks. false: the reply says why not. */
+static bool admit(const struct run *r)
+{
+    const struct command_ctx *c = &r->ctx;
+    const struct command_row *row = c->row;
+    const struct server_ops *ops = c->ops;
+    struct bk_error err;
+    bool ok = false;
+    clear_error(&err);
+    if (!arity_fits(row, c->cmd->argc)) {
+        resp_write_errorf(c->reply, "ERR wrong number of arguments for '%s' command",
+                          r->slot->full_name);
+    } else if ((row->flags & CMD_PROTECTED) != 0 && !ops->debug_allowed(ops->arg, c->session)) {
+        resp_write_error(c->reply, PROTECTED_TEXT);
+    } else if (!c->session->authenticated && (row->flags & CMD_NO_AUTH) == 0 &&
+               ops->auth_required(ops->arg)) {
+        resp_write_error(c->reply, "NOAUTH Authentication required.");
+    } else if ((row->flags & CMD_DENYOOM) != 0 && ops->memory_over(ops->arg)) {
+        resp_write_error(c->reply, "OOM command not allowed when used memory > 'maxmemory'.");
+    } else if ((row->flags & CMD_WRITE) != 0 && ks_write_state(c->ks, &err) != BK_OK) {
+        reply_writes_refused(c->reply, &err);
+    } else {
+        ok = true;
+    }
+    return ok;
+}
+
+/* ---- Values first ---- */
+
+/* Names the command's keys to the transaction; returns the most that any of them needs. */
+static enum ks_need name_keys(const struct command_ctx *c)
+{
+    const struct command_row *row = c->row;
+    const struct resp_command *cmd = c->cmd;
+    enum ks_need most = KS_NEED_NOTHING;
+    int last = row->last_key < 0 ? cmd->argc + row->last_key : row->last_key;
+    if (row->first_key == 0) {
+        last = -1;
+    }
+    for (int i = row->first_key; i <= last && i < cmd->argc; i += row->key_step) {
+        enum ks_need need = row->need_of == NULL ? row->need : row->need_of(cmd, i);
+        (void)ks_txn_key(c->txn, cmd->argv[i].bytes, need);
+        most = need > most ? need : most;
+    }
+    return most;
+}
+
+/* Brings the transaction to where the function can run: values in memory, locks held if it writes.
+ */
+static int prepare(const struct command_ctx *c, struct bk_error *err)
+{
+    bool writes = (c->row->flags & CMD_WRITE) != 0;
+    bool all = (c->row->flags & CMD_ALL_KEYS) != 0;
+    enum ks_need most = name_keys(c);
+    enum ks_lock lock;
+    int rc;
+    if (all) {
+        ks_txn_all_keys(c->txn);
+    }
+    /* Every turn but the last means that another command has changed one of the keys, so somebody
+     * gets on. */
+    do {
+        rc = BK_OK;
+        lock = KS_LOCKED;
+        if (most == KS_NEED_VALUE || !writes) {
+            rc = ks_txn_fetch(c->txn, err);
+        }
+        if (rc == BK_OK && writes && (most != KS_NEED_NOTHING || all)) {
+            lock = ks_txn_lock(c->txn);
+        }
+    } while (rc == BK_OK && lock == KS_AGAIN);
+    return rc;
+}
+
+static void raise_pos(uint64_t *pos, uint64_t to)
+{
+    if (to > *pos) {
+        *pos = to;
+    }
+}
+
+static void cut_reply(const struct run *r)
+{
+    r->ctx.reply->out->len = r->reply_start;
+    r->ctx.reply->errors = r->errors_start;
+}
+
+static void reply_store_error(const struct run *r, int rc, const struct bk_error *err)
+{
+    struct resp_writer *reply = r->ctx.reply;
+    char reason[ERROR_TEXT_MAX];
+    cut_reply(r);
+    switch (rc) {
+    case BK_ENOSPC:
+    case BK_EIO:
+        if ((r->ctx.row->flags & CMD_WRITE) != 0) {
+            reply_writes_refused(reply, err);
+            break;
+        }
+        bk_error_format(err, reason, sizeof(reason));
+        resp_write_errorf(reply, "ERR the value cannot be read: %s", reason);
+        break;
+    case BK_CORRUPT:
+        resp_write_error(reply, "ERR the value of this key is damaged on disk");
+        break;
+    case BK_ETOOBIG:
+        resp_write_error(reply,
+                         "ERR the command would write more bytes at once than the store allows");
+        break;
+    default:
+        bk_error_format(err, reason, sizeof(reason));
+        resp_write_errorf(reply, "ERR the store failed: %s", reason);
+        break;
+    }
+}
+
+static enum exec_result run_with_store(struct run *r, uint64_t *pos)
+{
+    struct command_ctx *c = &r->ctx;
+    enum exec_result result = EXEC_DONE;
+    struct bk_error err;
+    uint64_t seen = 0;
+    int rc;
+    clear_error(&err);
+    ks_txn_begin(c->txn, atomic_load_explicit(&c->session->db, memory_order_relaxed), c->now_ms);
+    rc = prepare(c, &err);
+    if (rc == BK_OK) {
+        c->row->run(c);
+    }
+    if (rc == BK_OK && (c->row->flags & CMD_WRITE) != 0) {
+        rc = ks_txn_commit(c->txn, &seen, &err);
+    } else {
+        ks_txn_end(c->txn, &seen);
+    }
+    raise_pos(pos, seen);
+    if (c->row->first_key == 0 && (c->row->flags & CMD_READONLY) != 0) {
+        raise_pos(pos, ks_tail(c->ks)); /* it looked at more than named keys */
+    }
+    if (rc == BK_EAGAIN) {
+        cut_reply(r);
+        result = EXEC_NO_ROOM;
+    } else if (rc != BK_OK) {
+        reply_store_error(r, rc, &err);
+    }
+    return result;
+}
+
+/* ---- Running ---- */
+
+/* Has the function asked to be called again? Then what it has lies in the slice, and no reply is
+ * written yet. */
+static bool goes_on(struct exec_slice **slice)
+{
+    bool more = *slice != NULL && (*slice)->more;
+    if (!more) {
+        exec_slice_free(slice);
+    }
+    return more;
+}
+
+static enum exec_result run_row(struct run *r, uint64_t *pos, struct exec_slice **slice)
+{
+    struct exec *e = r->ctx.exec;
+    enum exec_result result = EXEC_DONE;
+    int64_t begin_us = exec_stat_begin(r->stat);
+    e->slice = slice;
+    if (*slice != NULL) {
+        (*slice)->more = false;
+    }
+    if ((r->ctx.row->flags & CMD_NO_STORE) != 0) {
+        r->ctx.row->run(&r->ctx);
+    } else {
+        result = run_with_store(r, pos);
+    }
+    e->slice = NULL;
+    exec_stat_end(r->stat, begin_us);
+    if (result == EXEC_DONE && goes_on(slice)) {
+        cut_reply(r);
+        result = EXEC_MORE;
+    }
+    if (result == EXEC_DONE) {
+        exec_count(&r->stat->calls, 1);
+        exec_count(&r->stat->failed, r->ctx.reply->errors != r->errors_start ? 1 : 0);
+    }
+    return result;
+}
+
+/* CLIENT REPLY: as in Redis, what counts is the mode after the command, so that CLIENT REPLY ON
+ * answers. */
+static void obey_reply_mode(struct run *r)
+{
+    struct session *s = r->ctx.session;
+    switch (s->reply_mode) {
+    case REPLY_ON:
+        break;
+    case REPLY_OFF:
+        r->ctx.reply->out->len = r->reply_start;
+        break;
+    case REPLY_SKIP:
+        r->ctx.reply->out->len = r->reply_start;
+        s->reply_mode = REPLY_ON;
+        break;
+    case REPLY_SKIP_NEXT:
+        r->ctx.reply->out->len = r->reply_start;
+        s->reply_mode = REPLY_SKIP;
+        break;
+    }
+}
+
+static enum exec_result execute(struct run *r, bool resumed, uint64_t *pos,
+                                struct exec_slice **slice)
+{
+    struct exec *e = r->ctx.exec;
+    struct session *s = r->ctx.session;
+    enum exec_result result = EXEC_DONE;
+    r->slot = resolve(r->ctx.cmd, r->ctx.reply);
+    if (r->slot != NULL) {
+        r->ctx.row = r->slot->row;
+        r->stat = &e->stats[r->slot->id];
+        atomic_store_explicit(&s->last_command, r->ctx.row, memory_order_relaxed);
+        if (resumed || admit(r)) {
+            result = run_row(r, pos, slice);
+        } else {
+            exec_count(&r->stat->rejected, 1);
+        }
+    }
+    if (result == EXEC_DONE) {
+        exec_count(&e->commands, 1);
+        exec_count(&e->errors, r->ctx.reply->errors - r->errors_start);
+        obey_reply_mode(r);
+    }
+    return result;
+}
+
+static struct run run_of(struct exec *e, struct session *s, const struct resp_command *cmd,
+                         int64_t now_ms, struct resp_writer *reply)
+{
+    return (struct run){
+        .ctx = {.session = s,
+                .cmd = cmd,
+                .reply = reply,
+                .ks = e->ks,
+                .txn = e->txn,
+                .ops = e->ops,
+                .exec = e,
+                .now_ms = now_ms},
+        .reply_start = reply->out->len,
+        .errors_start = reply->errors,
+    };
+}
+
+enum exec_result exec_command(struct exec *e, struct session *s, const struct resp_command *cmd,
+                              int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
+                              struct exec_slice **slice)
+{
+    struct run r = run_of(e, s, cmd, now_ms, reply);
+    BK_ASSERT(cmd->argc >= 1 && *slice == NULL);
+    return execute(&r, false, pos, slice);
+}
+
+enum exec_result exec_resume(struct exec *e, struct session *s, const struct resp_command *cmd,
+                             int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
+                             struct exec_slice **slice)
+{
+    struct run r = run_of(e, s, cmd, now_ms, reply);
+    BK_ASSERT(*slice != NULL);
+    return execute(&r, true, pos, slice);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* exec_private.h - the executor's own parts, and what command functions of this folder may ask of
+ * it. */
+#ifndef BK_COMMAND_EXEC_PRIVATE_H
+#define BK_COMMAND_EXEC_PRIVATE_H
+
+#include "command/command.h"
+#include "command/table_private.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Written by the executor's loop only, read by any thread: relaxed loads and stores, no locked
+ * instruction. */
+typedef _Atomic uint64_t exec_counter;
+
+struct exec_command_stat {
+    exec_counter calls, usec, rejected, failed;
+};
+
+struct exec {
+    /* Set once. */
+    struct keyspace *ks;          /* borrowed */
+    const struct server_ops *ops; /* borrowed */
+    /* Atomic. */
+    exec_counter commands, errors, hits, misses;
+    struct exec_command_stat *stats; /* owned; by slot id */
+    /* This loop only. */
+    struct ks_txn *txn;        /* owned */
+    struct exec_slice **slice; /* borrowed for one exec_command or exec_resume */
+};
+
+static inline void exec_count(exec_counter *counter, uint64_t n)
+{
+    uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, old + n, memory_order_relaxed);
+}
+
+/* exec_stats.c. Time is sampled: a command's first calls are all measured, later one in so many,
+ * counted that often; so a hot command costs hardly a clock read, and a rare one is exact. begin
+ * returns 0 when this call is not measured. */
+int64_t exec_stat_begin(const struct exec_command_stat *stat);
+void exec_stat_end(struct exec_command_stat *stat,
+                   int64_t begin_us); /* before the call is counted */
+
+/* A long command's state between its slices. replies is written by the command as it goes; counts
+ * and headers are written at the end. */
+struct exec_slice {
+    uint64_t cursor;
+    uint64_t found;        /* elements in replies */
+    uint64_t wanted;       /* SCAN: keys still to look at */
+    struct bk_buf replies; /* owned */
+    bool more;             /* set by the command: call me again */
+};
+/* The slice of the command that runs; made, all zero, on its first call. */
+struct exec_slice *exec_slice_of(struct command_ctx *c);
+
+#endif

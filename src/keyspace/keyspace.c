@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keyspace.c - the keyspace itself and what looks at a whole database: counts, cursors, a random
+ * key.
+ *
+ * Not here: commands on named keys (txn.c).
+ */
+#include "engine/bitkv.h"
+#include "keyspace/keyspace_private.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+#include <stdlib.h>
+
+/* How often ks_random_key draws again after an expired key. A database with one live key in two is
+ * missed with a chance of 2^-100; Redis has the same bound. */
+#define RANDOM_TRIES 100
+
+struct scan_filter {
+    int64_t now_ms;
+    void (*each)(void *arg, const struct ks_scan_key *key); /* borrowed for the scan */
+    void *arg;
+};
+
+const char *ks_type_name(enum ks_type type)
+{
+    static const char *const names[] = {"string", "list", "set", "zset", "hash", "stream"};
+    size_t i = (size_t)type;
+    return i < sizeof(names) / sizeof(names[0]) ? names[i] : "unknown";
+}
+
+struct keyspace *ks_new(struct bk_db *db, uint32_t databases)
+{
+    struct keyspace *ks = bk_alloc_zero(1, sizeof(*ks));
+    ks->db = db;
+    ks->databases = databases;
+    atomic_init(&ks->random, (uint64_t)bk_clock_mono_us(&bk_clock_system));
+    return ks;
+}
+
+void ks_free(struct keyspace **ks)
+{
+    free(*ks);
+    *ks = NULL;
+}
+
+uint32_t ks_databases(const struct keyspace *ks)
+{
+    return ks->databases;
+}
+
+uint64_t ks_count(struct keyspace *ks, uint32_t db)
+{
+    return bk_count(ks->db, db);
+}
+
+uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db)
+{
+    return bk_count_expiring(ks->db, db);
+}
+
+uint64_t ks_tail(struct keyspace *ks)
+{
+    return bk_tail(ks->db);
+}
+
+static void scan_each(void *arg, const struct bk_scan_entry *entry)
+{
+    struct scan_filter *f = arg;
+    if (!ks_expired(entry->expire_ms, f->now_ms)) {
+        struct ks_scan_key key = {entry->key, (enum ks_type)(entry->flags & BK_TYPE_MASK)};
+        f->each(f->arg, &key);
+    }
+}
+
+void ks_scan(struct keyspace *ks, uint32_t db, int64_t now_ms, uint64_t *cursor, size_t count,
+             void (*each)(void *arg, const struct ks_scan_key *key), void *arg)
+{
+    struct scan_filter f = {.now_ms = now_ms, .each = each, .arg = arg};
+    bk_scan(ks->db, db, cursor, count, scan_each, &f);
+}
+
+/* splitmix64 over a shared counter: good enough to draw keys, and no lock. */
+static uint64_t random_next(struct keyspace *ks)
+{
+    uint64_t step = 0x9e3779b97f4a7c15u;
+    uint64_t z = atomic_fetch_add_explicit(&ks->random, step, memory_order_relaxed) + step;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+int ks_random_key(struct keyspace *ks, uint32_t db, int64_t now_ms, struct bk_buf *key)
+{
+    int rc = BK_NOTFOUND;
+    for (int i = 0; i < RANDOM_TRIES; i++) {
+        int64_t expire_ms = 0;
+        rc = bk_random_key(ks->db, db, random_next(ks), key, &expire_ms);
+        if (rc != BK_OK || !ks_expired(expire_ms, now_ms)) {
+            break;
+        }
+        rc = BK_NOTFOUND;
+    }
+    return rc;
+}
+
+int ks_write_state(struct keyspace *ks, struct bk_error *err)
+{
+    return bk_write_state(ks->db, err);
+}

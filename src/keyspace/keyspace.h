@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * keyspace.h - Redis's view of the store: typed keys with an expiry in numbered databases.
+ *
+ * The engine is behind this: nothing above keyspace/ includes bitkv.h. A struct ks_txn carries one command through
+ * "values first": fetch (no lock, may read the disk), lock, recheck, work in memory, commit.
+ *
+ *   ks_txn_begin(t, db, now_ms);
+ *   ks_txn_key(t, key, need) for each key the command names      -> index 0, 1, 2 ...
+ *   ks_txn_fetch(t)                                              reads what is needed; the only step that may do I/O
+ *   ks_txn_lock(t): KS_AGAIN = a fetched value is out of date    -> ks_txn_fetch again; writing commands only
+ *   ks_get / ks_put / ks_delete ...                              the command function: memory only, never waits
+ *   ks_txn_commit(t, &pos)                                       all of its writes at once, or nothing
+ */
+#ifndef BK_KEYSPACE_KEYSPACE_H
+#define BK_KEYSPACE_KEYSPACE_H
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/span.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bk_db;
+struct keyspace;
+struct ks_txn;
+
+enum ks_type { KS_STRING = 0, KS_LIST, KS_SET, KS_ZSET, KS_HASH, KS_STREAM };
+const char *ks_type_name(enum ks_type type); /* "string", as TYPE answers */
+
+/* db is borrowed until ks_free. */
+struct keyspace *ks_new(struct bk_db *db, uint32_t databases);
+void ks_free(struct keyspace **ks);
+uint32_t ks_databases(const struct keyspace *ks);
+
+enum ks_need {
+    KS_NEED_NOTHING, /* written without being looked at, or looked up by ks_get after the lock (memory only) */
+    KS_NEED_META,    /* whether it is there, type, expiry */
+    KS_NEED_VALUE    /* the value too */
+};
+
+/* What a key holds at the transaction's moment: a key whose time has run out is absent. */
+struct ks_value {
+    bool exists;
+    enum ks_type type;
+    int64_t expire_ms;    /* 0 = never */
+    struct bk_span bytes; /* with KS_NEED_VALUE, or written by this transaction; borrowed until the txn ends */
+    struct bk_block *block; /* borrowed; where the bytes lie when they are large and shared, else NULL */
+};
+
+struct ks_txn *ks_txn_new(struct keyspace *ks);
+void ks_txn_free(struct ks_txn **t);
+
+void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms);
+int64_t ks_txn_now_ms(const struct ks_txn *t);
+/* key is borrowed until the transaction ends. Returns its index. */
+size_t ks_txn_key(struct ks_txn *t, struct bk_span key, enum ks_need need);
+void ks_txn_all_keys(struct ks_txn *t); /* lock will take every key lock (FLUSHALL, SWAPDB) */
+
+/* BK_OK, or BK_CORRUPT / BK_EIO with the reason: the command answers an error. */
+BK_MUST_USE int ks_txn_fetch(struct ks_txn *t, struct bk_error *err);
+
+enum ks_lock { KS_LOCKED, KS_AGAIN };
+BK_MUST_USE enum ks_lock ks_txn_lock(struct ks_txn *t);
+
+/* After fetch (reading commands) or lock (writing commands). Sees this transaction's own writes. Index as returned by
+ * ks_txn_key. */
+void ks_get(struct ks_txn *t, size_t index, struct ks_value *out);
+
+uint8_t *ks_alloc(struct ks_txn *t, size_t n); /* memory until the transaction ends, for composed values */
+
+struct ks_write {
+    enum ks_type type;
+    struct bk_span bytes;   /* borrowed until the transaction ends */
+    struct bk_block *block; /* where bytes lie, if in a block: the transaction keeps a reference until it ends, and
+                             * large ones are shared, not copied */
+    int64_t expire_ms;      /* 0 = never; in the past: the caller deletes instead */
+};
+void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w);
+void ks_delete(struct ks_txn *t, size_t index);
+void ks_flush(struct ks_txn *t, uint32_t db);
+void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2);
+
+/* Ends the transaction. BK_EAGAIN: no room in the log, nothing changed, run the command again after a wake call.
+ * BK_ETOOBIG, BK_ENOSPC, BK_EIO: nothing changed. *pos: log position that the reply depends on, reads included. */
+BK_MUST_USE int ks_txn_commit(struct ks_txn *t, uint64_t *pos, struct bk_error *err);
+/* Ends it without a change; *pos (may be NULL) as above, for what was read. */
+void ks_txn_end(struct ks_txn *t, uint64_t *pos);
+
+/* Whole-database reads; what they promise is what SCAN promises. Their replies depend on ks_tail(). */
+uint64_t ks_count(struct keyspace *ks, uint32_t db);
+uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);
+uint64_t ks_tail(struct keyspace *ks);
+/* Looks at at least count keys unless the end comes first, and calls each() for those whose time has not run out. */
+struct ks_scan_key {
+    struct bk_span key; /* borrowed for the call */
+    enum ks_type type;
+};
+void ks_scan(struct keyspace *ks, uint32_t db, int64_t now_ms, uint64_t *cursor, size_t count,
+             void (*each)(void *arg, const struct ks_scan_key *key), void *arg);
+/* BK_NOTFOUND when no key is there. */
+BK_MUST_USE int ks_random_key(struct keyspace *ks, uint32_t db, int64_t now_ms, struct bk_buf *key);
+
+/* BK_OK, or why writes are refused at the moment (for -MISCONF), with the reason in *err. */
+BK_MUST_USE int ks_write_state(struct keyspace *ks, struct bk_error *err);
+
+#endif

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * txn.c - one command's view of its keys: fetch, lock, look, write, commit ("values first",
+ * keyspace.h).
+ *
+ * A reading command never begins a batch: it works on what one bk_locate found for all of its keys.
+ * A writing one works on what bk_batch_peek finds under the key locks; the only thing it takes from
+ * the fetch is a value's bytes, and only if the record is still the one that was read. A write
+ * without a look takes no lock here at all: the commit locks what is written.
+ *
+ * A txn belongs to one thread. Its arrays and items are kept from command to command, so a command
+ * does not allocate; what grew unusually large is given back at the end.
+ */
+#include "engine/bitkv.h"
+#include "keyspace/keyspace_private.h"
+
+#include "base/assert.h"
+
+#include <stdlib.h>
+
+/* Kept between commands: key slots, and bytes in one item's buffer. */
+#define KEYS_KEPT 1024
+#define BYTES_KEPT 65536
+
+/* BK_CHANGED in a row before a fetch gives up. Each one means that another writer or a merge has
+ * moved the record and left a newer one in memory, so a few are already rare. */
+#define FETCH_TRIES 1000
+
+struct txn_key {
+    enum ks_need need;
+    uint64_t peeked; /* the txn's generation when peeks[i] was filled; 0 = not filled */
+};
+
+struct ks_txn {
+    /* Set once. */
+    struct keyspace *ks;    /* borrowed */
+    struct bk_batch *batch; /* owned */
+    /* This thread only. */
+    uint32_t db;
+    int64_t now_ms;
+    uint64_t pos;        /* what the reply depends on so far */
+    uint64_t generation; /* rises with each begin, lock and write: older peeks are void */
+    bool any_value;      /* a key needs its value */
+    bool all_keys;
+    bool begun; /* the batch is */
+    bool locked;
+    bool wrote; /* a put: a count of 0 no longer says that a database is empty */
+    size_t n, cap;
+    struct bk_key *keys;   /* owned, cap long, as the three below */
+    struct bk_item *items; /* what fetch located and loaded */
+    struct bk_item *peeks; /* what ks_get found under the locks */
+    struct txn_key *info;
+    struct bk_block *
+        *held; /* owned; counted: blocks of puts, whose bytes must last until the end */
+    size_t held_n, held_cap;
+};
+
+struct ks_txn *ks_txn_new(struct keyspace *ks)
+{
+    struct ks_txn *t = bk_alloc_zero(1, sizeof(*t));
+    t->ks = ks;
+    t->batch = bk_batch_new(ks->db);
+    return t;
+}
+
+static void items_fini(struct ks_txn *t)
+{
+    for (size_t i = 0; i < t->cap; i++) {
+        bk_item_fini(&t->items[i]);
+        bk_item_fini(&t->peeks[i]);
+    }
+}
+
+static void free_arrays(struct ks_txn *t)
+{
+    items_fini(t);
+    free(t->keys);
+    free(t->items);
+    free(t->peeks);
+    free(t->info);
+    t->keys = NULL;
+    t->items = NULL;
+    t->peeks = NULL;
+    t->info = NULL;
+    t->cap = 0;
+}
+
+void ks_txn_free(struct ks_txn **t)
+{
+    if (*t != NULL) {
+        ks_txn_end(*t, NULL);
+        free_arrays(*t);
+        free((*t)->held);
+        bk_batch_free(&(*t)->batch);
+        free(*t);
+        *t = NULL;
+    }
+}
+
+void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
+{
+    BK_ASSERT(!t->begun);
+    t->db = db;
+    t->now_ms = now_ms;
+    t->pos = 0;
+    t->generation++;
+    t->any_value = false;
+    t->all_keys = false;
+    t->wrote = false;
+    t->n = 0;
+}
+
+int64_t ks_txn_now_ms(const struct ks_txn *t)
+{
+    return t->now_ms;
+}
+
+/* An item never points into itself before it is filled, so moving the arrays is safe: keys are all
+ * named before the first look-up. */
+static void grow(struct ks_txn *t)
+{
+    size_t cap = t->cap == 0 ? 4 : t->cap * 2;
+    t->keys = bk_realloc(t->keys, cap * sizeof(*t->keys));
+    t->items = bk_realloc(t->items, cap * sizeof(*t->items));
+    t->peeks = bk_realloc(t->peeks, cap * sizeof(*t->peeks));
+    t->info = bk_realloc(t->info, cap * sizeof(*t->info));
+    memset(t->items + t->cap, 0, (cap - t->cap) * sizeof(*t->items));
+    memset(t->peeks + t->cap, 0, (cap - t->cap) * sizeof(*t->peeks));
+    t->cap = cap;
+}
+
+size_t ks_txn_key(struct ks_txn *t, struct bk_span key, enum ks_need need)
+{
+    size_t i = t->n;
+    if (i == t->cap) {
+        grow(t);
+    }
+    bk_key_init(t->ks->db, &t->keys[i], key.data, key.len);
+    t->info[i] = (struct txn_key){.need = need};
+    t->any_value = t->any_value || need == KS_NEED_VALUE;
+    t->n++;
+    return i;
+}
+
+void ks_txn_all_keys(struct ks_txn *t)
+{
+    t->all_keys = true;
+}
+
+static void depend(struct ks_txn *t, uint64_t pos)
+{
+    if (pos > t->pos) {
+        t->pos = pos;
+    }
+}
+
+static bool present(const struct ks_txn *t, const struct bk_item *item)
+{
+    return item->at != 0 && !ks_expired(item->expire_ms, t->now_ms);
+}
+
+/* Loads the values that are needed of what was located; stops at the first that cannot be had. */
+static int load_values(struct ks_txn *t, struct bk_error *err)
+{
+    int rc = BK_OK;
+    for (size_t i = 0; i < t->n && rc == BK_OK; i++) {
+        if (t->info[i].need == KS_NEED_VALUE && present(t, &t->items[i])) {
+            rc = bk_load(t->ks->db, &t->keys[i], &t->items[i], err);
+        }
+    }
+    return rc;
+}
+
+int ks_txn_fetch(struct ks_txn *t, struct bk_error *err)
+{
+    int rc = BK_OK;
+    if (t->n == 0) {
+        goto out;
+    }
+    for (int tries = 0; tries < FETCH_TRIES; tries++) {
+        bk_locate(t->ks->db, t->db, t->keys, t->n, t->items);
+        rc = t->any_value ? load_values(t, err) : BK_OK;
+        if (rc != BK_CHANGED) {
+            break;
+        }
+    }
+    if (rc == BK_CHANGED) {
+        rc = bk_error_set(err, BK_EIO, 0, NULL, 0,
+                          "a value was replaced faster than it could be read");
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        depend(t, t->items[i].pos);
+    }
+out:
+    return rc;
+}
+
+static void begin_batch(struct ks_txn *t)
+{
+    if (!t->begun) {
+        bk_batch_begin(t->batch);
+        t->begun = true;
+    }
+}
+
+static const struct bk_item *peek(struct ks_txn *t, size_t i)
+{
+    struct bk_item *item = &t->peeks[i];
+    if (t->info[i].peeked != t->generation) {
+        bk_batch_peek(t->batch, t->db, &t->keys[i], item);
+        depend(t, item->pos);
+        t->info[i].peeked = t->generation;
+    }
+    return item;
+}
+
+/* Are the values that were read those that the keys hold now that nobody else can change them? */
+static bool values_current(struct ks_txn *t)
+{
+    bool current = true;
+    for (size_t i = 0; i < t->n && current; i++) {
+        if (t->info[i].need == KS_NEED_VALUE) {
+            current = peek(t, i)->at == t->items[i].at;
+        }
+    }
+    return current;
+}
+
+enum ks_lock ks_txn_lock(struct ks_txn *t)
+{
+    enum ks_lock result = KS_LOCKED;
+    begin_batch(t);
+    if (t->all_keys) {
+        bk_batch_lock_all(t->batch);
+    } else {
+        for (size_t i = 0; i < t->n; i++) {
+            bk_batch_lock_key(t->batch, &t->keys[i]);
+        }
+    }
+    bk_batch_lock(t->batch);
+    t->locked = true;
+    t->generation++;
+    if (t->any_value && !values_current(t)) {
+        bk_batch_cancel(t->batch);
+        t->begun = false;
+        t->locked = false;
+        result = KS_AGAIN;
+    }
+    return result;
+}
+
+void ks_get(struct ks_txn *t, size_t index, struct ks_value *out)
+{
+    const struct bk_item *fetched = &t->items[index];
+    const struct bk_item *found = t->locked ? peek(t, index) : fetched;
+    BK_ASSERT(index < t->n);
+    *out = (struct ks_value){.exists = present(t, found)};
+    if (out->exists) {
+        /* The bytes come with an own write; otherwise from the fetch, whose record this is
+         * (values_current). */
+        const struct bk_item *holder = found->at == UINT64_MAX ? found : fetched;
+        out->type = (enum ks_type)(found->flags & BK_TYPE_MASK);
+        out->expire_ms = found->expire_ms;
+        if (holder == found || t->info[index].need == KS_NEED_VALUE) {
+            out->bytes = holder->value;
+            out->block = holder->block;
+        }
+    }
+}
+
+uint8_t *ks_alloc(struct ks_txn *t, size_t n)
+{
+    begin_batch(t);
+    return bk_batch_alloc(t->batch, n);
+}
+
+static void hold(struct ks_txn *t, struct bk_block *block)
+{
+    if (t->held_n == t->held_cap) {
+        t->held_cap = t->held_cap == 0 ? 8 : t->held_cap * 2;
+        t->held = bk_realloc(t->held, t->held_cap * sizeof(struct bk_block *));
+    }
+    t->held[t->held_n++] = bk_block_ref(block);
+}
+
+void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
+{
+    struct bk_value value = {w->bytes, w->block};
+    if (w->block != NULL) {
+        hold(t, w->block);
+    }
+    begin_batch(t);
+    bk_batch_put(t->batch, t->db, &t->keys[index], &value, (uint8_t)w->type, w->expire_ms);
+    t->wrote = true;
+    t->generation++;
+}
+
+void ks_delete(struct ks_txn *t, size_t index)
+{
+    begin_batch(t);
+    bk_batch_delete(t->batch, t->db, &t->keys[index]);
+    t->generation++;
+}
+
+void ks_flush(struct ks_txn *t, uint32_t db)
+{
+    begin_batch(t);
+    /* An empty database needs no record. That it is empty may itself be uncommitted, hence the
+     * tail. */
+    if (t->wrote || bk_count(t->ks->db, db) != 0) {
+        bk_batch_flush(t->batch, db);
+    }
+    depend(t, bk_tail(t->ks->db));
+    t->generation++;
+}
+
+void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2)
+{
+    begin_batch(t);
+    bk_batch_swap(t->batch, db1, db2);
+    t->wrote = true;
+    t->generation++;
+}
+
+static void trim_item(struct bk_item *item)
+{
+    if (item->block != NULL || item->buf.cap > BYTES_KEPT) {
+        bk_item_fini(item);
+    }
+}
+
+/* The batch is over: forget it, and give back what only this command needed. */
+static void reset(struct ks_txn *t)
+{
+    t->begun = false;
+    t->locked = false;
+    while (t->held_n > 0) {
+        bk_block_unref(&t->held[--t->held_n]);
+    }
+    if (t->cap > KEYS_KEPT) {
+        free_arrays(t);
+    } else {
+        for (size_t i = 0; i < t->n; i++) {
+            trim_item(&t->items[i]);
+            trim_item(&t->peeks[i]);
+        }
+    }
+    t->n = 0;
+}
+
+int ks_txn_commit(struct ks_txn *t, uint64_t *pos, struct bk_error *err)
+{
+    int rc = BK_OK;
+    if (t->begun) {
+        uint64_t written = 0;
+        if (bk_batch_empty(t->batch)) {
+            bk_batch_cancel(t->batch);
+        } else {
+            rc = bk_batch_commit(t->batch, &written, err);
+        }
+        if (rc == BK_OK) {
+            depend(t, written);
+        }
+    }
+    *pos = t->pos;
+    reset(t);
+    return rc;
+}
+
+void ks_txn_end(struct ks_txn *t, uint64_t *pos)
+{
+    if (t->begun) {
+        bk_batch_cancel(t->batch);
+    }
+    if (pos != NULL) {
+        *pos = t->pos;
+    }
+    reset(t);
+}
