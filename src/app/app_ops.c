@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* app_ops.c - what commands and loops ask of the server: passwords, shutdown, limits, the store. */
+#include "app/app.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- For commands ---- */
+
+static bool auth_required(void *arg)
+{
+    struct app *a = arg;
+    return atomic_load(&a->has_password);
+}
+
+/* Takes as long for a wrong password as for the right one of the same length. */
+static bool same_secret(struct bk_span given, const struct option_value *v)
+{
+    unsigned char differ = given.len == v->len ? 0 : 1;
+    for (size_t i = 0; i < v->len; i++) {
+        unsigned char c = given.len > 0 ? given.data[i % given.len] : 0;
+        differ |= (unsigned char)(c ^ (unsigned char)v->text[i]);
+    }
+    return differ == 0;
+}
+
+static bool auth_check(void *arg, struct bk_span user, struct bk_span password)
+{
+    struct app *a = arg;
+    if (user.len > 0 && !bk_span_eq(user, bk_span_str("default"))) {
+        return false;
+    }
+    bk_mutex_lock(&a->mu);
+    const struct option_value *v = &a->options.values[OPTION_REQUIREPASS];
+    bool ok = v->len == 0 || same_secret(password, v);
+    bk_mutex_unlock(&a->mu);
+    return ok;
+}
+
+static bool ask_shutdown(void *arg, unsigned flags, struct bk_buf *error)
+{
+    struct app *a = arg;
+    (void)error; /* nothing here refuses: every write is in the log already */
+    atomic_store(&a->shutdown_flags, flags);
+    atomic_store(&a->shutdown_asked, true);
+    uint64_t one = 1;
+    ssize_t n = write(a->wake_fd, &one, sizeof one);
+    (void)n; /* full only when main() has been woken 2^64 times and not looked */
+    return true;
+}
+
+/* A shutdown begins as soon as it is asked for, and does not turn back. */
+static bool shutdown_abort(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static bool is_local(struct app *a, const struct session *s)
+{
+    struct bk_buf line = {0};
+    net_client_info(a->net, s, &line);
+    bk_buf_append(&line, "", 1);
+    const char *addr = strstr((const char *)line.data, " addr=");
+    const char *flags = strstr((const char *)line.data, " flags=");
+    bool local = addr != NULL &&
+                 (strncmp(addr + 6, "127.0.0.1:", 10) == 0 || strncmp(addr + 6, "[::1]:", 6) == 0);
+    if (flags != NULL) {
+        size_t len = strcspn(flags + 7, " ");
+        local = local || memchr(flags + 7, 'U', len) != NULL;
+    }
+    bk_buf_fini(&line);
+    return local;
+}
+
+static bool debug_allowed(void *arg, const struct session *s)
+{
+    struct app *a = arg;
+    enum { NO, YES, LOCAL };
+    bk_mutex_lock(&a->mu);
+    int64_t who = option_num(&a->options, OPTION_ENABLE_DEBUG_COMMAND);
+    bk_mutex_unlock(&a->mu);
+    return who == YES || (who == LOCAL && is_local(a, s));
+}
+
+static bool memory_over(void *arg)
+{
+    struct app *a = arg;
+    return atomic_load_explicit(&a->memory_over, memory_order_relaxed);
+}
+
+static uint64_t proto_max_bulk_len(void *arg)
+{
+    struct app *a = arg;
+    return atomic_load_explicit(&a->proto_max_bulk, memory_order_relaxed);
+}
+
+/* Clients belong to net/; it gets its own handle in place of ours. */
+static void client_list(void *arg, const struct client_filter *filter, struct bk_buf *out)
+{
+    struct app *a = arg;
+    net_client_list(a->net, filter, out);
+}
+
+static void client_info(void *arg, const struct session *s, struct bk_buf *out)
+{
+    struct app *a = arg;
+    net_client_info(a->net, s, out);
+}
+
+static unsigned client_kill(void *arg, const struct client_filter *filter)
+{
+    struct app *a = arg;
+    return net_client_kill(a->net, filter);
+}
+
+static void client_set_text(void *arg, struct session *s, enum client_text which,
+                            struct bk_span text)
+{
+    struct app *a = arg;
+    net_client_set_text(a->net, s, which, text);
+}
+
+void app_server_ops(struct app *a)
+{
+    a->ops.arg = a;
+    a->ops.client_list = client_list;
+    a->ops.client_info = client_info;
+    a->ops.client_kill = client_kill;
+    a->ops.client_set_text = client_set_text;
+    app_config_ops(&a->ops);
+    a->ops.auth_required = auth_required;
+    a->ops.auth_check = auth_check;
+    a->ops.info = app_info;
+    a->ops.shutdown = ask_shutdown;
+    a->ops.shutdown_abort = shutdown_abort;
+    a->ops.debug_allowed = debug_allowed;
+    a->ops.memory_over = memory_over;
+    a->ops.proto_max_bulk_len = proto_max_bulk_len;
+}
+
+/* ---- For loops ---- */
+
+static void store_flush(void *arg, uint64_t pos)
+{
+    struct app *a = arg;
+    bk_flush(a->db, pos);
+}
+
+static int store_pos_state(void *arg, uint64_t pos)
+{
+    struct app *a = arg;
+    return bk_pos_state(a->db, pos);
+}
+
+static uint64_t store_tail(void *arg)
+{
+    struct app *a = arg;
+    return bk_tail(a->db);
+}
+
+static size_t store_expire_step(void *arg, size_t max)
+{
+    struct app *a = arg;
+    return bk_expire_step(a->db, max);
+}
+
+static void store_write_error(void *arg, char *text, size_t size)
+{
+    struct app *a = arg;
+    struct bk_error err = {0};
+    if (bk_write_state(a->db, &err) == BK_OK) {
+        snprintf(text, size, "the write was undone");
+    } else {
+        bk_error_format(&err, text, size);
+    }
+}
+
+static void store_cron(void *arg, int64_t now_ms)
+{
+    (void)now_ms;
+    app_memory_sample(arg);
+}
+
+void app_store_ops(struct app *a)
+{
+    a->store_ops = (struct net_store_ops){.arg = a,
+                                          .flush = store_flush,
+                                          .pos_state = store_pos_state,
+                                          .tail = store_tail,
+                                          .expire_step = store_expire_step,
+                                          .write_error = store_write_error,
+                                          .cron = store_cron};
+}

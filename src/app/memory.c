@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* memory.c - figures of the allocator and of /proc. */
+#include "app/memory.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Weak, so that a program without jemalloc links as well. */
+extern int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len)
+    __attribute__((weak));
+
+static bool control(const char *name, void *out, size_t len)
+{
+    return mallctl != NULL && mallctl(name, out, &len, NULL, 0) == 0;
+}
+
+/* Sanitizers bring an allocator of their own; then jemalloc may be linked, and has nothing to tell.
+ */
+static bool jemalloc_figures(struct memory_figures *out)
+{
+    uint64_t epoch = 1;
+    size_t len = sizeof epoch;
+    size_t allocated = 0;
+    size_t active = 0;
+    size_t resident = 0;
+    if (mallctl == NULL || mallctl("epoch", &epoch, &len, &epoch, sizeof epoch) != 0 ||
+        !control("stats.allocated", &allocated, sizeof allocated) ||
+        !control("stats.active", &active, sizeof active) ||
+        !control("stats.resident", &resident, sizeof resident) || allocated == 0) {
+        return false;
+    }
+    *out = (struct memory_figures){allocated, active, resident};
+    return true;
+}
+
+void memory_figures(struct memory_figures *out)
+{
+    if (jemalloc_figures(out)) {
+        return;
+    }
+    struct mallinfo2 m = mallinfo2();
+    uint64_t used = (uint64_t)m.uordblks + (uint64_t)m.hblkhd;
+    if (used ==
+        0) { /* an allocator that tells nothing (sanitizers): what the process holds in all */
+        used = memory_rss();
+    }
+    *out = (struct memory_figures){used, used, (uint64_t)m.arena + (uint64_t)m.hblkhd};
+}
+
+uint64_t memory_rss(void)
+{
+    char text[128];
+    uint64_t pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (n > 0) {
+        text[n] = '\0';
+        const char *second = strchr(text, ' ');
+        pages = second != NULL ? strtoull(second, NULL, 10) : 0;
+    }
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t memory_system_total(void)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+const char *memory_allocator(char *buf, unsigned long size)
+{
+    const char *version = NULL;
+    if (!control("version", &version, sizeof version) || version == NULL) {
+        return "libc";
+    }
+    snprintf(buf, size, "jemalloc-%.*s", (int)strcspn(version, "-"), version);
+    return buf;
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * conn.c - the life of a connection and the running of its commands.
+ *
+ * Commands run in the order in which they came. At most one is unfinished: while it is (SLICE,
+ * PARKED), nothing is received into the reader, because the command's arguments lie there. Not
+ * here: bytes in and out (conn_io.c), what other clients may see of a connection (clients.c).
+ */
+#include "net/net_private.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define BIT(state) (1u << (state))
+#define ENDING (BIT(CONN_CLOSING) | BIT(CONN_CLOSED))
+
+/* legal_moves[from] has the bits of the states that may follow. */
+static const unsigned legal_moves[CONN_STATES] = {
+    [CONN_OPEN] = BIT(CONN_READY) | BIT(CONN_SLICE) | BIT(CONN_PARKED) | ENDING,
+    [CONN_READY] = BIT(CONN_OPEN) | ENDING,
+    [CONN_SLICE] = BIT(CONN_SLICE) | BIT(CONN_PARKED) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
+    [CONN_PARKED] = BIT(CONN_PARKED) | BIT(CONN_SLICE) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
+    [CONN_CLOSING] = BIT(CONN_CLOSED),
+    [CONN_CLOSED] = 0,
+};
+
+bool conn_state_legal(enum conn_state from, enum conn_state to)
+{
+    return (legal_moves[from] & BIT(to)) != 0;
+}
+
+/* The list that a connection in this state is found on; NULL: none. */
+static struct list *state_list(struct loop *l, enum conn_state state)
+{
+    switch (state) {
+    case CONN_READY:
+    case CONN_SLICE:
+        return &l->work;
+    case CONN_PARKED:
+        return &l->parked;
+    default:
+        return NULL;
+    }
+}
+
+void conn_set_state(struct conn *c, enum conn_state to)
+{
+    struct loop *l = c->loop;
+    BK_ASSERT(conn_state_legal(c->state, to));
+    if ((c->state == CONN_PARKED) != (to == CONN_PARKED)) {
+        stat_add(&l->stats.parked, to == CONN_PARKED ? 1 : UINT64_MAX);
+    }
+    c->state = to;
+    list_remove(&c->queued);
+    struct list *home = state_list(l, to);
+    if (home != NULL) {
+        list_push(home, &c->queued);
+    }
+    /* A parked connection would otherwise wake its loop for input that it cannot take. */
+    conn_watch_input(c, to == CONN_OPEN || to == CONN_READY || to == CONN_SLICE);
+}
+
+/* ---- Life ---- */
+
+static void session_setup(struct session *s, struct loop *l, uint64_t id)
+{
+    const struct server_ops *ops = l->net->ops;
+    s->id = id;
+    s->created_ms = l->now_ms;
+    atomic_init(&s->proto, 2);
+    s->authenticated = !ops->auth_required(ops->arg);
+}
+
+void conn_new(struct loop *l, const struct newcomer *who)
+{
+    struct conn *c = bk_alloc_zero(1, sizeof(*c));
+    c->loop = l;
+    c->addr = who->addr;
+    c->laddr = who->laddr;
+    c->fd = who->fd;
+    c->is_unix = who->is_unix;
+    atomic_init(&c->last_ms, l->now_ms);
+    session_setup(&c->session, l, who->id);
+    list_init(&c->registered);
+    list_init(&c->queued);
+    list_init(&c->dirty_link);
+    list_init(&c->waiting);
+    event_assign(&c->read_ev, l->base, c->fd, EV_READ | EV_PERSIST, conn_read_cb, c);
+    event_assign(&c->write_ev, l->base, c->fd, EV_WRITE | EV_PERSIST, conn_write_cb, c);
+    c->reader = resp_reader_new();
+    c->state = CONN_OPEN;
+    c->trimmed = true;
+    conn_measure(c);
+
+    bk_mutex_lock(&l->registry_mu);
+    list_push(&l->registry, &c->registered);
+    bk_mutex_unlock(&l->registry_mu);
+    conn_watch_input(c, true);
+}
+
+static void conn_drop_command(struct conn *c)
+{
+    exec_slice_free(&c->slice);
+    if (c->pending != NULL) {
+        resp_command_fini(c->pending);
+        free(c->pending);
+        c->pending = NULL;
+    }
+}
+
+void conn_close(struct conn *c)
+{
+    struct loop *l = c->loop;
+    if (c->state == CONN_CLOSED) {
+        return;
+    }
+    conn_set_state(c, CONN_CLOSED);
+    c->next_dead = l->dead;
+    l->dead = c;
+    if (c->writing) {
+        event_del(&c->write_ev);
+        c->writing = false;
+    }
+    list_remove(&c->dirty_link);
+    c->dirty = false;
+    if (c->waits) {
+        list_remove(&c->waiting);
+        c->waits = false;
+        stat_add(&l->stats.waiting, UINT64_MAX);
+    }
+    bk_mutex_lock(&l->registry_mu);
+    list_remove(&c->registered);
+    close(c->fd);
+    c->fd = -1;
+    bk_mutex_unlock(&l->registry_mu);
+    atomic_fetch_sub(&l->connections, 1);
+    atomic_fetch_sub(&l->net->connected, 1);
+}
+
+void conn_drain(struct conn *c)
+{
+    BK_ASSERT(c->state == CONN_OPEN || c->state == CONN_READY);
+    conn_set_state(c, CONN_CLOSING);
+    RELAXED_STORE(&c->closing, true);
+    conn_out_begin(
+        c); /* so that the end of the tick looks at it, also when it has nothing to send */
+}
+
+static void conn_free(struct conn *c)
+{
+    conn_drop_command(c);
+    resp_reader_free(&c->reader);
+    outq_fini(&c->outq);
+    free(c->session.name);
+    free(c->session.lib_name);
+    free(c->session.lib_ver);
+    free(c->addr);
+    free(c);
+}
+
+void conn_free_dead(struct loop *l)
+{
+    while (l->dead != NULL) {
+        struct conn *c = l->dead;
+        l->dead = c->next_dead;
+        conn_free(c);
+    }
+}
+
+/* ---- Commands ---- */
+
+/* The loop's command becomes the connection's, which is not done with it. */
+static void conn_hold_command(struct conn *c)
+{
+    if (c->pending == NULL) {
+        c->pending = bk_alloc(sizeof(*c->pending));
+        *c->pending = c->loop->cmd;
+        c->loop->cmd = (struct resp_command){0};
+    }
+}
+
+static void conn_command_done(struct conn *c)
+{
+    stat_add(&c->loop->stats.commands, 1);
+    if (c->pending != NULL) {
+        conn_drop_command(c);
+        conn_set_state(c, CONN_OPEN);
+    }
+    if (c->state == CONN_OPEN && (c->session.close_after_reply || c->loop->stopping)) {
+        conn_drain(c);
+    }
+}
+
+/* A browser that was tricked into speaking to us sends HTTP, and a command of the attacker's as its
+ * body: it must not get that far. */
+static bool is_http(const struct resp_command *cmd)
+{
+    struct bk_span name = cmd->argv[0].bytes;
+    return (name.len == 4 && bk_span_eq_nocase(name, "post")) ||
+           (name.len == 5 && bk_span_eq_nocase(name, "host:"));
+}
+
+static void conn_refuse_http(struct conn *c)
+{
+    bk_log(BK_LOG_VERBOSE,
+           "POST or Host: instead of a command, probably cross protocol scripting: closing client "
+           "id=%llu addr=%s",
+           (unsigned long long)c->session.id, c->addr);
+    conn_close(c);
+}
+
+/* Runs c's command for the first time, again, or on. */
+static void conn_exec(struct conn *c)
+{
+    struct loop *l = c->loop;
+    if (RELAXED_LOAD(&c->session.close_soon)) {
+        conn_close(c);
+        return;
+    }
+    const struct resp_command *cmd = c->pending != NULL ? c->pending : &l->cmd;
+    uint64_t pos = 0;
+    conn_out_begin(c);
+    size_t before = l->out.len;
+    l->writer.proto = RELAXED_LOAD(&c->session.proto);
+    enum exec_result result = (c->slice != NULL ? exec_resume : exec_command)(
+        l->exec, &c->session, cmd, l->now_ms, &l->writer, &pos, &c->slice);
+    conn_out_end(c, before, pos, result == EXEC_DONE);
+    switch (result) {
+    case EXEC_DONE:
+        conn_command_done(c);
+        break;
+    case EXEC_NO_ROOM:
+        BK_ASSERT(l->out.len == before);
+        conn_hold_command(c);
+        conn_set_state(c, CONN_PARKED);
+        break;
+    case EXEC_MORE:
+        conn_hold_command(c);
+        conn_set_state(c, CONN_SLICE);
+        break;
+    }
+    if (l->out.len >= NET_TICK_OUTPUT) {
+        loop_flush(l);
+    }
+}
+
+/* The stream is dead: says so, unless the client holds more than it may, and closes. */
+static void conn_bad_input(struct conn *c, const char *error)
+{
+    struct loop *l = c->loop;
+    if (error[0] == '\0') {
+        bk_log(BK_LOG_WARNING,
+               "Closing client that reached max query buffer length: id=%llu addr=%s",
+               (unsigned long long)c->session.id, c->addr);
+        stat_add(&l->stats.killed_query, 1);
+        conn_close(c);
+        return;
+    }
+    bk_log(BK_LOG_VERBOSE, "Protocol error from client id=%llu addr=%s: %s",
+           (unsigned long long)c->session.id, c->addr, error);
+    conn_out_begin(c);
+    size_t before = l->out.len;
+    resp_write_error(&l->writer, error);
+    conn_out_end(c, before, 0, true);
+    conn_drain(c);
+}
+
+void conn_run(struct conn *c)
+{
+    struct loop *l = c->loop;
+    const struct server_ops *ops = l->net->ops;
+    struct resp_limits limits = {.bulk_max = ops->proto_max_bulk_len(ops->arg),
+                                 .query_max = l->tun.query_buffer_bytes};
+    unsigned left = NET_TICK_COMMANDS;
+    while (c->state == CONN_OPEN && left > 0) {
+        const char *error = NULL;
+        limits.authenticated = c->session.authenticated;
+        enum resp_status status = resp_reader_next(c->reader, &limits, &l->cmd, &error);
+        if (status == RESP_MORE) {
+            break;
+        }
+        left--;
+        if (status == RESP_BAD) {
+            conn_bad_input(c, error);
+        } else if (l->cmd.argc > 0 && is_http(&l->cmd)) {
+            conn_refuse_http(c);
+        } else if (l->cmd.argc > 0) {
+            conn_exec(c);
+        }
+    }
+    if (left == 0 && c->state == CONN_OPEN && resp_reader_pending(c->reader) > 0) {
+        conn_set_state(c, CONN_READY);
+    }
+    if (c->pending == NULL) {
+        resp_reader_give_back(c->reader,
+                              &l->spare); /* else the held command's arguments lie there */
+    }
+    conn_measure(c);
+}
+
+void conn_go_on(struct conn *c)
+{
+    if (c->state == CONN_READY) {
+        conn_set_state(c, CONN_OPEN);
+    } else if (c->state == CONN_SLICE || c->state == CONN_PARKED) {
+        conn_exec(c);
+    }
+    if (c->state == CONN_OPEN) {
+        conn_run(c);
+    }
+}

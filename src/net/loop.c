@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop.c - a loop thread and its ticks.
+ *
+ * A tick: what was left over from the last one, one round of epoll, then at the end one flush of
+ * the store and one send per connection. When connections wait for the store, the loop arms
+ * wants_wake and looks once more before it sleeps, so that a commit between the last look and the
+ * arming is not missed.
+ */
+#include "net/net_private.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define OUT_KEEP ((size_t)2 << 20) /* a larger tick buffer is given back */
+
+/* ---- Ticks ---- */
+
+void loop_tick_begin(struct loop *l)
+{
+    if (!l->in_tick) {
+        l->in_tick = true;
+        l->now_ms = bk_clock_wall_ms(&bk_clock_system);
+        l->tick_start_us = bk_clock_mono_us(&bk_clock_system);
+        net_tunables_read(l->net, &l->tun);
+    }
+}
+
+void loop_flush(struct loop *l)
+{
+    const struct net_store_ops *store = &l->net->store;
+    if (l->max_pos > l->flushed_pos) {
+        l->flushed_pos = l->max_pos;
+        store->flush(store->arg, l->max_pos);
+    }
+    struct list *node;
+    while ((node = list_pop(&l->dirty)) != NULL) {
+        conn_flush(LIST_OWNER(node, struct conn, dirty_link));
+    }
+    l->out.len = 0;
+    l->parts.n = 0;
+    if (l->out.cap > OUT_KEEP) {
+        bk_buf_fini(&l->out);
+    }
+}
+
+/* Connections that wait for the store look again. */
+static void loop_retry(struct loop *l)
+{
+    struct list now;
+    struct list *node;
+    list_take(&now, &l->waiting);
+    while ((node = list_pop(&now)) != NULL) {
+        conn_send_queued(LIST_OWNER(node, struct conn, waiting));
+    }
+    list_take(&now, &l->parked);
+    while ((node = list_pop(&now)) != NULL) {
+        conn_go_on(LIST_OWNER(node, struct conn, queued));
+    }
+}
+
+static void loop_work(struct loop *l)
+{
+    struct list now;
+    struct list *node;
+    list_take(&now, &l->work);
+    while ((node = list_pop(&now)) != NULL) {
+        conn_go_on(LIST_OWNER(node, struct conn, queued));
+    }
+}
+
+static void loop_arm(struct loop *l)
+{
+    bool waits = !list_empty(&l->waiting) || !list_empty(&l->parked);
+    if (waits && !atomic_load(&l->wants_wake)) {
+        atomic_store(&l->wants_wake, true);
+        atomic_fetch_add(&l->net->wake_seq, 1); /* pairs with net_wake() */
+        l->recheck = true;
+    }
+}
+
+static void loop_count_tick(struct loop *l)
+{
+    struct loop_stats *s = &l->stats;
+    int64_t took = bk_clock_mono_us(&bk_clock_system) - l->tick_start_us;
+    uint64_t us = took > 0 ? (uint64_t)took : 0;
+    unsigned bucket = us < 2 ? 0 : 63u - (unsigned)__builtin_clzll(us);
+    stat_add(&s->ticks, 1);
+    stat_add(&s->tick_us_total, us);
+    stat_add(&s->tick_us[bucket < NET_TICK_BUCKETS ? bucket : NET_TICK_BUCKETS - 1], 1);
+    if (us > RELAXED_LOAD(&s->tick_us_max)) {
+        RELAXED_STORE(&s->tick_us_max, us);
+    }
+}
+
+static void loop_tick_end(struct loop *l)
+{
+    if (l->in_tick) {
+        loop_flush(l);
+        conn_free_dead(l);
+        loop_arm(l);
+        loop_count_tick(l);
+        l->in_tick = false;
+    }
+}
+
+/* ---- The mailbox ---- */
+
+void loop_poke(struct loop *l)
+{
+    uint64_t one = 1;
+    ssize_t n = write(l->wake_fd, &one, sizeof(one));
+    bk_ignore((int)n, "a full counter means that the loop has been told already");
+}
+
+void loop_admit(struct loop *l, const struct newcomer *who)
+{
+    bk_mutex_lock(&l->inbox_mu);
+    if (l->inbox_n == l->inbox_cap) {
+        l->inbox_cap = l->inbox_cap == 0 ? 16 : l->inbox_cap * 2;
+        l->inbox = bk_realloc(l->inbox, l->inbox_cap * sizeof(*l->inbox));
+    }
+    l->inbox[l->inbox_n++] = *who;
+    bk_mutex_unlock(&l->inbox_mu);
+    loop_poke(l);
+}
+
+static void newcomer_drop(struct loop *l, const struct newcomer *who)
+{
+    close(who->fd);
+    free(who->addr);
+    atomic_fetch_sub(&l->connections, 1);
+    atomic_fetch_sub(&l->net->connected, 1);
+}
+
+/* Takes what others have put in; on a loop that is stopping, or stopped, it is dropped. */
+static void loop_take_inbox(struct loop *l, bool drop)
+{
+    bk_mutex_lock(&l->inbox_mu);
+    struct newcomer *all = l->inbox;
+    size_t n = l->inbox_n;
+    l->inbox = NULL;
+    l->inbox_n = l->inbox_cap = 0;
+    bk_mutex_unlock(&l->inbox_mu);
+    for (size_t i = 0; i < n; i++) {
+        if (drop) {
+            newcomer_drop(l, &all[i]);
+        } else {
+            conn_new(l, &all[i]);
+        }
+    }
+    free(all);
+}
+
+/* Calls each() for all connections; each() may close the one it gets. Only this thread changes the
+ * registry, so it may walk it without the mutex. */
+static void loop_each(struct loop *l, void (*each)(struct conn *c))
+{
+    struct list *node = l->registry.next;
+    while (node != &l->registry) {
+        struct list *next = node->next;
+        each(LIST_OWNER(node, struct conn, registered));
+        node = next;
+    }
+}
+
+static void kill_if_marked(struct conn *c)
+{
+    if (RELAXED_LOAD(&c->session.close_soon)) {
+        conn_close(c);
+    }
+}
+
+static void drain_if_quiet(struct conn *c)
+{
+    if (c->state == CONN_OPEN || c->state == CONN_READY) {
+        conn_drain(c);
+    }
+}
+
+static void deadline_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct loop *l = arg;
+    (void)fd;
+    (void)what;
+    l->past_deadline = true;
+}
+
+static void loop_begin_stop(struct loop *l)
+{
+    int64_t left_us = atomic_load(&l->net->stop_deadline_us) - bk_clock_mono_us(&bk_clock_system);
+    struct timeval tv = {0};
+    if (left_us > 0) {
+        tv.tv_sec = (time_t)(left_us / 1000000);
+        tv.tv_usec = (suseconds_t)(left_us % 1000000);
+    }
+    l->stopping = true;
+    evtimer_add(l->deadline_ev, &tv);
+    if (l->index == 0) {
+        accept_teardown(l->net);
+        cron_teardown(l->net);
+    }
+    loop_each(l, drain_if_quiet);
+}
+
+static void wake_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct loop *l = arg;
+    uint64_t count;
+    (void)what;
+    ssize_t n = read(fd, &count, sizeof(count));
+    bk_ignore((int)n, "nothing to read: somebody else's wake-up was taken for two");
+    loop_tick_begin(l);
+    if (atomic_load(&l->net->stop) && !l->stopping) {
+        loop_begin_stop(l);
+    }
+    loop_take_inbox(l, l->stopping);
+    if (l->index == 0 && !l->stopping) {
+        accept_sync(l->net);
+    }
+    if (atomic_exchange(&l->kill_requested, false)) {
+        loop_each(l, kill_if_marked);
+    }
+    loop_retry(l);
+}
+
+static void second_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct loop *l = arg;
+    (void)fd;
+    (void)what;
+    loop_tick_begin(l);
+    loop_each(l, conn_second);
+}
+
+/* ---- The thread ---- */
+
+static bool loop_done(const struct loop *l)
+{
+    return l->stopping && (l->past_deadline || list_empty(&l->registry));
+}
+
+static void *loop_main(void *arg)
+{
+    struct loop *l = arg;
+    if (l->index == 0) {
+        loop_tick_begin(l);
+        accept_setup(l->net);
+        cron_setup(l->net);
+        loop_tick_end(l);
+    }
+    while (!loop_done(l)) {
+        bool busy = l->recheck || !list_empty(&l->work);
+        if (busy) {
+            loop_tick_begin(l);
+            loop_work(l);
+        }
+        if (l->recheck) {
+            l->recheck = false;
+            loop_retry(l);
+        }
+        event_base_loop(l->base, EVLOOP_ONCE | (busy ? EVLOOP_NONBLOCK : 0));
+        loop_tick_end(l);
+    }
+    loop_each(l, conn_close);
+    conn_free_dead(l);
+    return NULL;
+}
+
+/* ---- Life ---- */
+
+/* A new event of l's base; out of memory ends the process, as with every small allocation. */
+static struct event *new_event(struct loop *l, int fd, short what, event_callback_fn cb)
+{
+    struct event *ev = event_new(l->base, fd, what, cb, l);
+    BK_ASSERT(ev != NULL);
+    return ev;
+}
+
+static void loop_setup_events(struct loop *l)
+{
+    struct timeval second = {.tv_sec = 1};
+    l->wake_ev = new_event(l, l->wake_fd, EV_READ | EV_PERSIST, wake_cb);
+    l->second_ev = new_event(l, -1, EV_PERSIST, second_cb);
+    l->deadline_ev = new_event(l, -1, 0, deadline_cb);
+    event_add(l->wake_ev, NULL);
+    event_add(l->second_ev, &second);
+}
+
+static void judge_undone(void *arg, uint32_t replies, struct bk_buf *out)
+{
+    struct loop *l = arg;
+    const struct net_store_ops *store = &l->net->store;
+    char why[160] = "";
+    store->write_error(store->arg, why, sizeof(why));
+    for (uint32_t i = 0; i < replies; i++) {
+        bk_buf_printf(
+            out, "-MISCONF Errors writing to the data files, this command was undone: %s\r\n", why);
+    }
+    stat_add(&l->stats.misconf, replies);
+}
+
+int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error *err)
+{
+    l->net = net;
+    l->index = index;
+    list_init(&l->registry);
+    list_init(&l->work);
+    list_init(&l->parked);
+    list_init(&l->dirty);
+    list_init(&l->waiting);
+    bk_mutex_init(&l->inbox_mu, "loop inbox", BK_RANK_SERVER);
+    bk_mutex_init(&l->registry_mu, "loop registry", BK_RANK_SERVER);
+    l->writer = (struct resp_writer){.out = &l->out, .proto = 2};
+    l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    l->base = event_base_new();
+    if (l->wake_fd < 0 || l->base == NULL) {
+        return bk_error_set(err, BK_EIO, errno, "", 0, "cannot make an event loop");
+    }
+    loop_setup_events(l);
+    return BK_OK;
+}
+
+static void free_event(struct event **ev)
+{
+    if (*ev != NULL) {
+        event_free(*ev);
+        *ev = NULL;
+    }
+}
+
+void loop_teardown(struct loop *l)
+{
+    if (l->net == NULL) {
+        return; /* never set up */
+    }
+    loop_take_inbox(l, true);
+    free_event(&l->wake_ev);
+    free_event(&l->second_ev);
+    free_event(&l->deadline_ev);
+    if (l->base != NULL) {
+        event_base_free(l->base);
+    }
+    if (l->wake_fd >= 0) {
+        close(l->wake_fd);
+    }
+    free(l->spare.buf);
+    resp_command_fini(&l->cmd);
+    bk_buf_fini(&l->out);
+    out_parts_fini(&l->parts);
+    bk_mutex_fini(&l->inbox_mu);
+    bk_mutex_fini(&l->registry_mu);
+    l->net = NULL;
+}
+
+int loop_start(struct loop *l, struct bk_error *err)
+{
+    const struct net_store_ops *store = &l->net->store;
+    l->judge = (struct outq_judge){
+        .pos_state = store->pos_state, .arg = store->arg, .undone = judge_undone, .arg2 = l};
+    /* Signals are for the main thread. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&l->thread, NULL, loop_main, l);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0) {
+        return bk_error_set(err, BK_EIO, rc, "", 0, "cannot start a loop thread");
+    }
+    char name[16];
+    snprintf(name, sizeof(name), "bk-loop-%u", l->index % 1000);
+    pthread_setname_np(l->thread, name);
+    return BK_OK;
+}

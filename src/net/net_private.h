@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net_private.h - the structures that net's files share.
+ *
+ * Threads: a loop and its connections belong to the loop's thread. Other threads reach a loop
+ * through its mailbox (struct loop: inbox, requests, wants_wake) and its eventfd, and look at
+ * connections through the registry.
+ */
+#ifndef BK_NET_NET_PRIVATE_H
+#define BK_NET_NET_PRIVATE_H
+
+#include "base/mutex.h"
+#include "net/list.h"
+#include "net/net.h"
+#include "net/outq.h"
+
+#include <event2/event_struct.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define NET_TICK_COMMANDS 1024u           /* of one connection */
+#define NET_TICK_INPUT ((size_t)1 << 20)  /* received for one connection */
+#define NET_TICK_OUTPUT ((size_t)1 << 20) /* gathered on one loop before it is sent early */
+
+struct loop;
+
+/* ---- Connections (conn.c, conn_io.c) ---- */
+
+enum conn_state {
+    CONN_OPEN,    /* reads; runs what it has read at once */
+    CONN_READY,   /* has input left over from a full tick; on loop->work */
+    CONN_SLICE,   /* in the middle of a long command; on loop->work */
+    CONN_PARKED,  /* its command waits for room in the log; on loop->parked; does not read */
+    CONN_CLOSING, /* reads no more; closed once all replies have left */
+    CONN_CLOSED,  /* descriptor gone; on loop->dead until the tick ends */
+    CONN_STATES
+};
+
+struct conn {
+    /* Set once, at accept. */
+    struct loop *loop;  /* borrowed */
+    char *addr, *laddr; /* owned, one allocation */
+    int fd;             /* -1 once closed; also read by CLIENT LIST, under the registry's mutex */
+    bool is_unix;
+    /* Relaxed atomics: written by this loop, read by others. */
+    _Atomic int64_t last_ms; /* last byte received or sent */
+    _Atomic uint64_t input_pending, output_pending, memory;
+    atomic_bool closing;
+    /* The session says for each field who may touch it; its texts are guarded by the registry's
+     * mutex. */
+    struct session session;
+    /* Guarded by loop->registry_mu: this connection's place in it. */
+    struct list registered;
+    /* This loop only. */
+    enum conn_state state;
+    bool reading, writing;  /* which events are added */
+    bool waits;             /* on loop->waiting */
+    bool trimmed;           /* idle memory has been given back */
+    bool dirty;             /* on loop->dirty: [seg_at, seg_at + seg_len) of loop->out is ours */
+    struct list queued;     /* loop->work or parked */
+    struct conn *next_dead; /* borrowed; chain of loop->dead */
+    struct list dirty_link; /* loop->dirty */
+    struct list waiting;    /* loop->waiting: replies wait for a commit */
+    struct event read_ev, write_ev;
+    struct resp_reader *reader; /* owned */
+    struct resp_command
+        *pending; /* owned; the command of a slice or of a parked connection, else NULL */
+    struct exec_slice *slice; /* owned */
+    struct outq outq;
+    size_t seg_at, seg_len, part_at, part_n;
+    int64_t soft_since_ms; /* over the soft output limit since; 0: is not */
+};
+
+/* ---- Loops (loop.c) ---- */
+
+/* Counters of a loop: written by its thread (RESETSTAT apart), read by any; relaxed. */
+struct loop_stats {
+    _Atomic uint64_t commands, input_bytes, output_bytes, killed_obuf, killed_query, timed_out;
+    _Atomic uint64_t ticks, tick_us_total, tick_us_max, misconf, parked, waiting;
+    _Atomic uint64_t tick_us[NET_TICK_BUCKETS];
+};
+
+/* A connection just accepted, on its way to its loop. */
+struct newcomer {
+    int fd;
+    bool is_unix;
+    uint64_t id;
+    char *addr, *laddr; /* owned, one allocation */
+};
+
+struct loop {
+    /* Set once, before the thread starts. */
+    struct net *net; /* borrowed */
+    unsigned index;
+    int wake_fd;             /* eventfd */
+    struct event_base *base; /* owned; used by this thread only once it runs */
+    struct exec *exec;       /* owned; its statistics are read by any thread */
+    pthread_t thread;
+    /* Atomics. */
+    atomic_bool wants_wake;     /* connections wait for the store */
+    atomic_bool kill_requested; /* a connection has close_soon set */
+    atomic_uint connections;    /* alive or in the inbox */
+    struct loop_stats stats;
+    /* Guarded by inbox_mu. */
+    struct bk_mutex inbox_mu;
+    struct newcomer *inbox; /* owned */
+    size_t inbox_n, inbox_cap;
+    /* Guarded by registry_mu: all connections, oldest first. Only this thread adds and removes. */
+    struct bk_mutex registry_mu;
+    struct list registry;
+    /* This thread only. */
+    struct event *wake_ev, *second_ev, *deadline_ev; /* owned */
+    struct list work, parked, dirty, waiting;
+    struct conn *dead;         /* owned chain; freed at the end of the tick */
+    struct resp_spare spare;   /* receive buffer of whoever is being read */
+    struct resp_command cmd;   /* the command being run */
+    struct bk_buf out;         /* replies of this tick, of all connections */
+    struct out_parts parts;    /* of out */
+    struct resp_writer writer; /* into out */
+    struct outq_judge judge;
+    struct net_tunables tun;       /* as of this tick */
+    uint64_t max_pos, flushed_pos; /* highest position seen; flushed up to */
+    int64_t now_ms;                /* wall clock of this tick */
+    int64_t tick_start_us;
+    bool in_tick, recheck, stopping, past_deadline;
+};
+
+/* ---- Listeners (listen.c, accept.c) ---- */
+
+struct listener {
+    int fd;
+    char *name;    /* owned; as configured, without "-"; the path of a unix socket */
+    uint16_t port; /* 0: unix socket */
+    bool kept;     /* used while two sets are compared */
+    bool adopted;  /* loop 0 knows it and will close it */
+};
+
+struct listen_set {
+    struct listener *v; /* owned */
+    size_t n;
+};
+
+/* A listener's event; loop 0 only. */
+struct accept_event {
+    struct net *net; /* borrowed */
+    int fd;
+    bool is_unix;
+    struct event *ev; /* owned */
+};
+
+/* One of the figures that are sampled 10 times a second. */
+struct rate {
+    uint64_t last;
+    uint64_t per_sec[16];
+};
+
+struct net {
+    /* Set once. */
+    struct loop *loops; /* owned */
+    unsigned loops_n;
+    struct exec **execs;          /* owned array of borrowed pointers */
+    struct keyspace *ks;          /* borrowed */
+    const struct server_ops *ops; /* borrowed */
+    struct net_store_ops store;
+    bool started;
+    /* Atomics. */
+    atomic_bool stop;
+    _Atomic int64_t stop_deadline_us;
+    atomic_uint wake_seq; /* orders a store's commit against a loop's look at it: net_wake() */
+    atomic_uint connected;
+    _Atomic uint64_t next_id, received, rejected, accept_errors, expire_steps;
+    _Atomic uint64_t ops_per_sec, in_per_sec, out_per_sec;
+    /* Relaxed atomics: struct net_tunables, one field each. */
+    _Atomic uint32_t maxclients, timeout_s, tcp_keepalive_s, obuf_soft_s;
+    atomic_bool protected_mode;
+    _Atomic uint64_t obuf_hard_bytes, obuf_soft_bytes, query_buffer_bytes;
+    /* Guarded by listen_mu. */
+    struct bk_mutex listen_mu;
+    struct listen_set listeners;
+    bool listeners_changed;
+    /* Loop 0 only. */
+    struct accept_event **accepts; /* owned */
+    size_t accepts_n;
+    struct event *resume_ev, *cron_ev, *expire_ev; /* owned */
+    bool accept_paused;
+    int64_t accept_logged_ms;
+    struct rate ops_rate, in_rate, out_rate;
+    unsigned rate_slot;
+    int64_t rate_sampled_us;
+};
+
+/* Only one thread adds, so a load and a store will do: no locked instruction on the hot path. */
+static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
+{
+    uint64_t was = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, was + n, memory_order_relaxed);
+}
+
+#define RELAXED_LOAD(p) atomic_load_explicit((p), memory_order_relaxed)
+#define RELAXED_STORE(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+
+/* conn.c: life and commands. */
+void conn_new(struct loop *l, const struct newcomer *who); /* takes who's descriptor and texts */
+void conn_set_state(struct conn *c, enum conn_state to);
+bool conn_state_legal(enum conn_state from, enum conn_state to);
+void conn_run(struct conn *c);   /* commands that have been received, within the tick's bounds */
+void conn_go_on(struct conn *c); /* a slice, a parked command or left-over input */
+void conn_close(struct conn *c); /* at once; memory is freed at the tick's end */
+void conn_drain(struct conn *c); /* closes once everything has been sent */
+void conn_free_dead(struct loop *l);
+
+/* conn_io.c: bytes in and out. */
+void conn_read_cb(evutil_socket_t fd, short what, void *arg);
+void conn_write_cb(evutil_socket_t fd, short what, void *arg);
+void conn_watch_input(struct conn *c, bool on);
+void conn_out_begin(struct conn *c); /* before loop->out is written for c */
+void conn_out_end(struct conn *c, size_t before, uint64_t pos,
+                  bool replied); /* after it; before: its old length */
+void conn_flush(struct conn *c); /* this tick's segment, then what was queued */
+void conn_send_queued(struct conn *c);
+void conn_second(struct conn *c);  /* once a second: timeout, limits, idle memory */
+void conn_measure(struct conn *c); /* figures for CLIENT LIST */
+
+/* loop.c */
+BK_MUST_USE int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error *err);
+void loop_teardown(struct loop *l);
+BK_MUST_USE int loop_start(struct loop *l, struct bk_error *err);
+void loop_tick_begin(struct loop *l); /* idempotent within a tick */
+void loop_flush(struct loop *l);      /* commits and sends what the tick has gathered so far */
+void loop_poke(struct loop *l);       /* any thread: the loop looks at its mailbox */
+void loop_admit(struct loop *l,
+                const struct newcomer *who); /* any thread; takes who's descriptor and texts */
+
+/* listen.c: descriptors that listen. */
+BK_MUST_USE int listen_open(struct listen_set *set, const struct net_listen *l,
+                            struct bk_error *err);
+BK_MUST_USE int listen_replace(struct net *net, const struct net_listen *l, struct bk_error *err);
+void listen_close(struct listen_set *set); /* closes all, removes the unix socket's file */
+
+/* accept.c: loop 0's regular work: new connections. */
+void accept_setup(struct net *net);    /* on loop 0 */
+void accept_sync(struct net *net);     /* takes a changed set of listeners over */
+void accept_teardown(struct net *net); /* stops accepting; descriptors stay open */
+
+/* cron.c: loop 0's regular work: expiry, rates, app's cron. */
+void cron_setup(struct net *net);
+void cron_teardown(struct net *net);
+
+/* net.c */
+void net_tunables_read(struct net *net, struct net_tunables *out);
+/* clients.c: the line of CLIENT LIST without a line end. Registry's mutex held, or on c's own loop.
+ */
+void client_line(const struct conn *c, int64_t now_ms, struct bk_buf *out);
+
+#endif
