@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+# Keys, expiry and databases.
+
+test "DEL, UNLINK, EXISTS, TOUCH, TYPE" {
+    is {mset a 1 b 2 c 3} +OK
+    is {exists a b nosuch a} :3
+    is {touch a b nosuch} :2
+    is {type a} +string
+    is {type nosuch} +none
+    is {del a nosuch a} :1
+    is {unlink b c c} :2
+    is {dbsize} :0
+    is {del} "-ERR wrong number of arguments for 'del' command"
+}
+
+test "KEYS with patterns" {
+    is {mset hello 1 hallo 1 hxllo 1 heello 1 {h*llo} 1 foo 1} +OK
+    is_sorted {keys h?llo} {hello hallo hxllo h*llo}
+    is_sorted {keys {h[ae]llo}} {hello hallo}
+    is_sorted {keys {h[^e]llo}} {hallo hxllo h*llo}
+    is_sorted {keys {h[a-b]llo}} {hallo}
+    is_sorted {keys {h\*llo}} {h*llo}
+    is_sorted {keys *} {hello hallo hxllo heello h*llo foo}
+    is_sorted {keys nosuch*} {}
+}
+
+test "SCAN comes to every key once it ends" {
+    for {set i 0} {$i < 1000} {incr i} {
+        lappend pairs key:$i $i
+    }
+    is [list mset {*}$pairs] +OK
+    foreach options {{} {count 1} {count 5} {count 10000} {match key:*} {match *:99* count 100} {type string}} {
+        set cursor 0
+        set found {}
+        while 1 {
+            lassign [r scan $cursor {*}$options] cursor keys
+            lappend found {*}$keys
+            if {$cursor == 0} {
+                break
+            }
+        }
+        set wanted [expr {[string match *99* $options] ? 11 : 1000}]
+        expect [llength [lsort -unique $found]] $wanted
+    }
+    is {scan 0 type list count 10000} {* $0 *}
+}
+
+test "SCAN: wrong options" {
+    is {scan x} {-ERR invalid cursor}
+    is {scan 0 foo} {-ERR syntax error}
+    is {scan 0 count} {-ERR syntax error}
+    is {scan 0 count 0} {-ERR syntax error}
+    is {scan 0 count x} {-ERR value is not an integer or out of range}
+}
+
+test "keys that are there throughout are found by a SCAN while others come and go" {
+    for {set i 0} {$i < 200} {incr i} {
+        lappend pairs stay:$i 1
+    }
+    is [list mset {*}$pairs] +OK
+    set cursor 0
+    set n 0
+    set found {}
+    while 1 {
+        lassign [r scan $cursor count 5] cursor keys
+        lappend found {*}$keys
+        for {set i 0} {$i < 20} {incr i} {
+            r set come:[incr n] 1
+            r del come:[expr {$n - 30}]
+        }
+        if {$cursor == 0} {
+            break
+        }
+    }
+    expect [llength [lsort -unique [lsearch -all -inline $found stay:*]]] 200
+}
+
+test "RANDOMKEY and DBSIZE" {
+    is {randomkey} nil
+    is {mset a 1 b 2} +OK
+    for {set i 0} {$i < 200} {incr i} {
+        incr seen([r randomkey])
+    }
+    expect [lsort [array names seen]] {a b}
+    is {dbsize} :2
+}
+
+test "RENAME and RENAMENX" {
+    is {rename nosuch b} {-ERR no such key}
+    is {set a 1 ex 100} +OK
+    is {set b 2} +OK
+    is {renamenx a b} :0
+    is {rename a b} +OK
+    is {get b} {$1}
+    expect_true {[r ttl b] in {99 100}}
+    is {exists a} :0
+    is {renamenx b c} :1
+    is {rename c c} +OK
+    is {renamenx c c} :0
+    is {get c} {$1}
+    is {renamenx nosuch x} {-ERR no such key}
+}
+
+test "EXPIRE and its family" {
+    is {set a 1} +OK
+    is {ttl a} :-1
+    is {pttl a} :-1
+    is {ttl nosuch} :-2
+    is {expiretime nosuch} :-2
+    is {pexpiretime a} :-1
+    is {expire nosuch 10} :0
+    is {expire a 100} :1
+    expect_true {[r ttl a] in {99 100}}
+    is {pexpire a 200000} :1
+    expect_true {[r ttl a] in {199 200}}
+    set at [expr {[clock seconds] + 500}]
+    is [list expireat a $at] :1
+    is {expiretime a} :$at
+    is [list pexpireat a ${at}456] :1
+    is {pexpiretime a} :${at}456
+    is {persist a} :1
+    is {persist a} :0
+    is {persist nosuch} :0
+    is {expire a -1} :1
+    is {exists a} :0
+}
+
+test "EXPIRE with NX, XX, GT, LT" {
+    is {set a 1} +OK
+    is {expire a 100 xx} :0
+    is {expire a 100 gt} :0
+    is {expire a 100 nx} :1
+    is {expire a 100 nx} :0
+    is {expire a 200 xx} :1
+    is {expire a 100 gt} :0
+    is {expire a 300 gt} :1
+    is {expire a 400 lt} :0
+    is {expire a 100 lt} :1
+    is {persist a} :1
+    is {expire a 100 lt} :1
+    is {expire a 1 nx xx} {-ERR NX and XX, GT or LT options at the same time are not compatible}
+    is {expire a 1 gt lt} {-ERR GT and LT options at the same time are not compatible}
+    is {expire a 1 foo} {-ERR Unsupported option foo}
+    is {expire a x} {-ERR value is not an integer or out of range}
+    is {expire a 9223372036854775807} "-ERR invalid expire time in 'expire' command"
+}
+
+test "a key is gone when its time is over" {
+    is {set a 1 px 30} +OK
+    is {set b 1 px 100000} +OK
+    wait_until {[r get a] eq ""}
+    is {exists a b} :1
+    is {ttl a} :-2
+    is {set a 2 nx} +OK
+    is {ttl a} :-1
+}
+
+test "expired keys leave DBSIZE without a touch" {
+    for {set i 0} {$i < 100} {incr i} {
+        r set k$i v px 20
+    }
+    wait_until {[r dbsize] == 0}
+}
+
+test "SELECT: databases are apart" {
+    is {set a 0} +OK
+    is {select 1} +OK
+    is {get a} nil
+    is {set a 1} +OK
+    is {select 15} +OK
+    is {dbsize} :0
+    is {select 0} +OK
+    is {get a} {$0}
+    is {select 16} {-ERR DB index is out of range}
+    is {select -1} {-ERR DB index is out of range}
+    is {select x} {-ERR value is not an integer or out of range}
+    is {get a} {$0}
+}
+
+test "FLUSHDB and FLUSHALL" {
+    is {set a 0} +OK
+    is {select 1} +OK
+    is {set a 1} +OK
+    is {flushdb} +OK
+    is {dbsize} :0
+    is {select 0} +OK
+    is {get a} {$0}
+    is {select 1} +OK
+    is {flushall async} +OK
+    is {select 0} +OK
+    is {get a} nil
+    is {flushdb sync} +OK
+    is {flushdb foo} {-ERR syntax error}
+    is {flushall sync async} {-ERR syntax error}
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_manifest.c - trap 46: whatever happens to the manifest, every key is there and no data file is removed.
+ */
+#include "engine_test.h"
+
+#define MANIFEST "MANIFEST"
+
+struct shelf {
+    struct rig r;
+    char path[300];
+    struct bk_buf bytes; /* of the manifest */
+    size_t files;
+};
+
+/* A store of several files (sealed ones, and one or more not sealed), with a deleted and an overwritten key, swapped
+ * databases and a flushed one, as a kill leaves it. */
+static int setup(void **state)
+{
+    struct shelf *s = calloc(1, sizeof(*s));
+    struct rig *r = &s->r;
+    char key[32];
+    char value[600];
+    rig_init(r, 41, BK_SYNC_ALWAYS);
+    r->opt.max_file_bytes = 4096;
+    memset(value, 'm', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    for (int life = 0; life < 2; life++) {
+        RIG_TRUE(r, rig_open(r) == BK_OK);
+        for (int i = 0; i < 20; i++) {
+            snprintf(key, sizeof(key), "k%d-%d", life, i);
+            assert_int_equal(rig_put(r, key, value), BK_OK);
+            assert_int_equal(rig_put(r, "same key in every file", key), BK_OK);
+        }
+        assert_int_equal(rig_put(r, "deleted", "x"), BK_OK);
+        assert_int_equal(rig_delete(r, "deleted"), BK_OK);
+        rig_begin(r);
+        rig_batch_put(r, 1, bk_span_str("flushed"), bk_span_str("x"), 0, 0);
+        assert_int_equal(rig_commit(r), BK_OK);
+        rig_begin(r);
+        rig_batch_flush(r, 1);
+        rig_batch_swap(r, 0, 2);
+        assert_int_equal(rig_commit(r), BK_OK);
+        assert_int_equal(rig_put(r, "behind the swap", key), BK_OK);
+        RIG_TRUE(r, rig_settle(r));
+        if (life == 0) {
+            assert_int_equal(rig_close(r), BK_OK);
+        }
+    }
+    rig_crash(r, SIMDISK_KILL);
+    r->opt.on_corruption = BK_CORRUPT_SERVE;
+    rig_path(MANIFEST, s->path, sizeof(s->path));
+    simdisk_read(r->disk, s->path, &s->bytes);
+    s->files = rig_data_files(r, NULL, NULL);
+    assert_true(s->files > 5);
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct shelf *s = *state;
+    bk_buf_fini(&s->bytes);
+    rig_fini(&s->r);
+    free(s);
+    return 0;
+}
+
+/* Opens a damaged copy of the disk: every key, every file; twice, since the first start repairs. */
+static void expect_all(struct shelf *s, struct simdisk *copy)
+{
+    for (int start = 0; start < 2; start++) {
+        struct rig c = s->r;
+        c.disk = copy;
+        c.opt.io = simdisk_io(copy);
+        c.db = NULL;
+        RIG_TRUE(&c, rig_open(&c) == BK_OK);
+        RIG_TRUE(&c, rig_same(&c));
+        RIG_TRUE(&c, rig_check(&c));
+        assert_true(rig_data_files(&c, NULL, NULL) >= s->files);
+        bk_batch_free(&c.batch);
+        assert_int_equal(bk_close(&c.db, NULL), BK_OK);
+    }
+}
+
+static void test_trap46__each_byte_changed__every_key_is_there(void **state)
+{
+    struct shelf *s = *state;
+    static const uint8_t masks[] = {0x01, 0xff};
+    for (size_t at = 0; at < s->bytes.len; at++) {
+        for (size_t m = 0; m < 2; m++) {
+            struct simdisk *copy = simdisk_clone(s->r.disk, at);
+            uint8_t bad = s->bytes.data[at] ^ masks[m];
+            simdisk_patch(copy, s->path, at, &bad, 1);
+            expect_all(s, copy);
+            simdisk_free(&copy);
+        }
+    }
+}
+
+static void test_trap46__cut_at_each_byte__every_key_is_there(void **state)
+{
+    struct shelf *s = *state;
+    for (size_t at = 0; at < s->bytes.len; at++) {
+        struct simdisk *copy = simdisk_clone(s->r.disk, at);
+        simdisk_restart(copy, at % 2 == 0 ? SIMDISK_KILL : SIMDISK_POWER);
+        simdisk_resize(copy, s->path, at);
+        expect_all(s, copy);
+        simdisk_free(&copy);
+    }
+}
+
+static void test_trap46__manifest_gone__every_key_is_there(void **state)
+{
+    struct shelf *s = *state;
+    struct simdisk *copy = simdisk_clone(s->r.disk, 1);
+    simdisk_remove(copy, s->path);
+    expect_all(s, copy);
+    simdisk_free(&copy);
+}
+
+static void test_trap46__garbage_behind_the_last_edit__every_key_is_there(void **state)
+{
+    struct shelf *s = *state;
+    struct rng rng = {8};
+    uint8_t junk[300];
+    for (unsigned i = 0; i < 50; i++) {
+        struct simdisk *copy = simdisk_clone(s->r.disk, i);
+        rng_fill(&rng, junk, sizeof(junk));
+        if (i % 2 == 0) {
+            memset(junk, 0, sizeof(junk));
+        }
+        simdisk_patch(copy, s->path, s->bytes.len, junk, 1 + i * 5);
+        expect_all(s, copy);
+        simdisk_free(&copy);
+    }
+}
+
+/* A stray file of ours that no edit names goes, when the manifest is whole; other people's files stay. */
+static void test_manifest__orphan_with_a_whole_manifest__is_removed_and_strangers_stay(void **state)
+{
+    struct shelf *s = *state;
+    struct rig *r = &s->r;
+    char path[300];
+    rig_path("9999999999.data", path, sizeof(path));
+    simdisk_put(r->disk, path, "stray", 5);
+    rig_path("notes.txt", path, sizeof(path));
+    simdisk_put(r->disk, path, "mine", 4);
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    RIG_TRUE(r, rig_settle(r));
+    RIG_TRUE(r, rig_same(r));
+    assert_true(simdisk_exists(r->disk, path));
+    rig_path("9999999999.data", path, sizeof(path));
+    assert_false(simdisk_exists(r->disk, path));
+}
+
+/* A data file that the manifest names is not there: that is loss, and it is said. */
+static void test_manifest__missing_data_file__is_reported(void **state)
+{
+    struct shelf *s = *state;
+    struct rig *r = &s->r;
+    char path[300];
+    rig_path("0000000002.data", path, sizeof(path));
+    assert_true(simdisk_exists(r->disk, path));
+    simdisk_remove(r->disk, path);
+    r->opt.on_corruption = BK_CORRUPT_REFUSE;
+    assert_int_equal(rig_open(r), BK_CORRUPT);
+    r->opt.on_corruption = BK_CORRUPT_SERVE;
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    struct bk_stats st;
+    bk_stats_get(r->db, &st);
+    assert_true(st.damaged_records + st.damaged_bytes > 0);
+    assert_true(bk_count(r->db, 0) > 0);
+}
+
+/* Trap 13: numbers are never used twice and never sorted as text: more than eleven files, the newest empty one gone. */
+static void test_trap13__many_files__order_survives(void **state)
+{
+    struct shelf *s = *state;
+    struct rig *r = &s->r;
+    char value[64];
+    RIG_TRUE(r, rig_reopen(r));
+    for (int i = 0; i < 400; i++) {
+        snprintf(value, sizeof(value), "value %d of this one key, which fills many files", i);
+        assert_int_equal(rig_put(r, "one key", value), BK_OK);
+        RIG_TRUE(r, rig_settle(r));
+    }
+    assert_true(rig_data_files(r, NULL, NULL) > s->files + 5);
+    rig_crash(r, SIMDISK_POWER);
+    RIG_TRUE(r, rig_reopen(r));
+    assert_int_equal(rig_put(r, "one key", "newest"), BK_OK);
+    assert_int_equal(rig_close(r), BK_OK);
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    RIG_TRUE(r, rig_same(r));
+}
+
+/* Over 1 MiB of edits the manifest is written anew: its size stays bounded. Each rotation is an edit or two. */
+static void test_manifest__grows__is_written_anew(void **state)
+{
+    struct shelf *s = *state;
+    struct rig *r = &s->r;
+    r->opt.sync = BK_SYNC_NO;
+    RIG_TRUE(r, rig_reopen(r));
+    char value[4000];
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    for (unsigned i = 0; i < 300 * long_factor(); i++) {
+        assert_int_equal(rig_put(r, "k", value), BK_OK);
+        RIG_TRUE(r, rig_settle(r));
+    }
+    assert_true(simdisk_size(r->disk, s->path) < (1200u << 10));
+    RIG_TRUE(r, rig_same(r));
+}
+
+/* The open fails with a clear code when the format is newer, and touches nothing. */
+static void test_manifest__newer_major_version__is_refused(void **state)
+{
+    struct shelf *s = *state;
+    struct rig *r = &s->r;
+    char path[300];
+    struct bk_buf before = {0};
+    rig_path("0000000001.data", path, sizeof(path));
+    simdisk_read(r->disk, path, &before);
+    assert_memory_equal(before.data, "bitkvdat", 8);
+    assert_memory_equal(s->bytes.data, "bitkvman", 8);
+    bk_buf_fini(&before);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_trap46__each_byte_changed__every_key_is_there),
+        T(test_trap46__cut_at_each_byte__every_key_is_there),
+        T(test_trap46__manifest_gone__every_key_is_there),
+        T(test_trap46__garbage_behind_the_last_edit__every_key_is_there),
+        T(test_manifest__orphan_with_a_whole_manifest__is_removed_and_strangers_stay),
+        T(test_manifest__missing_data_file__is_reported),
+        T(test_trap13__many_files__order_survives),
+        T(test_manifest__grows__is_written_anew),
+        T(test_manifest__newer_major_version__is_refused),
+    };
+    quiet_log();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/* net_fake.c - see net_fake.h. Defines the executor's functions, so that net/ links without
+ * command/. */
+#include "lib/net_fake.h"
+
+#include "base/num.h"
+#include "command/table.h"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define WAIT_MS 10000
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "net_fake: %s\n", what);
+    abort(); /* a thread of the server may be the one that noticed: the test ends here */
+}
+
+/* ---- The executor ---- */
+
+struct exec {
+    struct fake *fake;
+};
+
+struct exec_slice {
+    struct fake *fake;
+    int64_t left;
+};
+
+struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops)
+{
+    struct exec *e = calloc(1, sizeof(*e));
+    (void)ks;
+    e->fake = ops->arg;
+    return e;
+}
+
+void exec_free(struct exec **e)
+{
+    free(*e);
+    *e = NULL;
+}
+
+void exec_slice_free(struct exec_slice **s)
+{
+    if (*s != NULL) {
+        atomic_fetch_sub(&(*s)->fake->running_slices, 1);
+        free(*s);
+        *s = NULL;
+    }
+}
+
+void exec_resetstat(struct exec *e)
+{
+    (void)e;
+}
+
+const char *command_name(const struct command_row *row)
+{
+    (void)row;
+    return "fake";
+}
+
+static struct bk_span arg_of(const struct resp_command *cmd, int i)
+{
+    return i < cmd->argc ? cmd->argv[i].bytes : (struct bk_span){0};
+}
+
+static int64_t number_of(const struct resp_command *cmd, int i)
+{
+    int64_t v = 0;
+    return bk_parse_i64(arg_of(cmd, i), &v) ? v : 0;
+}
+
+static void run_write(struct fake *f, struct resp_writer *reply, uint64_t *pos)
+{
+    *pos = atomic_fetch_add(&f->tail, 10) + 10;
+    if (reply != NULL) {
+        resp_write_int(reply, (int64_t)*pos);
+    }
+}
+
+static void run_big(const struct resp_command *cmd, struct resp_writer *reply)
+{
+    size_t n = (size_t)number_of(cmd, 1);
+    char *bytes = malloc(n + 1);
+    for (size_t i = 0; i < n; i++) {
+        bytes[i] = (char)('a' + i % 23);
+    }
+    resp_write_bulk(reply, bk_span_of(bytes, n));
+    free(bytes);
+}
+
+static void run_clients(struct fake *f, struct session *s, const struct resp_command *cmd,
+                        struct resp_writer *reply)
+{
+    struct client_filter filter = {.self = s};
+    if (bk_span_eq_nocase(arg_of(cmd, 0), "list")) {
+        struct bk_buf text = {0};
+        net_client_list(f->net, &filter, &text);
+        resp_write_bulk(reply, bk_buf_span(&text));
+        bk_buf_fini(&text);
+    } else if (bk_span_eq_nocase(arg_of(cmd, 0), "kill")) {
+        uint64_t id = (uint64_t)number_of(cmd, 1);
+        filter.ids = &id;
+        filter.ids_n = 1;
+        resp_write_int(reply, net_client_kill(f->net, &filter));
+    } else {
+        net_client_set_text(f->net, s, CLIENT_TEXT_NAME, arg_of(cmd, 1));
+        resp_write_ok(reply);
+    }
+}
+
+static enum exec_result begin_slices(struct fake *f, const struct resp_command *cmd,
+                                     struct exec_slice **slice)
+{
+    *slice = calloc(1, sizeof(**slice));
+    (*slice)->fake = f;
+    (*slice)->left = number_of(cmd, 1);
+    atomic_fetch_add(&f->running_slices, 1);
+    return EXEC_MORE;
+}
+
+enum exec_result exec_command(struct exec *e, struct session *s, const struct resp_command *cmd,
+                              int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
+                              struct exec_slice **slice)
+{
+    struct fake *f = e->fake;
+    struct bk_span name = arg_of(cmd, 0);
+    enum exec_result result = EXEC_DONE;
+    (void)now_ms;
+    if (bk_span_eq_nocase(name, "noroom") && !atomic_load(&f->has_room)) {
+        atomic_fetch_add(&f->refused, 1);
+        result = EXEC_NO_ROOM;
+    } else if (bk_span_eq_nocase(name, "echo") || bk_span_eq_nocase(name, "noroom")) {
+        resp_write_bulk(reply, arg_of(cmd, 1));
+    } else if (bk_span_eq_nocase(name, "write")) {
+        run_write(f, reply, pos);
+    } else if (bk_span_eq_nocase(name, "quiet")) {
+        run_write(f, NULL, pos);
+    } else if (bk_span_eq_nocase(name, "slices")) {
+        result = begin_slices(f, cmd, slice);
+    } else if (bk_span_eq_nocase(name, "big")) {
+        run_big(cmd, reply);
+    } else if (bk_span_eq_nocase(name, "quit")) {
+        resp_write_ok(reply);
+        s->close_after_reply = true;
+    } else {
+        run_clients(f, s, cmd, reply);
+    }
+    return result;
+}
+
+enum exec_result exec_resume(struct exec *e, struct session *s, const struct resp_command *cmd,
+                             int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
+                             struct exec_slice **slice)
+{
+    (void)e;
+    (void)s;
+    (void)now_ms;
+    (void)pos;
+    if (--(*slice)->left > 0) {
+        return EXEC_MORE;
+    }
+    resp_write_bulk(reply, arg_of(cmd, 1)); /* the argument must have stayed alive */
+    exec_slice_free(slice);
+    return EXEC_DONE;
+}
+
+/* ---- The store ---- */
+
+static void raise_to(_Atomic uint64_t *at, uint64_t to)
+{
+    uint64_t was = atomic_load(at);
+    while (was < to && !atomic_compare_exchange_weak(at, &was, to)) {
+    }
+}
+
+static void fake_flush(void *arg, uint64_t pos)
+{
+    struct fake *f = arg;
+    atomic_fetch_add(&f->flushes, 1);
+    if (atomic_load(&f->commits_at_once)) {
+        raise_to(&f->committed, pos);
+    }
+}
+
+static int fake_pos_state(void *arg, uint64_t pos)
+{
+    struct fake *f = arg;
+    if (pos > atomic_load(&f->undone_from) && pos <= atomic_load(&f->undone_to)) {
+        return BK_EIO;
+    }
+    return pos <= atomic_load(&f->committed) ? BK_OK : BK_EAGAIN;
+}
+
+static uint64_t fake_tail(void *arg)
+{
+    return atomic_load(&((struct fake *)arg)->tail);
+}
+
+static size_t fake_expire(void *arg, size_t max)
+{
+    (void)arg;
+    (void)max;
+    return 0;
+}
+
+static void fake_write_error(void *arg, char *text, size_t size)
+{
+    (void)arg;
+    snprintf(text, size, "disk on fire");
+}
+
+void fake_commit(struct fake *f, uint64_t pos)
+{
+    raise_to(&f->committed, pos);
+    net_wake(f->net);
+}
+
+void fake_give_room(struct fake *f)
+{
+    atomic_store(&f->has_room, true);
+    net_wake(f->net);
+}
+
+/* ---- The server ---- */
+
+static bool no_password(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static uint64_t bulk_max(void *arg)
+{
+    (void)arg;
+    return 512u << 20;
+}
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(sa);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(fd, (struct sockaddr *)&sa, len) != 0 ||
+        getsockname(fd, (struct sockaddr *)&sa, &len) != 0) {
+        fail("no free port");
+    }
+    close(fd);
+    return ntohs(sa.sin_port);
+}
+
+void fake_start(struct fake *f, unsigned loops)
+{
+    static const char *const bind_to[] = {"127.0.0.1"};
+    struct bk_error err = {0};
+    tmpdir_make(&f->dir, "net");
+    tmpdir_join(&f->dir, "s", f->path, sizeof(f->path));
+    f->port = free_port();
+    f->ops =
+        (struct server_ops){.arg = f, .auth_required = no_password, .proto_max_bulk_len = bulk_max};
+    f->store = (struct net_store_ops){.arg = f,
+                                      .flush = fake_flush,
+                                      .pos_state = fake_pos_state,
+                                      .tail = fake_tail,
+                                      .expire_step = fake_expire,
+                                      .write_error = fake_write_error};
+    f->cfg.listen = (struct net_listen){
+        .bind = bind_to, .bind_n = 1, .port = f->port, .backlog = 511, .unixsocket = f->path};
+    if (f->cfg.tunables.maxclients == 0) {
+        f->cfg.tunables.maxclients = 10000;
+    }
+    if (f->cfg.tunables.query_buffer_bytes == 0) {
+        f->cfg.tunables.query_buffer_bytes = 1u << 30;
+    }
+    int rc = net_new(&f->net, loops, &err);
+    if (rc == BK_OK) {
+        rc = net_start(f->net, &f->cfg, NULL, &f->ops, &f->store, &err);
+    }
+    if (rc != BK_OK) {
+        fail(err.text);
+    }
+}
+
+void fake_stop(struct fake *f)
+{
+    net_shutdown(f->net, 5000);
+    net_free(&f->net);
+    tmpdir_remove(&f->dir);
+}
+
+/* ---- Clients ---- */
+
+static int connect_to(const struct sockaddr *sa, socklen_t len)
+{
+    int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, sa, len) != 0) {
+        fail("cannot connect");
+    }
+    return fd;
+}
+
+int fake_connect(struct fake *f)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET,
+                             .sin_port = htons(f->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return connect_to((struct sockaddr *)&sa, sizeof(sa));
+}
+
+int fake_connect_unix(struct fake *f)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    snprintf(sa.sun_path, sizeof(sa.sun_path), "%.100s", f->path);
+    return connect_to((struct sockaddr *)&sa, sizeof(sa));
+}
+
+void fake_send(int fd, const char *text)
+{
+    size_t len = strlen(text);
+    while (len > 0) {
+        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+        if (n <= 0) {
+            fail("cannot send");
+        }
+        text += n;
+        len -= (size_t)n;
+    }
+}
+
+static bool readable(int fd, int ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, ms) == 1;
+}
+
+void fake_expect(int fd, const char *text)
+{
+    size_t want = strlen(text);
+    size_t have = 0;
+    char *got = calloc(1, want + 1);
+    while (have < want) {
+        ssize_t n = readable(fd, WAIT_MS) ? recv(fd, got + have, want - have, 0) : -1;
+        if (n <= 0) {
+            fprintf(stderr, "wanted \"%s\", got \"%s\"\n", text, got);
+            fail(n == 0 ? "the connection was closed" : "no answer");
+        }
+        have += (size_t)n;
+    }
+    if (memcmp(got, text, want) != 0) {
+        fprintf(stderr, "wanted \"%s\", got \"%s\"\n", text, got);
+        fail("another answer");
+    }
+    free(got);
+}
+
+void fake_expect_closed(int fd)
+{
+    char c;
+    if (!readable(fd, WAIT_MS) || recv(fd, &c, 1, 0) > 0) {
+        fail("the connection is not closed");
+    }
+}
+
+bool fake_is_silent(int fd, int ms)
+{
+    return !readable(fd, ms);
+}
+
+void fake_until(struct fake *f, uint64_t (*read_it)(struct fake *f), uint64_t want)
+{
+    for (int i = 0; i < WAIT_MS; i++) {
+        if (read_it(f) == want) {
+            return;
+        }
+        poll(NULL, 0, 1); /* a bounded wait for a figure that has no event; the condition decides */
+    }
+    fail("a figure never came to its value");
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * simdisk.c - the calls of the simulated disk. Lives, settings and damage: simdisk_control.c; files and names:
+ * simdisk_file.c and simdisk_tree.c.
+ *
+ * Each call runs between begin() and end() under one mutex: begin counts it and decides whether it takes effect,
+ * end ends the life when the power goes in this very call.
+ */
+#include "lib/simdisk_private.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Around each call ---- */
+
+static unsigned call_index(enum simdisk_call call)
+{
+    return (unsigned)__builtin_ctz((unsigned)call);
+}
+
+static bool fault_due(struct simdisk *d, enum simdisk_call call)
+{
+    bool due = false;
+    if ((d->fail_mask & (unsigned)call) != 0) {
+        if (d->fail_in > 1) {
+            d->fail_in--;
+        } else if (d->fail_times > 0) {
+            d->fail_times -= d->fail_times == UINT64_MAX ? 0 : 1;
+            d->failed++;
+            due = true;
+        }
+    }
+    return due;
+}
+
+static bool noise_due(struct simdisk *d, unsigned calls, enum simdisk_call call)
+{
+    return (calls & (unsigned)call) != 0 && d->noise_percent > 0 && rng_percent(&d->rng, d->noise_percent);
+}
+
+/* 0: the call takes effect; else the negative errno it answers. */
+static int begin(struct simdisk *d, enum simdisk_call call)
+{
+    int rc = 0;
+    pthread_mutex_lock(&d->mu);
+    d->calls[call_index(call)]++;
+    d->calls_all++;
+    if (d->dead) {
+        rc = -EIO;
+    } else if (d->cut_in > 0 && --d->cut_in == 0) {
+        d->cutting = true;
+        rc = rng_percent(&d->rng, 50) ? 0 : -EIO;
+    } else if (fault_due(d, call)) {
+        rc = -d->fail_error;
+    } else if (noise_due(d, SIMDISK_READ | SIMDISK_WRITE | SIMDISK_SYNC | SIMDISK_ALLOCATE, call)) {
+        rc = -EINTR;
+    }
+    return rc;
+}
+
+static int64_t end(struct simdisk *d, const char *what, const char *path, uint64_t a, uint64_t b, int64_t rc)
+{
+    if (d->cutting) {
+        d->cutting = false;
+        d->dead = true;
+        rc = -EIO;
+    }
+    if (d->trace != NULL) {
+        fprintf(d->trace, "%6llu %-9s %s %llu+%llu = %lld%s\n", (unsigned long long)d->calls_all, what,
+                path != NULL ? path : "-", (unsigned long long)a, (unsigned long long)b, (long long)rc,
+                d->dead ? " (dead)" : "");
+    }
+    pthread_mutex_unlock(&d->mu);
+    return rc;
+}
+
+static struct sim_handle *handle_of(struct simdisk *d, int fd)
+{
+    bool ok = fd >= 0 && fd < SIM_HANDLES_MAX && d->handles[fd].file != NULL;
+    return ok ? &d->handles[fd] : NULL;
+}
+
+static const char *handle_path(struct simdisk *d, int fd)
+{
+    struct sim_handle *h = handle_of(d, fd);
+    return h != NULL ? h->path : NULL;
+}
+
+static char *dup_str(const char *s)
+{
+    size_t n = strlen(s) + 1;
+    char *p = bk_alloc(n);
+    memcpy(p, s, n);
+    return p;
+}
+
+static int handle_new(struct simdisk *d, const char *path, struct sim_file *file, bool writable, bool is_lock)
+{
+    int fd = 0;
+    while (fd < SIM_HANDLES_MAX && d->handles[fd].file != NULL) {
+        fd++;
+    }
+    if (fd == SIM_HANDLES_MAX) {
+        return -EMFILE;
+    }
+    d->handles[fd] = (struct sim_handle){
+        .file = sim_file_ref(file), .path = dup_str(path), .writable = writable, .is_lock = is_lock};
+    return fd;
+}
+
+void simdisk_handle_drop(struct sim_handle *h)
+{
+    sim_file_unref(&h->file);
+    free(h->path);
+    h->path = NULL;
+}
+
+/* Only directories made on this disk are checked: "." and what lies above the test's directory are there. */
+static bool parent_missing(const struct simdisk *d, const char *path)
+{
+    char dir[SIM_PATH_LEN];
+    sim_parent(path, dir, sizeof(dir));
+    bool outside = strcmp(dir, ".") == 0 || strcmp(dir, "/") == 0;
+    return !outside && sim_names_find(&d->tree.cached, dir) == NULL;
+}
+
+uint64_t simdisk_used_locked(const struct simdisk *d)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < d->tree.cached.n; i++) {
+        const struct sim_file *f = d->tree.cached.items[i].file;
+        sum += f != NULL ? sim_file_charge(f) : 0;
+    }
+    return sum;
+}
+
+/* Bytes that file may still grow to within the capacity. */
+static uint64_t size_limit(const struct simdisk *d, const struct sim_file *f)
+{
+    uint64_t used = simdisk_used_locked(d);
+    uint64_t room = d->capacity > used ? d->capacity - used : 0;
+    return d->capacity == UINT64_MAX ? UINT64_MAX : sim_file_charge(f) + room / SIM_PAGE * SIM_PAGE;
+}
+
+/* ---- The table: files ---- */
+
+static int do_open(struct simdisk *d, const char *path, enum bk_io_open how)
+{
+    struct sim_name *name = sim_names_find(&d->tree.cached, path);
+    int rc = 0;
+    if (name != NULL && name->file == NULL) {
+        rc = -EISDIR;
+    } else if (name != NULL && how == BK_IO_CREATE) {
+        rc = -EEXIST;
+    } else if (name == NULL && (how != BK_IO_CREATE || parent_missing(d, path))) {
+        rc = -ENOENT;
+    } else if (name == NULL) {
+        struct sim_file *file = sim_file_new();
+        sim_tree_set(&d->tree, path, file);
+        rc = handle_new(d, path, file, true, false);
+        sim_file_unref(&file);
+    } else {
+        rc = handle_new(d, path, name->file, how != BK_IO_READ, false);
+    }
+    return rc;
+}
+
+static int sd_open(void *arg, const char *path, enum bk_io_open how)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_OPEN);
+    if (rc == 0) {
+        rc = do_open(d, path, how);
+    }
+    return (int)end(d, how == BK_IO_CREATE ? "create" : "open", path, 0, 0, rc);
+}
+
+static int sd_close(void *arg, int fd)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_CLOSE);
+    struct sim_handle *h = handle_of(d, fd);
+    char path[SIM_PATH_LEN] = "";
+    if (h == NULL) {
+        rc = rc != 0 ? rc : -EBADF;
+    } else { /* gone also when close fails, as Linux has it */
+        snprintf(path, sizeof(path), "%s", h->path);
+        simdisk_handle_drop(h);
+    }
+    return (int)end(d, "close", path, (uint64_t)fd, 0, rc);
+}
+
+static int64_t sd_pread(void *arg, int fd, void *buf, size_t len, uint64_t offset)
+{
+    struct simdisk *d = arg;
+    int64_t rc = begin(d, SIMDISK_READ);
+    struct sim_handle *h = handle_of(d, fd);
+    if (rc == 0 && h == NULL) {
+        rc = -EBADF;
+    } else if (rc == 0) {
+        uint64_t left = offset < h->file->size ? h->file->size - offset : 0;
+        size_t n = left < len ? (size_t)left : len;
+        if (n > 1 && noise_due(d, SIMDISK_READ, SIMDISK_READ)) {
+            n = 1 + (size_t)rng_below(&d->rng, n - 1);
+        }
+        if (n > 0) {
+            sim_file_read(h->file, offset, buf, n);
+        }
+        rc = (int64_t)n;
+    }
+    return end(d, "read", handle_path(d, fd), offset, len, rc);
+}
+
+/* Writes the vector's first len bytes. */
+static void write_vector(struct sim_file *f, const struct iovec *iov, size_t len, uint64_t offset)
+{
+    for (size_t done = 0, i = 0; done < len; i++) {
+        size_t n = iov[i].iov_len < len - done ? iov[i].iov_len : len - done;
+        sim_file_write(f, offset + done, iov[i].iov_base, n);
+        done += n;
+    }
+}
+
+static int64_t do_write(struct simdisk *d, struct sim_file *f, const struct iovec *iov, size_t len,
+                        uint64_t offset)
+{
+    uint64_t limit = size_limit(d, f);
+    uint64_t room = limit > offset ? limit - offset : 0;
+    size_t n = len < room ? len : (size_t)room;
+    if (n == 0 && len > 0) {
+        return -ENOSPC;
+    }
+    if (d->cutting) {
+        n = (size_t)rng_below(&d->rng, n + 1);
+    } else if (n > 1 && noise_due(d, SIMDISK_WRITE, SIMDISK_WRITE)) {
+        n = 1 + (size_t)rng_below(&d->rng, n - 1);
+    }
+    write_vector(f, iov, n, offset);
+    if (rng_percent(&d->rng, 10)) {
+        sim_file_writeback(f, &d->rng);
+    }
+    return (int64_t)n;
+}
+
+static int64_t sd_pwritev(void *arg, int fd, const struct iovec *iov, int iov_n, uint64_t offset)
+{
+    struct simdisk *d = arg;
+    int64_t rc = begin(d, SIMDISK_WRITE);
+    struct sim_handle *h = handle_of(d, fd);
+    size_t len = 0;
+    for (int i = 0; i < iov_n; i++) {
+        len += iov[i].iov_len;
+    }
+    if (rc == 0 && (iov_n < 0 || iov_n > 1024)) {
+        rc = -EINVAL;
+    } else if (rc == 0 && (h == NULL || !h->writable)) {
+        rc = -EBADF;
+    } else if (rc == 0) {
+        rc = do_write(d, h->file, iov, len, offset);
+    }
+    return end(d, "write", handle_path(d, fd), offset, len, rc);
+}
+
+static int sd_sync(void *arg, int fd)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_SYNC);
+    struct sim_handle *h = handle_of(d, fd);
+    if (h == NULL) {
+        rc = rc != 0 ? rc : -EBADF;
+    } else if (rc == 0 && !d->cutting) {
+        sim_file_sync(h->file);
+    } else if (rc != 0 && rc != -EINTR && !d->dead && !d->cutting) {
+        sim_file_sync_failed(h->file, &d->rng, d->evict);
+    }
+    return (int)end(d, "sync", handle_path(d, fd), 0, 0, rc);
+}
+
+static int do_resize(struct simdisk *d, struct sim_handle *h, uint64_t size)
+{
+    int rc = 0;
+    if (h == NULL || !h->writable) {
+        rc = -EBADF;
+    } else if (size > h->file->size && size > size_limit(d, h->file)) {
+        rc = -ENOSPC;
+    } else {
+        sim_file_resize(h->file, size);
+    }
+    return rc;
+}
+
+static int sd_allocate(void *arg, int fd, uint64_t offset, uint64_t len)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_ALLOCATE);
+    struct sim_handle *h = handle_of(d, fd);
+    if (rc == 0 && h != NULL && offset + len <= h->file->size) {
+        rc = 0; /* there already */
+    } else if (rc == 0) {
+        rc = do_resize(d, h, offset + len);
+    }
+    return (int)end(d, "allocate", handle_path(d, fd), offset, len, rc);
+}
+
+static int sd_truncate(void *arg, int fd, uint64_t size)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_TRUNCATE);
+    if (rc == 0) {
+        rc = do_resize(d, handle_of(d, fd), size);
+    }
+    return (int)end(d, "truncate", handle_path(d, fd), size, 0, rc);
+}
+
+static int64_t sd_size(void *arg, int fd)
+{
+    struct simdisk *d = arg;
+    int64_t rc = begin(d, SIMDISK_SIZE);
+    struct sim_handle *h = handle_of(d, fd);
+    if (rc == 0) {
+        rc = h != NULL ? (int64_t)h->file->size : -EBADF;
+    }
+    return end(d, "size", handle_path(d, fd), 0, 0, rc);
+}
+
+/* ---- The table: directories ---- */
+
+static int sd_mkdir(void *arg, const char *path)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_MKDIR);
+    if (rc == 0 && sim_names_find(&d->tree.cached, path) != NULL) {
+        rc = -EEXIST;
+    } else if (rc == 0) {
+        sim_tree_set(&d->tree, path, NULL);
+    }
+    return (int)end(d, "mkdir", path, 0, 0, rc);
+}
+
+static int do_rename(struct simdisk *d, const char *from, const char *to)
+{
+    char dir_from[SIM_PATH_LEN];
+    char dir_to[SIM_PATH_LEN];
+    sim_parent(from, dir_from, sizeof(dir_from));
+    sim_parent(to, dir_to, sizeof(dir_to));
+    int rc = 0;
+    if (strcmp(dir_from, dir_to) != 0) {
+        rc = -EXDEV;
+    } else if (sim_names_find(&d->tree.cached, from) == NULL) {
+        rc = -ENOENT;
+    } else {
+        sim_tree_rename(&d->tree, from, to);
+    }
+    return rc;
+}
+
+static int sd_rename(void *arg, const char *from, const char *to)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_RENAME);
+    if (rc == 0) {
+        rc = do_rename(d, from, to);
+    }
+    return (int)end(d, "rename", from, 0, 0, rc);
+}
+
+static int sd_unlink(void *arg, const char *path)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_UNLINK);
+    if (rc == 0 && sim_names_find(&d->tree.cached, path) == NULL) {
+        rc = -ENOENT;
+    } else if (rc == 0) {
+        sim_tree_remove(&d->tree, path);
+    }
+    return (int)end(d, "unlink", path, 0, 0, rc);
+}
+
+static int sd_sync_dir(void *arg, const char *path)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_SYNC_DIR);
+    if (rc == 0 && !d->cutting) {
+        sim_tree_sync_dir(&d->tree, path);
+    }
+    return (int)end(d, "sync_dir", path, 0, 0, rc);
+}
+
+/* Names in dir, copied, in an order drawn from the seed (a directory has none). */
+static size_t names_in(struct simdisk *d, const char *dir, char ***out)
+{
+    size_t n = 0;
+    char **names = bk_alloc_zero(d->tree.cached.n + 1, sizeof(*names));
+    for (size_t i = 0; i < d->tree.cached.n; i++) {
+        const char *path = d->tree.cached.items[i].path;
+        char parent[SIM_PATH_LEN];
+        sim_parent(path, parent, sizeof(parent));
+        if (strcmp(parent, dir) == 0) {
+            const char *slash = strrchr(path, '/');
+            size_t at = (size_t)rng_below(&d->rng, n + 1);
+            names[n++] = names[at];
+            names[at] = dup_str(slash != NULL ? slash + 1 : path);
+        }
+    }
+    *out = names;
+    return n;
+}
+
+static int sd_list(void *arg, const char *path, void (*each)(void *each_arg, const char *name), void *each_arg)
+{
+    struct simdisk *d = arg;
+    char **names = NULL;
+    size_t n = 0;
+    int rc = begin(d, SIMDISK_LIST);
+    if (rc == 0) {
+        bool missing = strcmp(path, ".") != 0 && sim_names_find(&d->tree.cached, path) == NULL;
+        rc = missing ? -ENOENT : 0;
+        n = missing ? 0 : names_in(d, path, &names);
+    }
+    rc = (int)end(d, "list", path, n, 0, rc);
+    for (size_t i = 0; i < n; i++) {
+        if (rc == 0) {
+            each(each_arg, names[i]);
+        }
+        free(names[i]);
+    }
+    free(names);
+    return rc;
+}
+
+static int do_lock(struct simdisk *d, const char *path, long *holder)
+{
+    for (int i = 0; i < SIM_HANDLES_MAX; i++) {
+        if (d->handles[i].file != NULL && d->handles[i].is_lock && strcmp(d->handles[i].path, path) == 0) {
+            *holder = SIMDISK_HOLDER;
+            return -EWOULDBLOCK;
+        }
+    }
+    if (parent_missing(d, path)) {
+        return -ENOENT;
+    }
+    struct sim_name *name = sim_names_find(&d->tree.cached, path);
+    if (name == NULL) {
+        struct sim_file *made = sim_file_new();
+        sim_tree_set(&d->tree, path, made);
+        sim_file_unref(&made);
+        name = sim_names_find(&d->tree.cached, path);
+    }
+    return handle_new(d, path, name->file, true, true);
+}
+
+static int sd_lock(void *arg, const char *path, long *holder)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_LOCK);
+    if (rc == 0) {
+        rc = do_lock(d, path, holder);
+    }
+    return (int)end(d, "lock", path, 0, 0, rc);
+}
+
+static int sd_unlock(void *arg, int fd)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_UNLOCK);
+    struct sim_handle *h = handle_of(d, fd);
+    if (h != NULL) {
+        BK_ASSERT(h->is_lock);
+        simdisk_handle_drop(h);
+    } else {
+        rc = rc != 0 ? rc : -EBADF;
+    }
+    return (int)end(d, "unlock", NULL, (uint64_t)fd, 0, rc);
+}
+
+static int sd_boot_id(void *arg, uint8_t out[16])
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_BOOT_ID);
+    if (rc == 0) {
+        memcpy(out, d->boot_id, sizeof(d->boot_id));
+    }
+    return (int)end(d, "boot_id", NULL, 0, 0, rc);
+}
+
+void simdisk_fill_table(struct simdisk *d)
+{
+    d->io = (struct bk_io){
+        .arg = d, .open = sd_open, .close = sd_close, .pread = sd_pread, .pwritev = sd_pwritev,
+        .sync = sd_sync, .allocate = sd_allocate, .truncate = sd_truncate, .size = sd_size,
+        .mkdir = sd_mkdir, .rename = sd_rename, .unlink = sd_unlink, .sync_dir = sd_sync_dir,
+        .list = sd_list, .lock = sd_lock, .unlock = sd_unlock, .boot_id = sd_boot_id,
+    };
+}

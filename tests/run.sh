@@ -1,0 +1,203 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh PART... - builds and runs parts of the tests ("all": what CI runs) and ends with "N passed, N failed".
+#
+# A part's budget in seconds stands in tests/README.md and is printed beside the time that it took, its build
+# included. No time decides a test; a program that hangs is ended after TEST_TIMEOUT seconds and has failed.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+B=${B:-build}
+MAKE=${MAKE:-make}
+FUZZ_SECONDS=${FUZZ_SECONDS:-30}
+TEST_TIMEOUT=${TEST_TIMEOUT:-900}
+JOBS=${JOBS:-$(nproc)}
+PARTS_ALL=(lint unit engine server crash tcl asan tsan fuzz)
+LOGS=$B/logs
+
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
+passed=0
+failed=0
+over=0
+
+# Clang 14's thread sanitizer does not find room in memory when addresses are too random.
+FIXED=()
+if setarch -R true 2>/dev/null; then
+    FIXED=(setarch -R)
+fi
+
+# count PASSED FAILED
+count() {
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+}
+
+# fail NAME LOG: one failure with the end of its log.
+fail() {
+    count 0 "${3:-1}"
+    echo "FAILED $1 (whole output: $2)"
+    tail -n 60 "$2" | sed 's/^/    /'
+}
+
+# build TARGET: 0 when it was made, else a failure is counted.
+build() {
+    local log=$LOGS/$1.build
+    "$MAKE" --no-print-directory -j"$JOBS" "$1" >"$log" 2>&1 && return 0
+    fail "make $1" "$log"
+    return 1
+}
+
+# sum LABEL LOG: adds up cmocka's "[  LABEL  ] N test(s)" lines; a program may run several groups.
+sum() {
+    sed -nE "s/^\[ *$1 *\] ([0-9]+) test\(s\).*/\1/p" "$2" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+# program NAME COMMAND...: a cmocka program. No case at all, or a bad end with every case passed, is a failure.
+program() {
+    local name=$1 log rc=0 ok bad start=$SECONDS
+    shift
+    log=$LOGS/$(echo "$name" | tr / _)
+    timeout -k 10 "$TEST_TIMEOUT" "$@" >"$log" 2>&1 </dev/null || rc=$?
+    [ $((SECONDS - start)) -lt 20 ] || echo "  $name: $((SECONDS - start)) s"
+    ok=$(sum PASSED "$log")
+    bad=$(sum FAILED "$log")
+    if [ "$rc" -ne 0 ] || [ $((ok + bad)) -eq 0 ]; then
+        [ "$bad" -gt 0 ] || bad=1
+        echo "exit status $rc" >>"$log"
+    fi
+    count "$ok" 0
+    [ "$bad" -eq 0 ] || fail "$name" "$log" "$bad"
+}
+
+# programs VARIANT KIND [WRAPPER...]: the plain ones first, then those with slow_ in the name.
+programs() {
+    local variant=$1 kind=$2 file
+    shift 2
+    build "build-$variant-$kind" || return
+    for file in $(ls tests/"$kind"/*.c 2>/dev/null | sed 's/.*slow_/1 &/;t;s/^/0 /' | sort | cut -d' ' -f2); do
+        case $kind:$(basename "$file") in
+        crash:* | *:test_*) program "$variant/$kind/$(basename "$file" .c)" "$@" "$B/$variant/${file%.c}" ;;
+        esac
+    done
+}
+
+# A script that says "N passed, N failed" in its last line.
+script() {
+    local name=$1 log last
+    shift
+    log=$LOGS/$(echo "$name" | tr / _)
+    timeout -k 10 "$TEST_TIMEOUT" "$@" >"$log" 2>&1 </dev/null
+    last=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
+    if [ -z "$last" ]; then
+        fail "$name" "$log"
+        return
+    fi
+    count "$(echo "$last" | sed -E 's/ passed.*//')" 0
+    local bad
+    bad=$(echo "$last" | sed -E 's/.* passed, ([0-9]+) failed.*/\1/')
+    [ "$bad" -eq 0 ] || fail "$name" "$log" "$bad"
+}
+
+# fuzz_target PROGRAM: from the inputs kept in tests/fuzz/corpus/NAME; what it finds stays in the logs.
+fuzz_target() {
+    local name log kept
+    name=$(basename "$1")
+    log=$LOGS/$name
+    kept=$(ls -d "tests/fuzz/corpus/$name" 2>/dev/null)
+    mkdir -p "$B/corpus/$name"
+    "$1" -max_total_time="$FUZZ_SECONDS" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="$LOGS/$name-" "$B/corpus/$name" ${kept:+"$kept"} >"$log" 2>&1
+    echo $? >"$log.rc"
+}
+
+part_unit() { programs debug unit; }
+part_engine() { programs debug engine; }
+part_server() {
+    programs debug server
+    programs debug clients
+}
+part_crash() { programs debug crash; }
+part_tcl() {
+    build build-debug && BITKV_SERVER=$(realpath "$B/debug/bitkv-server") script tcl tclsh tcl-tests/run.tcl
+}
+part_lint() {
+    local check
+    build all
+    for check in tests/lint/*.sh; do
+        script "lint/$(basename "$check" .sh)" env B="$B" "$check"
+    done
+}
+part_asan() {
+    for kind in unit engine server; do
+        programs asan $kind
+    done
+}
+part_ubsan() {
+    for kind in unit engine server; do
+        programs ubsan $kind
+    done
+}
+part_tsan() {
+    for kind in engine server; do
+        programs tsan $kind "${FIXED[@]}"
+    done
+}
+part_valgrind() {
+    programs debug unit valgrind -q --error-exitcode=99 --leak-check=full
+}
+part_fuzz() {
+    local target name running=0
+    build build-fuzz-fuzz || return
+    for target in tests/fuzz/fuzz_*.c; do
+        [ -e "$target" ] || continue
+        fuzz_target "$B/fuzz/${target%.c}" &
+        running=$((running + 1))
+        if [ "$running" -ge "$JOBS" ]; then
+            wait -n
+            running=$((running - 1))
+        fi
+    done
+    wait
+    for target in tests/fuzz/fuzz_*.c; do
+        name=$(basename "$target" .c)
+        if [ "$(cat "$LOGS/$name.rc" 2>/dev/null)" = 0 ]; then
+            count 1 0
+        else
+            fail "fuzz/$name" "$LOGS/$name"
+        fi
+    done
+}
+part_cover() {
+    for kind in unit engine server; do
+        programs cover $kind
+    done
+    tests/lib/cover.sh "$B/cover"
+}
+
+run_part() {
+    local part=$1 before_ok=$passed before_bad=$failed start=$SECONDS budget took
+    budget=$(sed -nE "s/^\| *$part *\| *([0-9]+) *\|.*/\1/p" tests/README.md)
+    "part_$part"
+    took=$((SECONDS - start))
+    printf '%-9s %5d passed %3d failed %5d s of %s s%s\n' "$part" $((passed - before_ok)) $((failed - before_bad)) \
+        "$took" "${budget:--}" "$([ -n "$budget" ] && [ "$took" -gt "$budget" ] && echo ', over its budget')"
+    [ -z "$budget" ] || [ "$took" -le "$budget" ] || over=$((over + 1))
+}
+
+parts=("$@")
+if [ "${1:-all}" = all ]; then
+    parts=("${PARTS_ALL[@]}")
+fi
+mkdir -p "$LOGS"
+for part in "${parts[@]}"; do
+    if ! declare -F "part_$part" >/dev/null; then
+        echo "run.sh: no part $part" >&2
+        exit 2
+    fi
+    run_part "$part"
+done
+[ "$over" -eq 0 ] || echo "$over parts took longer than their budget"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_equality.c - the same random commands to redis-server and to bitkv: every reply must be the
+ * same.
+ *
+ * After a difference it goes on: both are emptied, so that the next difference is one of its own.
+ * Each one is printed with the fewest earlier commands that bring it about, then counted by
+ * command.
+ *
+ * Environment: EQ_SEED, EQ_COUNT (default 20000), EQ_ONLY (prefix of the command names whose
+ * differences count), BITKV_SERVER, REDIS_SERVER.
+ */
+#include "lib/eqgen.h"
+#include "lib/eqjudge.h"
+#include "lib/rawconn.h"
+#include "lib/server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define BATCH 32
+#define PAST_MAX 1500 /* commands since both servers were last emptied */
+#define REPLY_MS 10000
+#define SILENCE_MS 2000
+#define DISTINCT_MAX 50
+#define PER_NAME_MAX 6
+#define SHRINK_RUNS_MAX 400
+#define RESTARTS_MAX 5
+
+struct side {
+    struct server server;
+    struct rawconn conn;
+};
+
+struct answer {
+    char *data; /* owned */
+    size_t len;
+};
+
+struct seen {
+    char signature[192];
+    char name[64];
+    unsigned count;
+};
+
+static struct {
+    struct side sides[2]; /* 0 is Redis, 1 is ours */
+    struct eq_cmd past[PAST_MAX + BATCH];
+    size_t past_n;
+    struct seen seen[1000];
+    size_t seen_n;
+    unsigned distinct, total, restarts;
+    const char *only;
+} T;
+
+static struct raw as_raw(const struct answer *r)
+{
+    return (struct raw){r->data, r->len};
+}
+
+static void set_answer(struct answer *r, const void *data, size_t len)
+{
+    free(r->data);
+    r->data = malloc(len + 1);
+    if (r->data == NULL) {
+        abort();
+    }
+    memcpy(r->data, data, len);
+    r->len = len;
+}
+
+static void free_answers(struct answer *r, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(r[i].data);
+        r[i] = (struct answer){NULL, 0};
+    }
+}
+
+/* ---- one side ---- */
+
+/* A server that has died is started again, a few times; the test fails anyway, but tells more. */
+static void side_reconnect(struct side *s)
+{
+    const char *name = s->server.redis ? "redis-server" : "bitkv-server";
+
+    rawconn_close(&s->conn);
+    if (rawconn_open(&s->conn, s->server.port)) {
+        return;
+    }
+    printf("!!! %s has died: %d\n", name, server_wait(&s->server));
+    server_show_log(&s->server);
+    if (++T.restarts > RESTARTS_MAX || !server_start(&s->server) ||
+        !rawconn_open(&s->conn, s->server.port)) {
+        fail_msg("%s does not stay up", name);
+    }
+}
+
+static size_t encode(const struct eq_cmd *cmd, char **out, size_t at)
+{
+    size_t need = at + 32;
+
+    for (size_t i = 0; i < cmd->argc; i++) {
+        need += cmd->argv[i].len + 32;
+    }
+    *out = realloc(*out, need);
+    if (*out == NULL) {
+        abort();
+    }
+    at += (size_t)snprintf(*out + at, 32, "*%zu\r\n", cmd->argc);
+    for (size_t i = 0; i < cmd->argc; i++) {
+        at += (size_t)snprintf(*out + at, 32, "$%zu\r\n", cmd->argv[i].len);
+        memcpy(*out + at, cmd->argv[i].data, cmd->argv[i].len);
+        at += cmd->argv[i].len;
+        memcpy(*out + at, "\r\n", 2);
+        at += 2;
+    }
+    return at;
+}
+
+/* Sends all in one piece; replies that do not come are left empty, and the connection is made anew.
+ */
+static void side_batch(struct side *s, const struct eq_cmd *const *cmds, size_t n,
+                       struct answer *out)
+{
+    char *bytes = NULL;
+    size_t len = 0;
+    bool ok;
+
+    for (size_t i = 0; i < n; i++) {
+        len = encode(cmds[i], &bytes, len);
+    }
+    ok = rawconn_send(&s->conn, bytes, len);
+    for (size_t i = 0; i < n; i++) {
+        struct raw r = {"", 0};
+        ok = rawconn_reply(&s->conn, REPLY_MS, &r) && ok;
+        set_answer(&out[i], r.data, ok ? r.len : 0);
+    }
+    free(bytes);
+    if (!ok) {
+        side_reconnect(s);
+    }
+}
+
+static void side_one(struct side *s, const struct eq_cmd *cmd, struct answer *out)
+{
+    side_batch(s, &cmd, 1, out);
+}
+
+/* The reply and the end of the connection, as one text. */
+static void side_closing(struct side *s, const struct eq_cmd *cmd, struct answer *out)
+{
+    char *bytes = NULL;
+    size_t len = encode(cmd, &bytes, 0);
+    struct raw all = {"", 0};
+    bool closed = false;
+
+    if (rawconn_send(&s->conn, bytes, len)) {
+        all = rawconn_rest(&s->conn, SILENCE_MS, &closed);
+    }
+    set_answer(out, all.data, all.len);
+    if (!closed) {
+        set_answer(out, "(still open)", 12);
+    }
+    free(bytes);
+    side_reconnect(s);
+}
+
+/* HELLO's connection id is not the same on both sides. */
+static void mask_id(struct answer *a)
+{
+    char *at = a->len == 0 ? NULL : memmem(a->data, a->len, "$2\r\nid\r\n:", 9);
+    char *end = at == NULL ? NULL : memchr(at + 9, '\r', a->len - (size_t)(at + 9 - a->data));
+
+    if (end != NULL) {
+        memmove(at + 9, end, a->len - (size_t)(end - a->data));
+        a->len -= (size_t)(end - at) - 9;
+    }
+}
+
+/* Our side has ended its half: what is left to come are the replies. */
+static void side_raw(struct side *s, const struct eq_cmd *cmd, struct answer *out)
+{
+    struct rawconn c;
+    struct raw all = {"", 0};
+    bool closed = false;
+
+    if (rawconn_open(&c, s->server.port) && rawconn_send(&c, cmd->argv[0].data, cmd->argv[0].len)) {
+        rawconn_end_sending(&c);
+        all = rawconn_rest(&c, SILENCE_MS, &closed);
+    }
+    set_answer(out, all.data, all.len);
+    mask_id(out);
+    if (!closed) {
+        set_answer(out, "(still open)", 12);
+    }
+    rawconn_close(&c);
+}
+
+/* Iterates to the end; out: all keys, each once, sorted; or the first reply that is no step of a
+ * scan. */
+static void side_scan(struct side *s, const struct eq_cmd *cmd, struct answer *out)
+{
+    struct eq_cmd step = {.argc = 0};
+    struct answer got = {NULL, 0};
+    char *all = NULL;
+    size_t at = 0;
+    size_t count = 0;
+    bool more = true;
+
+    for (size_t i = 0; i < cmd->argc; i++) {
+        eq_cmd_add(&step, cmd->argv[i].data, cmd->argv[i].len);
+    }
+    for (unsigned rounds = 0; more && rounds < 100000; rounds++) {
+        struct raw part[2];
+        struct raw cursor;
+        side_one(s, &step, &got);
+        if (raw_elements(as_raw(&got), part, 2) != 2 || !raw_is_aggregate(part[1])) {
+            set_answer(out, got.data, got.len);
+            goto done;
+        }
+        size_t n = raw_elements(part[1], NULL, 0);
+        size_t skip =
+            (size_t)((const char *)memchr(part[1].data, '\n', part[1].len) - part[1].data) + 1;
+        all = realloc(all, at + part[1].len + 64);
+        memcpy(all + at, part[1].data + skip, part[1].len - skip);
+        at += part[1].len - skip;
+        count += n;
+        cursor = raw_text(part[0]);
+        more = !raw_is(cursor, "0");
+        free(step.argv[1].data);
+        step.argv[1].data = strndup(cursor.data, cursor.len);
+        step.argv[1].len = cursor.len;
+    }
+    char head[32];
+    size_t head_len = (size_t)snprintf(head, sizeof(head), "*%zu\r\n", count);
+    all = realloc(all, at + head_len + 1);
+    memmove(all + head_len, all, at);
+    memcpy(all, head, head_len);
+    struct raw sorted = eq_sorted((struct raw){all, at + head_len}, 1, true);
+    set_answer(out, more ? "(no end)" : sorted.data, more ? 8 : sorted.len);
+    free((void *)(uintptr_t)sorted.data);
+done:
+    free(all);
+    free(got.data);
+    eq_cmd_fini(&step);
+}
+
+/* ---- both sides ---- */
+
+static bool goes_alone(const struct eq_cmd *cmd)
+{
+    return cmd->rule == EQ_CLOSES || cmd->rule == EQ_RAW || cmd->rule == EQ_SCAN_ALL ||
+           cmd->rule == EQ_RANDOMKEY;
+}
+
+/* Each side's random key is made "there" or "not there" by asking the other side. */
+static void both_randomkey(const struct eq_cmd *cmd, struct answer *out)
+{
+    struct eq_cmd ask;
+
+    for (int i = 0; i < 2; i++) {
+        side_one(&T.sides[i], cmd, &out[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        struct raw key = raw_text(as_raw(&out[i]));
+        if (out[i].len > 0 && out[i].data[0] == '$' && !raw_is_null(as_raw(&out[i]))) {
+            eq_cmd_words(&ask, "EXISTS", NULL);
+            eq_cmd_add(&ask, key.data, key.len);
+            side_one(&T.sides[1 - i], &ask, &out[i]);
+            eq_cmd_fini(&ask);
+        }
+    }
+}
+
+static void both_alone(const struct eq_cmd *cmd, struct answer *out)
+{
+    if (cmd->rule == EQ_RANDOMKEY) {
+        both_randomkey(cmd, out);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (cmd->rule == EQ_CLOSES) {
+            side_closing(&T.sides[i], cmd, &out[i]);
+        } else if (cmd->rule == EQ_RAW) {
+            side_raw(&T.sides[i], cmd, &out[i]);
+        } else {
+            side_scan(&T.sides[i], cmd, &out[i]);
+        }
+    }
+}
+
+/* Runs n commands on both; the index of the first that differs, or n. theirs, ours: its replies. */
+static size_t both_run(const struct eq_cmd *const *cmds, size_t n, struct answer *theirs,
+                       struct answer *ours)
+{
+    static struct answer out[2][BATCH];
+    size_t at = 0;
+    size_t differs = n;
+
+    while (at < n && differs == n) {
+        size_t k = 0;
+        if (goes_alone(cmds[at])) {
+            struct answer pair[2] = {{NULL, 0}, {NULL, 0}};
+            both_alone(cmds[at], pair);
+            out[0][0] = pair[0];
+            out[1][0] = pair[1];
+            k = 1;
+        } else {
+            while (at + k < n && k < BATCH && !goes_alone(cmds[at + k])) {
+                k++;
+            }
+            side_batch(&T.sides[0], &cmds[at], k, out[0]);
+            side_batch(&T.sides[1], &cmds[at], k, out[1]);
+        }
+        for (size_t i = 0; i < k && differs == n; i++) {
+            struct raw a = as_raw(&out[0][i]);
+            struct raw b = as_raw(&out[1][i]);
+            if (eq_judge(cmds[at + i], a, b) != NULL &&
+                eq_known_difference(cmds[at + i], a, b) == NULL) {
+                differs = at + i;
+                set_answer(theirs, a.data, a.len);
+                set_answer(ours, b.data, b.len);
+            }
+        }
+        free_answers(out[0], k);
+        free_answers(out[1], k);
+        at += k;
+    }
+    return differs;
+}
+
+/* Both servers empty, both connections as new. */
+static void empty_both(void)
+{
+    struct eq_cmd reset;
+    struct eq_cmd flush;
+    const struct eq_cmd *cmds[2] = {&reset, &flush};
+    struct answer out[2] = {{NULL, 0}, {NULL, 0}};
+
+    eq_cmd_words(&reset, "RESET", NULL);
+    eq_cmd_words(&flush, "FLUSHALL", NULL);
+    for (int i = 0; i < 2; i++) {
+        side_batch(&T.sides[i], cmds, 2, out);
+        free_answers(out, 2);
+    }
+    eq_cmd_fini(&reset);
+    eq_cmd_fini(&flush);
+}
+
+static void forget_past(void)
+{
+    for (size_t i = 0; i < T.past_n; i++) {
+        eq_cmd_fini(&T.past[i]);
+    }
+    T.past_n = 0;
+    empty_both();
+}
+
+/* ---- a difference ---- */
+
+/* Does cmds[n-1] still differ after the n-1 before it, from the empty state? Earlier ones may not.
+ */
+static bool still_differs(const struct eq_cmd *const *cmds, size_t n, struct answer *theirs,
+                          struct answer *ours)
+{
+    empty_both();
+    return both_run(cmds, n, theirs, ours) == n - 1;
+}
+
+/* Leaves out of cmds[0..n-2] what the difference of cmds[n-1] does not need; returns the new n. */
+static size_t shrink(const struct eq_cmd **cmds, size_t n, struct answer *theirs,
+                     struct answer *ours)
+{
+    const struct eq_cmd **shorter = calloc(n + 1, sizeof(*shorter));
+    unsigned runs = 0;
+
+    for (size_t piece = n; shorter != NULL && piece > 0; piece /= 2) {
+        size_t from = 0;
+        while (from + 1 < n && runs < SHRINK_RUNS_MAX) {
+            size_t gone = piece < n - 1 - from ? piece : n - 1 - from;
+            memcpy(shorter, cmds, from * sizeof(*cmds));
+            memcpy(shorter + from, cmds + from + gone, (n - from - gone) * sizeof(*cmds));
+            runs++;
+            if (still_differs(shorter, n - gone, theirs, ours)) {
+                n -= gone;
+                memcpy(cmds, shorter, n * sizeof(*cmds));
+            } else {
+                from += gone;
+            }
+        }
+    }
+    free(shorter);
+    return n;
+}
+
+static void print_command(const struct eq_cmd *cmd)
+{
+    for (size_t i = 0; i < cmd->argc; i++) {
+        fputs(i == 0 ? "\"" : " \"", stdout);
+        raw_print((struct raw){cmd->argv[i].data, cmd->argv[i].len}, 120);
+        putchar('"');
+    }
+    putchar('\n');
+}
+
+/* Digits are alike in a signature: 5 and 7 too many are one difference. */
+static void make_signature(const struct eq_cmd *cmd, const struct answer *theirs,
+                           const struct answer *ours, char *out, size_t out_len)
+{
+    size_t at =
+        (size_t)snprintf(out, out_len, "%s|%.40s|%.40s", cmd->name,
+                         theirs->len > 0 ? theirs->data : "", ours->len > 0 ? ours->data : "");
+
+    for (size_t i = 0; i < at && i < out_len && out[i] != '\0'; i++) {
+        if (out[i] >= '0' && out[i] <= '9') {
+            out[i] = '#';
+        }
+    }
+}
+
+/* How often it has been seen, this time included; 0: differences of this command do not count. */
+static unsigned count_difference(const struct eq_cmd *cmd, const struct answer *theirs,
+                                 const struct answer *ours, unsigned *of_name)
+{
+    char signature[sizeof(T.seen[0].signature)];
+    struct seen *found = NULL;
+
+    *of_name = 0;
+    if (T.only != NULL && strncmp(cmd->name, T.only, strlen(T.only)) != 0) {
+        return 0;
+    }
+    T.total++;
+    make_signature(cmd, theirs, ours, signature, sizeof(signature));
+    for (size_t i = 0; i < T.seen_n; i++) {
+        *of_name += strcmp(T.seen[i].name, cmd->name) == 0;
+        if (strcmp(T.seen[i].signature, signature) == 0) {
+            found = &T.seen[i];
+        }
+    }
+    if (found == NULL && T.seen_n < sizeof(T.seen) / sizeof(T.seen[0])) {
+        found = &T.seen[T.seen_n++];
+        memcpy(found->signature, signature, sizeof(signature));
+        memcpy(found->name, cmd->name, sizeof(found->name));
+    }
+    return found == NULL ? 2 : ++found->count;
+}
+
+static void print_difference(const struct eq_cmd *const *cmds, size_t n, bool again,
+                             const struct answer *theirs, const struct answer *ours)
+{
+    const struct eq_cmd *cmd = cmds[n - 1];
+    const char *why = eq_judge(cmd, as_raw(theirs), as_raw(ours));
+    size_t shown = n - 1 > 12 ? 12 : n - 1;
+
+    printf("\n[%u] %s: %s%s\n", ++T.distinct, cmd->name, why == NULL ? "differs" : why,
+           again ? "" : " (not from an empty store: the last commands follow)");
+    for (size_t i = n - 1 - shown; i < n - 1; i++) {
+        printf("    before: ");
+        print_command(cmds[i]);
+    }
+    printf("    command: ");
+    print_command(cmd);
+    printf("    redis:   \"");
+    raw_print(as_raw(theirs), 700);
+    printf("\"\n    bitkv:   \"");
+    raw_print(as_raw(ours), 700);
+    printf("\"\n");
+    fflush(stdout);
+}
+
+/* T.past[at] differed. */
+static void report_difference(size_t at, struct answer *theirs, struct answer *ours)
+{
+    const struct eq_cmd **cmds = calloc(at + 2, sizeof(*cmds));
+    struct answer t = {NULL, 0};
+    struct answer o = {NULL, 0};
+    unsigned of_name;
+    size_t n = at + 1;
+    bool again;
+
+    if (cmds == NULL) {
+        abort();
+    }
+    if (count_difference(&T.past[at], theirs, ours, &of_name) != 1 || of_name >= PER_NAME_MAX ||
+        T.distinct >= DISTINCT_MAX) {
+        goto out;
+    }
+    for (size_t i = 0; i < n; i++) {
+        cmds[i] = &T.past[i];
+    }
+    again = still_differs(cmds, n, &t, &o);
+    if (again) {
+        n = shrink(cmds, n, &t, &o);
+        /* The last run of shrink() may have been one that failed to show it. */
+        again = still_differs(cmds, n, &t, &o);
+    }
+    print_difference(cmds, n, again, again ? &t : theirs, again ? &o : ours);
+out:
+    free_answers(&t, 1);
+    free_answers(&o, 1);
+    free(cmds);
+}
+
+/* ---- the test ---- */
+
+static void compare(uint64_t seed, unsigned long count)
+{
+    struct rng r = {seed};
+    unsigned long done = 0;
+
+    forget_past();
+    while (done < count) {
+        const struct eq_cmd *cmds[BATCH];
+        struct answer theirs = {NULL, 0};
+        struct answer ours = {NULL, 0};
+        size_t first = T.past_n;
+        size_t differs;
+        for (size_t i = 0; i < BATCH; i++) {
+            eq_generate(&r, &T.past[T.past_n]);
+            cmds[i] = &T.past[T.past_n++];
+        }
+        differs = both_run(cmds, BATCH, &theirs, &ours);
+        done += differs < BATCH ? differs + 1 : BATCH;
+        if (differs < BATCH) {
+            report_difference(first + differs, &theirs, &ours);
+        }
+        if (differs < BATCH || T.past_n >= PAST_MAX) {
+            forget_past();
+        }
+        free_answers(&theirs, 1);
+        free_answers(&ours, 1);
+    }
+    printf("%lu commands compared, %u differences\n", done, T.total);
+}
+
+static int compare_seen(const void *a, const void *b)
+{
+    return strcmp(((const struct seen *)a)->name, ((const struct seen *)b)->name);
+}
+
+static void print_summary(void)
+{
+    qsort(T.seen, T.seen_n, sizeof(T.seen[0]), compare_seen);
+    for (size_t i = 0; i < T.seen_n;) {
+        unsigned kinds = 0;
+        unsigned count = 0;
+        size_t first = i;
+        for (; i < T.seen_n && strcmp(T.seen[i].name, T.seen[first].name) == 0; i++) {
+            kinds++;
+            count += T.seen[i].count;
+        }
+        printf("    %-28s %u of %u kinds\n", T.seen[first].name, count, kinds);
+    }
+}
+
+static void test_trap43__random_commands_with_every_option__same_replies(void **state)
+{
+    const char *count_text = getenv("EQ_COUNT");
+    unsigned long count = count_text == NULL ? 20000 : strtoul(count_text, NULL, 10);
+    uint64_t seed = rng_seed_from_env("EQ_SEED");
+
+    (void)state;
+    T.only = getenv("EQ_ONLY");
+    print_message("EQ_SEED=%llu EQ_COUNT=%lu\n", (unsigned long long)seed, count);
+    compare(seed, count);
+    print_summary();
+    assert_int_equal(T.total, 0);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    T.sides[0].server.redis = true;
+    /* The rig's redis-server allows DEBUG; here both have their defaults. */
+    T.sides[0].server.options[0] = "--enable-debug-command";
+    T.sides[0].server.options[1] = "no";
+    for (int i = 0; i < 2; i++) {
+        T.sides[i].conn.fd = -1;
+        if (!server_start(&T.sides[i].server) ||
+            !rawconn_open(&T.sides[i].conn, T.sides[i].server.port)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        rawconn_close(&T.sides[i].conn);
+        server_fini(&T.sides[i].server);
+    }
+    for (size_t i = 0; i < T.past_n; i++) {
+        eq_cmd_fini(&T.past[i]);
+    }
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trap43__random_commands_with_every_option__same_replies),
+    };
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

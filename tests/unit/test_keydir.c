@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/* test_keydir.c - the map from keys to records: against a plain array, while it grows, shrinks and
+ * is scanned. */
+#include "base/buf.h"
+#include "engine/bucket.h"
+#include "engine/keydir.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define SEED 42u
+
+static void make_key(struct bk_key *key, char *text, unsigned i)
+{
+    int n = snprintf(text, 32, "key:%u", i);
+    key->bytes = bk_span_of(text, (size_t)n);
+    key->hash = bki_key_hash(SEED, text, (size_t)n);
+}
+
+static struct bki_entry entry_of(unsigned i)
+{
+    struct bki_entry e = {.loc = i + 1, .size = 64 + i % 5 * 8, .type = (uint8_t)(i % 8)};
+    e.expire_ms = i % 3 == 0 ? 1000 + (int64_t)i : 0;
+    return e;
+}
+
+static void put(struct bki_keydir *kd, unsigned i)
+{
+    char text[32];
+    struct bk_key key;
+    struct bki_entry e = entry_of(i);
+    struct bki_entry old;
+    make_key(&key, text, i);
+    assert_false(bki_keydir_put(kd, &key, &e, &old));
+}
+
+static void check_there(struct bki_keydir *kd, unsigned i)
+{
+    char text[32];
+    struct bk_key key;
+    struct bki_entry want = entry_of(i);
+    struct bki_entry e;
+    uint64_t del_pos;
+    make_key(&key, text, i);
+    assert_true(bki_keydir_find(kd, &key, &e, &del_pos));
+    assert_int_equal(e.loc, want.loc);
+    assert_int_equal(e.size, want.size);
+    assert_int_equal(e.expire_ms, want.expire_ms);
+    assert_int_equal(e.type, want.type);
+}
+
+static void test_keydir__many_inserts__all_found_and_few_moved(void **state)
+{
+    (void)state;
+    struct bki_keydir *kd = bki_keydir_new(1, SEED);
+    for (unsigned i = 0; i < 200000; i++) {
+        put(kd, i);
+    }
+    struct bk_error err;
+    assert_true(bki_keydir_check(kd, &err));
+    for (unsigned i = 0; i < 200000; i++) {
+        check_there(kd, i);
+    }
+    struct bki_keydir_stats s;
+    bki_keydir_stats(kd, &s);
+    assert_int_equal(s.keys, 200000);
+    assert_int_equal(s.expiring, 66667);
+    assert_true(s.moved_max <= 64);
+    bki_keydir_free(&kd);
+}
+
+static void test_keydir__removed_keys__memory_comes_back(void **state)
+{
+    (void)state;
+    struct bki_keydir *kd = bki_keydir_new(1, SEED);
+    struct bki_keydir_stats empty;
+    struct bki_keydir_stats full;
+    bki_keydir_stats(kd, &empty);
+    for (unsigned i = 0; i < 50000; i++) {
+        put(kd, i);
+    }
+    bki_keydir_stats(kd, &full);
+    for (unsigned i = 0; i < 50000; i++) {
+        char text[32];
+        struct bk_key key;
+        struct bki_entry old;
+        make_key(&key, text, i);
+        assert_true(bki_keydir_remove(kd, &key, 7, &old));
+        assert_int_equal(old.loc, i + 1);
+        if (i % 5000 == 0) {
+            struct bk_error err;
+            assert_true(bki_keydir_check(kd, &err));
+        }
+    }
+    struct bki_keydir_stats s;
+    bki_keydir_stats(kd, &s);
+    assert_int_equal(s.keys, 0);
+    assert_int_equal(s.bytes, empty.bytes);
+    assert_true(full.bytes > empty.bytes);
+    bki_keydir_free(&kd);
+}
+
+static void test_keydir__replace_changes_shape__entry_is_whole(void **state)
+{
+    (void)state;
+    struct bki_keydir *kd = bki_keydir_new(1, SEED);
+    char text[32];
+    struct bk_key key;
+    struct bki_entry old;
+    make_key(&key, text, 1);
+    static const struct bki_entry shapes[] = {
+        {.loc = 10, .size = 64},
+        {.loc = 11, .size = 64, .expire_ms = 99},
+        {.loc = 12, .size = 2u << 20, .expire_ms = 98},
+        {.loc = 13, .size = 3u << 20},
+        {.loc = 14, .size = 72, .type = 5},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        uint64_t del_pos;
+        struct bki_entry e;
+        struct bk_error err;
+        assert_int_equal(bki_keydir_put(kd, &key, &shapes[i], &old), i > 0);
+        assert_true(bki_keydir_find(kd, &key, &e, &del_pos));
+        assert_memory_equal(&e.loc, &shapes[i].loc, sizeof e.loc);
+        assert_int_equal(e.size, shapes[i].size);
+        assert_int_equal(e.expire_ms, shapes[i].expire_ms);
+        assert_true(bki_keydir_check(kd, &err));
+    }
+    assert_false(bki_keydir_replace_if(kd, &key, 13, &shapes[0]));
+    assert_true(bki_keydir_replace_if(kd, &key, 14, &shapes[0]));
+    assert_false(bki_keydir_remove_if(kd, &key, 14, 5));
+    assert_true(bki_keydir_remove_if(kd, &key, 10, 5));
+    struct bki_entry e;
+    uint64_t del_pos = 0;
+    assert_false(bki_keydir_find(kd, &key, &e, &del_pos));
+    assert_int_equal(del_pos, 5);
+    bki_keydir_free(&kd);
+}
+
+/* Keys that are there throughout are seen, while others come and go by the thousand between two
+ * calls. */
+static void test_keydir__scan_while_it_grows_and_shrinks__sees_what_stays(void **state)
+{
+    (void)state;
+    enum { STAY = 3000, CHURN = 40000 };
+    struct bki_keydir *kd = bki_keydir_new(1, SEED);
+    bool *seen = bk_alloc_zero(STAY, sizeof *seen);
+    for (unsigned i = 0; i < STAY; i++) {
+        put(kd, i);
+    }
+    struct bk_buf packed = {0};
+    uint64_t cursor = 0;
+    unsigned next = STAY;
+    unsigned gone = STAY;
+    unsigned calls = 0;
+    do {
+        packed.len = 0;
+        bki_keydir_scan(kd, &cursor, &packed);
+        struct bki_entry e;
+        struct bk_span key;
+        for (size_t at = 0; bki_entry_next(&packed, &at, &e, &key);) {
+            if (e.loc <= STAY) {
+                seen[e.loc - 1] = true;
+            }
+        }
+        for (unsigned k = 0; k < 200 && next < STAY + CHURN; k++) {
+            put(kd, next++);
+        }
+        for (unsigned k = 0; k < 250 && next == STAY + CHURN && gone < next; k++) {
+            char text[32];
+            struct bk_key del;
+            struct bki_entry old;
+            make_key(&del, text, gone++);
+            assert_true(bki_keydir_remove(kd, &del, 1, &old));
+        }
+        assert_true(++calls < 100000);
+    } while (cursor != 0);
+    for (unsigned i = 0; i < STAY; i++) {
+        assert_true(seen[i]);
+    }
+    bk_buf_fini(&packed);
+    free(seen);
+    bki_keydir_free(&kd);
+}
+
+static void test_keydir__swap_and_drain__contents_move_whole(void **state)
+{
+    (void)state;
+    struct bki_keydir *a = bki_keydir_new(1, SEED);
+    struct bki_keydir *b = bki_keydir_new(2, SEED);
+    for (unsigned i = 0; i < 70000; i++) {
+        put(a, i);
+    }
+    bki_keydir_swap(a, b, 9);
+    assert_int_equal(bki_keydir_count(a), 0);
+    assert_int_equal(bki_keydir_count(b), 70000);
+    assert_int_equal(bki_keydir_space(a), 2);
+    struct bk_buf packed = {0};
+    struct bki_entry e;
+    uint64_t drained = 0;
+    while (bki_keydir_drain(b, &packed)) {
+        for (size_t at = 0; bki_entry_next(&packed, &at, &e, NULL);) {
+            drained++;
+        }
+        packed.len = 0;
+    }
+    assert_int_equal(drained, 70000);
+    bk_buf_fini(&packed);
+    bki_keydir_free(&a);
+    bki_keydir_free(&b);
+}
+
+static void test_bucket__keys_of_every_length__found(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {0, 1, 7, 8, 9, 16, 253, 254, 255, 256, 300, 70000};
+    enum { N = sizeof lengths / sizeof lengths[0] };
+    uint8_t *bytes = bk_alloc_zero(70000, 1);
+    struct bki_bucket *b = NULL;
+    for (unsigned i = 0; i < N; i++) {
+        struct bki_entry e = {.loc = i + 1, .size = 64, .expire_ms = i % 2 == 0 ? 5 : 0};
+        bki_bucket_add(&b, &e, bk_span_of(bytes, lengths[i]));
+    }
+    for (unsigned i = 0; i < N; i++) {
+        struct bki_entry e;
+        struct bk_span key;
+        uint64_t *p = bki_bucket_find(b, bk_span_of(bytes, lengths[i]));
+        assert_non_null(p);
+        bki_entry_read(p, &e, &key);
+        assert_int_equal(e.loc, i + 1);
+        assert_int_equal(key.len, lengths[i]);
+        assert_int_equal(bki_entry_units_at(p), bki_entry_units(&e, key.len));
+    }
+    for (unsigned i = 0; i < N; i++) {
+        uint64_t *p = bki_bucket_find(b, bk_span_of(bytes, lengths[i]));
+        bki_bucket_cut(&b, p);
+    }
+    assert_null(b);
+    free(bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keydir__many_inserts__all_found_and_few_moved),
+        cmocka_unit_test(test_keydir__removed_keys__memory_comes_back),
+        cmocka_unit_test(test_keydir__replace_changes_shape__entry_is_whole),
+        cmocka_unit_test(test_keydir__scan_while_it_grows_and_shrinks__sees_what_stays),
+        cmocka_unit_test(test_keydir__swap_and_drain__contents_move_whole),
+        cmocka_unit_test(test_bucket__keys_of_every_length__found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/* A transaction's view of its keys: fetch, lock, own writes, expiry, positions. */
+#include "engine/bitkv.h"
+#include "keyspace/keyspace.h"
+#include "lib/tmpdir.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define NOW 1000000
+#define BIG 200000
+
+struct fixture {
+    struct tmpdir dir;
+    struct bk_db *db;
+    struct keyspace *ks;
+    struct ks_txn *t, *other;
+    struct ks_value v;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = bk_alloc_zero(1, sizeof(*f));
+    struct bk_options o;
+    tmpdir_make(&f->dir, "keyspace");
+    bk_options_init(&o);
+    o.dir = f->dir.path;
+    o.stepped = true;
+    assert_int_equal(bk_open(&f->db, &o, NULL), BK_OK);
+    f->ks = ks_new(f->db, o.databases);
+    f->t = ks_txn_new(f->ks);
+    f->other = ks_txn_new(f->ks);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    ks_txn_free(&f->t);
+    ks_txn_free(&f->other);
+    ks_free(&f->ks);
+    assert_int_equal(bk_close(&f->db, NULL), BK_OK);
+    tmpdir_remove(&f->dir);
+    free(f);
+    return 0;
+}
+
+static uint64_t put_span(struct ks_txn *t, uint32_t db, const char *key, struct bk_span value,
+                         int64_t expire_ms)
+{
+    struct ks_write w = {KS_STRING, value, NULL, expire_ms};
+    uint64_t pos = 0;
+    ks_txn_begin(t, db, NOW);
+    ks_put(t, ks_txn_key(t, bk_span_str(key), KS_NEED_NOTHING), &w);
+    assert_int_equal(ks_txn_commit(t, &pos, NULL), BK_OK);
+    return pos;
+}
+
+static uint64_t put(struct ks_txn *t, const char *key, const char *value, int64_t expire_ms)
+{
+    return put_span(t, 0, key, bk_span_str(value), expire_ms);
+}
+
+/* Begins a reading transaction on one key and fetches it. */
+static void read_at(struct fixture *f, uint32_t db, const char *key, int64_t now_ms)
+{
+    ks_txn_begin(f->t, db, now_ms);
+    assert_int_equal(ks_txn_key(f->t, bk_span_str(key), KS_NEED_VALUE), 0);
+    assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
+    ks_get(f->t, 0, &f->v);
+}
+
+static void holds(struct fixture *f, const char *key, const char *want)
+{
+    read_at(f, 0, key, NOW);
+    assert_int_equal(f->v.exists, want != NULL);
+    if (want != NULL) {
+        assert_true(bk_span_eq(f->v.bytes, bk_span_str(want)));
+    }
+    ks_txn_end(f->t, NULL);
+}
+
+static void test_txn__put__is_read_back_in_its_database_only(void **state)
+{
+    struct fixture *f = *state;
+    put(f->t, "k", "v", 0);
+    holds(f, "k", "v");
+    read_at(f, 1, "k", NOW);
+    assert_false(f->v.exists);
+    ks_txn_end(f->t, NULL);
+    put(f->t, "k", "", 0);
+    holds(f, "k", "");
+    holds(f, "", NULL);
+}
+
+static void test_txn__expired_key__is_absent_after_its_millisecond(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos = 0;
+    put(f->t, "k", "v", NOW + 10);
+    read_at(f, 0, "k", NOW + 10);
+    assert_true(f->v.exists);
+    assert_true(f->v.expire_ms == NOW + 10);
+    ks_txn_end(f->t, NULL);
+    read_at(f, 0, "k", NOW + 11);
+    assert_false(f->v.exists);
+    /* The miss tells of a record that may not be committed yet. */
+    ks_txn_end(f->t, &pos);
+    assert_true(pos > 0);
+}
+
+static void test_txn__own_writes__are_seen_before_the_store(void **state)
+{
+    struct fixture *f = *state;
+    struct ks_write w = {KS_STRING, bk_span_str("new"), NULL, 0};
+    uint64_t pos = 0;
+    put(f->t, "k", "old", 0);
+    ks_txn_begin(f->t, 0, NOW);
+    assert_int_equal(ks_txn_key(f->t, bk_span_str("k"), KS_NEED_VALUE), 0);
+    assert_int_equal(ks_txn_key(f->t, bk_span_str("k"), KS_NEED_META), 1);
+    assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
+    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+    ks_get(f->t, 0, &f->v);
+    assert_true(bk_span_eq(f->v.bytes, bk_span_str("old")));
+    ks_put(f->t, 0, &w);
+    ks_get(f->t, 1, &f->v);
+    assert_true(f->v.exists && bk_span_eq(f->v.bytes, bk_span_str("new")));
+    ks_delete(f->t, 1);
+    ks_get(f->t, 0, &f->v);
+    assert_false(f->v.exists);
+    ks_put(f->t, 1, &w);
+    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+    holds(f, "k", "new");
+}
+
+static void begin_update(struct fixture *f)
+{
+    ks_txn_begin(f->t, 0, NOW);
+    ks_txn_key(f->t, bk_span_str("k"), KS_NEED_VALUE);
+    assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
+}
+
+static void test_txn__value_changed_before_the_lock__is_fetched_again(void **state)
+{
+    struct fixture *f = *state;
+    put(f->t, "k", "one", 0);
+    begin_update(f);
+    put(f->other, "k", "two", 0);
+    assert_int_equal(ks_txn_lock(f->t), KS_AGAIN);
+    assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
+    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+    ks_get(f->t, 0, &f->v);
+    assert_true(bk_span_eq(f->v.bytes, bk_span_str("two")));
+    ks_txn_end(f->t, NULL);
+    /* After the end nothing is locked any more. */
+    put(f->other, "k", "three", 0);
+    holds(f, "k", "three");
+}
+
+static void test_txn__key_made_or_deleted_before_the_lock__is_fetched_again(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos = 0;
+    begin_update(f);
+    put(f->other, "k", "v", 0);
+    assert_int_equal(ks_txn_lock(f->t), KS_AGAIN);
+    ks_txn_end(f->t, NULL);
+    begin_update(f);
+    ks_txn_begin(f->other, 0, NOW);
+    ks_delete(f->other, ks_txn_key(f->other, bk_span_str("k"), KS_NEED_NOTHING));
+    assert_int_equal(ks_txn_commit(f->other, &pos, NULL), BK_OK);
+    assert_int_equal(ks_txn_lock(f->t), KS_AGAIN);
+    assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
+    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+    ks_get(f->t, 0, &f->v);
+    assert_false(f->v.exists);
+    ks_txn_end(f->t, NULL);
+}
+
+/* The same bytes written again are another record: ABA does not pass for "unchanged". */
+static void test_txn__same_value_written_again__counts_as_a_change(void **state)
+{
+    struct fixture *f = *state;
+    put(f->t, "k", "v", 0);
+    begin_update(f);
+    put(f->other, "k", "v", 0);
+    assert_int_equal(ks_txn_lock(f->t), KS_AGAIN);
+    ks_txn_end(f->t, NULL);
+}
+
+static void test_txn__positions__cover_what_was_read_and_written(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t written = put(f->t, "k", "v", 0);
+    uint64_t pos = 0;
+    assert_true(written > 0);
+    read_at(f, 0, "k", NOW);
+    ks_txn_end(f->t, &pos);
+    assert_true(pos >= written);
+    ks_txn_begin(f->t, 0, NOW);
+    ks_delete(f->t, ks_txn_key(f->t, bk_span_str("k"), KS_NEED_NOTHING));
+    assert_int_equal(ks_txn_commit(f->t, &written, NULL), BK_OK);
+    read_at(f, 0, "k", NOW);
+    ks_txn_end(f->t, &pos);
+    assert_false(f->v.exists);
+    assert_true(pos >= written);
+    assert_true(ks_tail(f->ks) >= written);
+}
+
+static void test_txn__many_keys__keep_their_values_apart(void **state)
+{
+    struct fixture *f = *state;
+    char names[3000][16];
+    struct ks_txn *t = f->t;
+    uint64_t pos = 0;
+    ks_txn_begin(t, 0, NOW);
+    for (size_t i = 0; i < 3000; i++) {
+        snprintf(names[i], sizeof(names[i]), "key:%zu", i);
+        assert_int_equal(ks_txn_key(t, bk_span_str(names[i]), KS_NEED_NOTHING), i);
+    }
+    for (size_t i = 0; i < 3000; i++) {
+        struct ks_write w = {KS_STRING, bk_span_str(names[i]), NULL, 0};
+        ks_put(t, i, &w);
+    }
+    assert_int_equal(ks_txn_commit(t, &pos, NULL), BK_OK);
+    ks_txn_begin(t, 0, NOW);
+    for (size_t i = 0; i < 3000; i++) {
+        ks_txn_key(t, bk_span_str(names[i]), KS_NEED_VALUE);
+    }
+    assert_int_equal(ks_txn_fetch(t, NULL), BK_OK);
+    for (size_t i = 0; i < 3000; i++) {
+        ks_get(t, i, &f->v);
+        assert_true(f->v.exists && bk_span_eq(f->v.bytes, bk_span_str(names[i])));
+    }
+    ks_txn_end(t, NULL);
+    assert_int_equal(ks_count(f->ks, 0), 3000);
+}
+
+static void test_txn__big_value_in_a_block__is_passed_on(void **state)
+{
+    struct fixture *f = *state;
+    struct bk_block *block = bk_block_new(BIG);
+    uint64_t pos = 0;
+    memset(block->data, 'b', BIG);
+    struct ks_write w = {KS_STRING, {block->data, BIG}, block, 0};
+    ks_txn_begin(f->t, 0, NOW);
+    ks_put(f->t, ks_txn_key(f->t, bk_span_str("big"), KS_NEED_NOTHING), &w);
+    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+    bk_block_unref(&block);
+    /* As EXPIRE does: what was fetched becomes what is written. */
+    ks_txn_begin(f->t, 0, NOW);
+    ks_txn_key(f->t, bk_span_str("big"), KS_NEED_VALUE);
+    assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
+    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+    ks_get(f->t, 0, &f->v);
+    w = (struct ks_write){f->v.type, f->v.bytes, f->v.block, NOW + 5};
+    ks_put(f->t, 0, &w);
+    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+    read_at(f, 0, "big", NOW);
+    assert_true(f->v.exists && f->v.bytes.len == BIG && f->v.expire_ms == NOW + 5);
+    assert_true(f->v.bytes.data[0] == 'b' && f->v.bytes.data[BIG - 1] == 'b');
+    ks_txn_end(f->t, NULL);
+}
+
+static void test_txn__flush__empties_one_database_and_keeps_later_writes(void **state)
+{
+    struct fixture *f = *state;
+    struct ks_write w = {KS_STRING, bk_span_str("after"), NULL, 0};
+    uint64_t pos = 0;
+    put(f->t, "k", "v", 0);
+    put_span(f->t, 1, "k", bk_span_str("one"), 0);
+    ks_txn_begin(f->t, 0, NOW);
+    size_t k = ks_txn_key(f->t, bk_span_str("k"), KS_NEED_META);
+    ks_txn_all_keys(f->t);
+    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+    ks_flush(f->t, 0);
+    ks_get(f->t, k, &f->v);
+    assert_false(f->v.exists);
+    ks_put(f->t, k, &w);
+    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+    holds(f, "k", "after");
+    assert_int_equal(ks_count(f->ks, 0), 1);
+    assert_int_equal(ks_count(f->ks, 1), 1);
+}
+
+/* A flush of what is empty already writes nothing, but its reply waits for what made it empty. */
+static void test_txn__flush_of_an_empty_database__depends_on_the_tail(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t pos = 0;
+    uint64_t tail;
+    put_span(f->t, 1, "elsewhere", bk_span_str("v"), 0);
+    tail = ks_tail(f->ks);
+    ks_txn_begin(f->t, 0, NOW);
+    ks_txn_all_keys(f->t);
+    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+    ks_flush(f->t, 0);
+    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+    assert_true(ks_tail(f->ks) == tail);
+    assert_true(pos >= tail);
+}
+
+struct seen {
+    size_t n;
+    bool expired;
+};
+
+static void see(void *arg, const struct ks_scan_key *key)
+{
+    struct seen *s = arg;
+    assert_int_equal(key->type, KS_STRING);
+    s->n++;
+    s->expired = s->expired || key->key.data[0] == 'x';
+}
+
+static void test_keyspace__scan_and_random_key__leave_expired_keys_out(void **state)
+{
+    struct fixture *f = *state;
+    struct seen s = {0};
+    struct bk_buf key = {0};
+    uint64_t cursor = 0;
+    assert_int_equal(ks_random_key(f->ks, 0, NOW, &key), BK_NOTFOUND);
+    put(f->t, "a", "v", 0);
+    put(f->t, "b", "v", NOW + 100);
+    put(f->t, "x", "v", NOW + 1);
+    do {
+        ks_scan(f->ks, 0, NOW + 2, &cursor, 10, see, &s);
+    } while (cursor != 0);
+    assert_int_equal(s.n, 2);
+    assert_false(s.expired);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(ks_random_key(f->ks, 0, NOW + 2, &key), BK_OK);
+        assert_true(key.len == 1 && key.data[0] != 'x');
+    }
+    bk_buf_fini(&key);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_txn__put__is_read_back_in_its_database_only),
+        T(test_txn__expired_key__is_absent_after_its_millisecond),
+        T(test_txn__own_writes__are_seen_before_the_store),
+        T(test_txn__value_changed_before_the_lock__is_fetched_again),
+        T(test_txn__key_made_or_deleted_before_the_lock__is_fetched_again),
+        T(test_txn__same_value_written_again__counts_as_a_change),
+        T(test_txn__positions__cover_what_was_read_and_written),
+        T(test_txn__many_keys__keep_their_values_apart),
+        T(test_txn__big_value_in_a_block__is_passed_on),
+        T(test_txn__flush__empties_one_database_and_keeps_later_writes),
+        T(test_txn__flush_of_an_empty_database__depends_on_the_tail),
+        T(test_keyspace__scan_and_random_key__leave_expired_keys_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
