@@ -11,13 +11,15 @@ cd "$(dirname "$0")/.." || exit 1
 B=${B:-build}
 MAKE=${MAKE:-make}
 FUZZ_SECONDS=${FUZZ_SECONDS:-30}
-TEST_TIMEOUT=${TEST_TIMEOUT:-900}
+TEST_TIMEOUT=${TEST_TIMEOUT:-600}
 JOBS=${JOBS:-$(nproc)}
 PARTS_ALL=(lint unit engine server crash tcl asan tsan fuzz)
 LOGS=$B/logs
 
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
+# Its deadlock detector counts to 64 locks a thread, and FLUSHALL holds every key lock: our own ranks are checked
+# instead, in each debug build.
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:detect_deadlocks=0}
 passed=0
 failed=0
 over=0

@@ -294,11 +294,31 @@ static bool take_down(struct run *r, bool running)
     return ok;
 }
 
-static void dump_nothing_more(int fd)
+/* What a crash report tells of. Set before threads start; a handler gets no argument. */
+static const struct app *crashed;
+
+/* Only what can be read without a lock: whoever crashed may hold any. */
+static void dump_state(int fd)
 {
-    static const char text[] = "version " BITKV_VERSION ", compiled by " __VERSION__ "\n";
-    ssize_t n = write(fd, text, sizeof text - 1);
-    (void)n; /* nothing is left to do with the error */
+    char text[512];
+    size_t loops = 0;
+    struct exec *const *all = crashed->net != NULL ? net_execs(crashed->net, &loops) : NULL;
+    uint64_t commands = 0;
+    for (size_t i = 0; all != NULL && i < loops; i++) {
+        struct exec_totals t;
+        exec_totals(all[i], &t);
+        commands += t.commands;
+    }
+    int n = snprintf(
+        text, sizeof text,
+        "version " BITKV_VERSION ", compiled by " __VERSION__ "\nrun id %s, up %" PRId64
+        " s, loops %zu, commands %" PRIu64 ", memory peak %" PRIu64 ", store %s, shutdown %s\n",
+        crashed->run_id, (bk_clock_mono_us(&bk_clock_system) - crashed->started_us) / 1000000,
+        loops, commands, atomic_load(&crashed->memory_peak),
+        crashed->db != NULL ? "open" : "closed",
+        atomic_load(&crashed->shutdown_asked) ? "asked for" : "not asked for");
+    ssize_t written = write(fd, text, n < (int)sizeof text ? (size_t)n : sizeof text - 1);
+    (void)written; /* nothing is left to do with the error */
 }
 
 static bool detach(struct run *r)
@@ -316,6 +336,7 @@ static bool detach(struct run *r)
             return system_failed(r, "Could not go to the background");
         }
     }
+    memory_background();
     return true;
 }
 
@@ -332,7 +353,8 @@ static int run_server(struct conf *conf)
     a->started_ms = bk_clock_wall_ms(&bk_clock_system);
     a->started_us = bk_clock_mono_us(&bk_clock_system);
     make_run_id(a->run_id);
-    process_crash_report(dump_nothing_more);
+    crashed = a;
+    process_crash_report(dump_state);
 
     bool running = detach(r) && setup_log(r, conf) && setup_process(r) && setup_modules(r);
     if (running) {
@@ -351,6 +373,7 @@ static int run_server(struct conf *conf)
     bk_mutex_fini(&a->mu);
     free(a->conf_file);
     free(a->dir);
+    process_crash_report(NULL);
     free(r);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -53,6 +53,16 @@ void memory_figures(struct memory_figures *out)
     *out = (struct memory_figures){used, used, (uint64_t)m.arena + (uint64_t)m.hblkhd};
 }
 
+void memory_background(void)
+{
+    bool on = true;
+    if (mallctl != NULL) {
+        /* Where it cannot be had the pages come back later, with the next use of the allocator. */
+        int rc = mallctl("background_thread", NULL, NULL, &on, sizeof on);
+        (void)rc;
+    }
+}
+
 uint64_t memory_rss(void)
 {
     char text[128];

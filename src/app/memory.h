@@ -13,6 +13,10 @@ struct memory_figures {
 };
 void memory_figures(struct memory_figures *out); /* any thread; some microseconds */
 
+/* Lets the allocator give unused pages back by itself, from a thread of its own, as Redis's
+ * jemalloc-bg-thread does: a loop that has fallen quiet never asks for it. After the last fork. */
+void memory_background(void);
+
 uint64_t memory_rss(void);                                   /* resident set; 0: unknown */
 uint64_t memory_system_total(void);                          /* of the machine */
 const char *memory_allocator(char *buf, unsigned long size); /* "jemalloc-5.3.0" or "libc" */

@@ -55,26 +55,30 @@ static int take_lock(struct bk_db *db, const char *dir, struct bk_error *err)
     return BK_OK;
 }
 
-/* A new directory is only there for good once its parent knows it. */
+/* A new directory is only there for good once its parent knows it; also when it is there already, since an earlier
+ * start may have died in between. A parent that we may not open then is not one that we have changed. */
 static int make_dir(const struct bk_io *io, const char *dir, struct bk_error *err)
 {
-    int rc = io->mkdir(io->arg, dir);
-    if (rc == -EEXIST) {
-        return BK_OK;
-    }
-    if (rc < 0) {
-        return bki_io_fail(err, rc, dir, 0, "make directory");
+    int made = io->mkdir(io->arg, dir);
+    if (made < 0 && made != -EEXIST) {
+        return bki_io_fail(err, made, dir, 0, "make directory");
     }
     char parent[BKI_PATH_MAX];
     snprintf(parent, sizeof parent, "%s", dir);
+    for (size_t n = strlen(parent); n > 1 && parent[n - 1] == '/'; n--) {
+        parent[n - 1] = '\0';
+    }
     char *slash = strrchr(parent, '/');
     if (slash == NULL) {
         snprintf(parent, sizeof parent, ".");
     } else {
         slash[slash == parent] = '\0';
     }
-    rc = io->sync_dir(io->arg, parent);
-    return rc < 0 ? bki_io_fail(err, rc, parent, 0, "sync directory") : BK_OK;
+    int rc = io->sync_dir(io->arg, parent);
+    if (rc < 0 && (made == 0 || rc == -EIO)) {
+        return bki_io_fail(err, rc, parent, 0, "sync directory");
+    }
+    return BK_OK;
 }
 
 static void *sync_main(void *arg)

@@ -299,13 +299,21 @@ static bool restart_step(struct bki_log *log)
 int bki_log_start(struct bki_log *log, struct bk_error *err)
 {
     struct bki_file *f = NULL;
+    struct bk_error why = {0};
     uint64_t bytes = smaller(BKI_LOG_ALLOCATE, load(&log->max_file_bytes));
-    int rc = bki_files_create(log->files, bytes, &f, err);
+    int rc = bki_files_create(log->files, bytes, &f, &why);
     if (rc == BK_OK) {
         bk_mutex_lock(&log->mu);
         log->next = f;
         activate_locked(log);
         bk_mutex_unlock(&log->mu);
+    } else if (rc == BK_ENOSPC) {
+        /* What is there can be read, and deleted from elsewhere; writes come when there is room. */
+        atomic_store_explicit(&log->state, BKI_LOG_NO_FILE, memory_order_release);
+        retry_later(log, &why);
+        rc = BK_OK;
+    } else if (err != NULL) {
+        *err = why;
     }
     return rc;
 }
@@ -400,7 +408,8 @@ int bki_log_finish(struct bki_log *log, struct bk_error *err)
     bki_log_step(log, true);
     bk_mutex_lock(&log->mu);
     struct sync_plan plan = {.rotated_n = 0};
-    bool clean = atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK &&
+    /* Without an active file nothing is pending either: what could not be written was undone, and said so. */
+    bool clean = atomic_load_explicit(&log->state, memory_order_relaxed) != BKI_LOG_FAILED &&
                  load(&log->synced_pos) == load(&log->tail_pos);
     if (!clean && err != NULL) {
         *err = log->error;

@@ -89,7 +89,8 @@ static void mark_superseded(struct found *found, size_t n)
 
 /* Adds what the files' headers tell to what was left of the manifest. Nothing is removed from the
  * directory. */
-static int rebuild(struct bk_db *db, const struct id_list *l, struct bk_error *err)
+static int rebuild(struct bk_db *db, const struct id_list *l, uint64_t first_id,
+                   struct bk_error *err)
 {
     struct bki_manifest_state *ms = &db->files.manifest.state;
     struct found *found = bk_alloc_zero(l->n, sizeof *found);
@@ -99,7 +100,8 @@ static int rebuild(struct bk_db *db, const struct id_list *l, struct bk_error *e
     mark_superseded(found, n);
     for (size_t i = 0; rc == BK_OK && i < n; i++) {
         ms->store = ms->store == 0 ? found[i].h.store : ms->store;
-        if (found[i].superseded || bki_manifest_find(ms, found[i].h.id) != NULL) {
+        if (found[i].superseded || found[i].h.id < first_id ||
+            bki_manifest_find(ms, found[i].h.id) != NULL) {
             continue;
         }
         if (found[i].h.store != ms->store) {
@@ -141,6 +143,51 @@ static int put_aside(struct bk_db *db, struct bk_error *err)
     return BK_OK;
 }
 
+/* Whether the data file of this id holds a record that checks. A file without a header of ours does not. */
+static int holds_records(struct bk_db *db, uint64_t id, bool *holds, struct bk_error *err)
+{
+    char path[BKI_PATH_MAX];
+    struct bki_datafile_header h;
+    struct bki_scan s;
+    struct bki_scan_item it;
+    bool zeros;
+    *holds = false;
+    bki_datafile_path(path, db->files.dir, id);
+    int fd = db->io->open(db->io->arg, path, BK_IO_READ);
+    if (fd < 0) {
+        return bki_io_fail(err, fd, path, 0, "open");
+    }
+    int64_t size = db->io->size(db->io->arg, fd);
+    int rc = size < 0 ? bki_io_fail(err, size, path, 0, "stat")
+                      : bki_datafile_header_read(db->io, fd, path, &h, err);
+    if (rc == BK_OK) {
+        bki_scan_init(&s, db->io, fd, path, bki_datafile_seed(h.uid), true, h.bytes, (uint64_t)size);
+        rc = bki_scan_next(&s, &it, err);
+        rc = rc == BK_CORRUPT ? bki_scan_resync(&s, &zeros, err) : rc;
+        *holds = rc == BK_OK;
+        bki_scan_fini(&s);
+        bki_datafile_header_fini(&h);
+    }
+    db->io->close(db->io->arg, fd);
+    return rc == BK_EIO || rc == BK_EVERSION ? rc : BK_OK;
+}
+
+/* A file is named before a record in it is accepted. So one that was never named and yet holds records tells that the
+ * manifest has lost edits at its end, cut so that what is left of it checks. */
+static int find_lost_edits(struct bk_db *db, const struct id_list *l, enum bki_manifest_end *end,
+                           struct bk_error *err)
+{
+    int rc = BK_OK;
+    for (size_t i = 0; rc == BK_OK && i < l->n && *end == BKI_MANIFEST_WHOLE; i++) {
+        if (l->ids[i] >= db->files.manifest.state.next_id) {
+            bool holds;
+            rc = holds_records(db, l->ids[i], &holds, err);
+            *end = rc == BK_OK && holds ? BKI_MANIFEST_DAMAGED : *end;
+        }
+    }
+    return rc;
+}
+
 static int remove_orphans(struct bk_db *db, const struct id_list *l, struct bk_error *err)
 {
     bool removed = false;
@@ -174,7 +221,9 @@ static int mend_manifest(struct bk_db *db, const struct id_list *list, enum bki_
     } else {
         bk_log(BK_LOG_NOTICE, "the last edit of MANIFEST was cut off: it did not happen");
     }
-    int rc = rebuild(db, list, err);
+    /* With nothing but the last edit lost, a file of a number that was given out before was dropped since. */
+    uint64_t first_id = end == BKI_MANIFEST_DAMAGED ? 0 : db->files.manifest.state.next_id;
+    int rc = rebuild(db, list, first_id, err);
     if (rc == BK_OK && end == BKI_MANIFEST_DAMAGED && !none) {
         rc = put_aside(db, err);
     }
@@ -205,6 +254,9 @@ static int load_manifest(struct bk_db *db, uint64_t hash_seed, enum bki_manifest
         return rc;
     }
     rc = list_files(db, &list, err);
+    if (rc == BK_OK && *end == BKI_MANIFEST_WHOLE) {
+        rc = find_lost_edits(db, &list, end, err);
+    }
     if (rc == BK_OK && *end == BKI_MANIFEST_WHOLE) {
         rc = remove_orphans(db, &list, err);
     } else if (rc == BK_OK && (list.n > 0 || !none)) {

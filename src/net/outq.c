@@ -48,10 +48,21 @@ void outq_fini(struct outq *q)
     *q = (struct outq){0};
 }
 
+/* What has been sent makes way for what comes, when at least as much is gone as stays: so each byte
+ * moves at most once on average. */
+static void outq_append(struct outq *q, struct bk_span bytes)
+{
+    if (q->sent > KEEP_BYTES && q->sent >= q->bytes.len - q->sent) {
+        bk_buf_consume(&q->bytes, q->sent);
+        q->sent = 0;
+    }
+    bk_buf_append(&q->bytes, bytes.data, bytes.len);
+}
+
 void outq_add_settled(struct outq *q, struct bk_span bytes)
 {
     BK_ASSERT(!outq_waits(q));
-    bk_buf_append(&q->bytes, bytes.data, bytes.len);
+    outq_append(q, bytes);
     q->settled += bytes.len;
 }
 
@@ -60,7 +71,7 @@ void outq_add(struct outq *q, struct bk_span bytes, const struct out_part *parts
     if (n == 0) {
         return;
     }
-    bk_buf_append(&q->bytes, bytes.data, bytes.len);
+    outq_append(q, bytes);
     if (q->head > 0 &&
         q->head >= q->parts.n - q->head) { /* a queue that never runs empty must not creep */
         q->parts.n -= q->head;
@@ -145,13 +156,6 @@ void outq_sent(struct outq *q, size_t n)
     if (outq_empty(q)) {
         q->sent = 0;
         q->bytes.len = 0;
-        return;
-    }
-    /* Moved only when at least as much is gone as stays, so that each byte is moved at most once on
-     * average. */
-    if (q->sent > KEEP_BYTES && q->sent >= q->bytes.len - q->sent) {
-        bk_buf_consume(&q->bytes, q->sent);
-        q->sent = 0;
     }
 }
 

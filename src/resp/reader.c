@@ -4,13 +4,20 @@
  *
  * buf holds [start, end): bytes of the command being parsed and what came behind it; the parser
  * stands at pos. A big argument's bytes (with the CRLF behind it) are not in buf but in block, and
- * belong at pos, which is then end. R1  start <= pos <= end <= cap; R2  resp_reader_next moves no
- * byte of buf, so spans live until the next resp_reader_space or _trim; R3  memory grows with what
- * has arrived: at most twice that, one read's room, and one block's first 64 KiB; R4  what commands
- * come out does not depend on how the bytes were cut into reads. Redis reads header lines as C
- * strings: a NUL byte hides all that follows it until the line is too long. The byte behind a CR,
- * and the two behind an argument, are skipped without a look. Clients may see either, so we do the
- * same.
+ * belong at pos, which is then end. True between calls:
+ *
+ *   R1  start <= pos <= end <= cap;
+ *
+ *   R2  resp_reader_next moves no byte of buf, so spans live until the next call that may;
+ *
+ *   R3  memory grows with what has arrived: at most twice that, one read's room, and one block's
+ *       first 64 KiB;
+ *
+ *   R4  what commands come out does not depend on how the bytes were cut into reads.
+ *
+ * Redis reads header lines as C strings: a NUL byte hides all that follows it until the line is too
+ * long. The byte behind a CR, and the two behind an argument, are skipped without a look. Clients
+ * may see either, so we do the same.
  */
 #include "resp/reader.h"
 
@@ -47,8 +54,8 @@ struct resp_reader {
     size_t block_want;  /* the argument and its CRLF */
     size_t blocks_done; /* bytes of this command that came through blocks and are complete */
 
-    struct resp_command
-        part; /* arguments of a command that is not whole yet (else empty); spans point into buf */
+    /* Arguments of a command that is not whole yet, else empty. Spans point into buf. */
+    struct resp_command part;
     const char *error; /* static or error_text; set once, then the stream is dead */
     char error_text[48];
 };

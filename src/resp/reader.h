@@ -16,27 +16,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RESP_INLINE_MAX 65536u /* bytes of an inline command or of a length line */
-#define RESP_ARGC_MAX \
-    INT32_MAX /* arguments of one command, as Redis 7; query_max counts what they hold */
-#define RESP_BIG_ARG \
-    65536u /* an argument of this size or more is received into a block of its own */
+/* Bytes of an inline command or of a length line. */
+#define RESP_INLINE_MAX 65536u
+/* Arguments of one command, as in Redis 7; query_max bounds what they hold. */
+#define RESP_ARGC_MAX INT32_MAX
+/* An argument of this size or more is received into a block of its own. */
+#define RESP_BIG_ARG 65536u
 
 struct resp_reader;
 
 /* Limits may change between commands: while a client is not authenticated, run each command before
  * parsing the next. */
 struct resp_limits {
-    uint64_t bulk_max;  /* proto-max-bulk-len */
-    uint64_t query_max; /* client-query-buffer-limit: bytes held for one command, its argument
-                           vector included */
+    uint64_t bulk_max; /* proto-max-bulk-len */
+    /* client-query-buffer-limit: bytes held for one command, its argument vector included. */
+    uint64_t query_max;
     bool authenticated; /* false: Redis's stricter limits, 10 arguments of 16 KiB */
 };
 
 struct resp_arg {
     struct bk_span bytes;
-    struct bk_block
-        *block; /* counted by the command; where a big argument's bytes lie, else NULL */
+    struct bk_block *block; /* counted; where a big argument's bytes lie, else NULL */
 };
 
 /* All zero is a valid empty command; reused for many. */
@@ -51,8 +51,8 @@ void resp_command_fini(struct resp_command *c);
 enum resp_status {
     RESP_MORE,    /* no whole command yet */
     RESP_COMMAND, /* *c holds one, argc may be 0 (an empty line): nothing to run or answer */
-    RESP_BAD /* protocol error: send error, close the connection; "" (over query_max): close without
-                a word */
+    /* Protocol error: send it, close the connection. Over query_max it is "": close silently. */
+    RESP_BAD
 };
 
 struct resp_reader *resp_reader_new(void);
@@ -64,13 +64,12 @@ uint8_t *resp_reader_space(struct resp_reader *r, size_t *n);
 void resp_reader_filled(struct resp_reader *r, size_t n);
 
 /* The next whole command. *error (static or the reader's own text, until the next call) is set with
- * RESP_BAD, without
- * "-" and CRLF, e.g. "ERR Protocol error: invalid bulk length". */
+ * RESP_BAD, without "-" and CRLF, e.g. "ERR Protocol error: invalid bulk length". */
 enum resp_status resp_reader_next(struct resp_reader *r, const struct resp_limits *limits,
                                   struct resp_command *c, const char **error);
 
-/* One buffer that the readers of a thread use in turn, so that a client holds only the bytes of a command that is half
- * received. All zero is empty; free(buf) in the end. */
+/* One buffer that the readers of a thread use in turn, so that a client holds only the bytes of a
+ * command that is half received. All zero is empty; free(buf) in the end. */
 struct resp_spare {
     uint8_t *buf; /* owned */
     size_t cap;
@@ -81,11 +80,12 @@ void resp_reader_borrow(struct resp_reader *r, struct resp_spare *spare);
  * resp_reader_space does. */
 void resp_reader_give_back(struct resp_reader *r, struct resp_spare *spare);
 
-size_t resp_reader_pending(
-    const struct resp_reader *r); /* bytes received and not yet returned in a command */
-size_t resp_reader_memory(
-    const struct resp_reader *r); /* bytes allocated; small and fixed when nothing pends */
-void resp_reader_trim(struct resp_reader *r); /* gives idle memory back, all when nothing pends;
-                                               * invalidates arguments as resp_reader_space does */
+/* Bytes received and not yet returned in a command. */
+size_t resp_reader_pending(const struct resp_reader *r);
+/* Bytes allocated; small and fixed when nothing pends. */
+size_t resp_reader_memory(const struct resp_reader *r);
+/* Gives idle memory back, all of it when nothing pends; invalidates arguments as resp_reader_space
+ * does. */
+void resp_reader_trim(struct resp_reader *r);
 
 #endif

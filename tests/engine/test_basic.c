@@ -294,9 +294,6 @@ static void test_basic__options_out_of_range__are_refused(void **state)
     assert_int_equal(bk_open(&db, &o, NULL), BK_EINVAL);
     o.databases = BK_DATABASES_MAX + 1;
     assert_int_equal(bk_open(&db, &o, NULL), BK_EINVAL);
-    o.databases = 1;
-    o.max_file_bytes = 100;
-    assert_int_equal(bk_open(&db, &o, NULL), BK_EINVAL);
     assert_null(db);
 }
 

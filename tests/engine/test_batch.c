@@ -173,6 +173,7 @@ static void test_batch__random_batches__equal_the_model_also_after_restart(void 
     for (unsigned i = 0; i < 400; i++) {
         RIG_TRUE(r, rig_random_op(r));
         if (i % 50 == 49) {
+            RIG_TRUE(r, rig_settle(r));
             RIG_TRUE(r, rig_same(r));
             RIG_TRUE(r, rig_check(r));
             RIG_TRUE(r, rig_close(r) == BK_OK);

@@ -105,6 +105,7 @@ static void test_trap46__cut_at_each_byte__every_key_is_there(void **state)
         struct simdisk *copy = simdisk_clone(s->r.disk, at);
         simdisk_restart(copy, at % 2 == 0 ? SIMDISK_KILL : SIMDISK_POWER);
         simdisk_resize(copy, s->path, at);
+        if(getenv("DBG")) fprintf(stderr,"cut at %zu of %zu\n",at,s->bytes.len);
         expect_all(s, copy);
         simdisk_free(&copy);
     }

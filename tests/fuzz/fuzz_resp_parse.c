@@ -11,11 +11,13 @@
 
 #include "lib/rng.h"
 
+#include <stdlib.h>
+
 #define HEAD 4
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum cuts { CUTS_NONE, CUTS_BYTES, CUTS_RANDOM, CUTS_KINDS };
+enum cuts { CUTS_NONE, CUTS_BYTES, CUTS_RANDOM, CUTS_SPARE, CUTS_KINDS };
 
 /* One way of receiving the input. */
 struct run {
@@ -24,7 +26,8 @@ struct run {
     struct resp_limits limits;
     struct resp_reader *r;
     struct resp_command c;
-    struct bk_buf out; /* all commands, with lengths; then the error */
+    struct resp_spare spare; /* CUTS_SPARE: the buffer is lent for each read */
+    struct bk_buf out;       /* all commands, with lengths; then the error */
 };
 
 static void note(struct bk_buf *out, uint64_t n)
@@ -82,6 +85,9 @@ static void receive_all(struct run *run, const uint8_t *data, size_t size)
     enum resp_status status = RESP_MORE;
     while (at < size && status == RESP_MORE) {
         size_t room;
+        if (run->cuts == CUTS_SPARE) {
+            resp_reader_borrow(run->r, &run->spare);
+        }
         uint8_t *p = resp_reader_space(run->r, &room);
         size_t want = piece(run, size - at, size);
         size_t n = want < room ? want : room;
@@ -92,12 +98,15 @@ static void receive_all(struct run *run, const uint8_t *data, size_t size)
         status = drain(run);
         if (run->cuts == CUTS_RANDOM && rng_percent(&run->rng, 10)) {
             resp_reader_trim(run->r);
+        } else if (run->cuts == CUTS_SPARE) {
+            resp_reader_give_back(run->r, &run->spare);
         }
     }
     /* What no command and no error has taken is still there. */
     if (status == RESP_MORE) {
         note(&run->out, resp_reader_pending(run->r));
     }
+    free(run->spare.buf);
     resp_command_fini(&run->c);
     resp_reader_free(&run->r);
 }

@@ -23,7 +23,8 @@ struct respc *expect_connection(const struct server *s);
 /* server_stop gives 0, and the directory goes. */
 void expect_clean_stop(struct server *s);
 
-/* The sanitizers' shadow memory makes figures of memory meaningless. */
+/* 0 under the sanitizers: their shadow memory makes figures of memory meaningless, and they are
+ * slow. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define EXPECT_MEMORY 0
 #elif defined(__has_feature)

@@ -20,8 +20,9 @@
 #include <string.h>
 
 #define ID_ABSENT 0
-#define ID_NOBODY_ASKS (-1) /* stands for any present value that no operation still to come names \
-                             */
+#define ID_NOBODY_ASKS                                                         \
+    (-1) /* stands for any present value that no operation still to come names \
+          */
 
 /* An operation with its values replaced by small numbers. */
 struct step_op {

@@ -172,18 +172,38 @@ static int receive_some(struct respc *c)
     return -1;
 }
 
+/* What has been received and not yet taken. */
+static const char *held(const struct respc *c, size_t *n)
+{
+    *n = c->in.len - c->at;
+    return *n > 0 ? (const char *)c->in.data + c->at : "";
+}
+
 bool respc_read_to_end(struct respc *c, struct bk_buf *out)
 {
     int rc = 0;
     while (rc >= 0) {
         rc = receive_some(c);
-        bk_buf_append(out, c->in.data + c->at, c->in.len - c->at);
+        size_t n;
+        const char *bytes = held(c, &n);
+        bk_buf_append(out, bytes, n);
         c->in.len = c->at = 0;
         if (rc == 0 && wait_for(c, POLLIN) == 0) {
             return false;
         }
     }
     return true;
+}
+
+/* raw_length of what is held; a long string is not searched again with every packet that comes. */
+static ssize_t held_reply(const struct respc *c)
+{
+    size_t n;
+    const char *bytes = held(c, &n);
+    if (n >= 32 && bytes[0] == '$' && strtoll(bytes + 1, NULL, 10) > (long long)n) {
+        return 0;
+    }
+    return raw_length(bytes, n);
 }
 
 /* ---- Commands ---- */
@@ -314,7 +334,7 @@ static size_t next_length(struct respc *c)
 {
     ssize_t n;
     bk_buf_reserve(&c->in, 1); /* so that there is an address to add to */
-    while ((n = raw_length((char *)c->in.data + c->at, c->in.len - c->at)) == 0) {
+    while ((n = held_reply(c)) == 0) {
         int rc = receive_some(c);
         if (rc < 0 || (rc == 0 && wait_for(c, POLLIN) == 0)) {
             return 0;
@@ -342,7 +362,7 @@ struct reply *respc_read(struct respc *c)
 static bool count_replies(struct respc *c, size_t *replies)
 {
     while (*replies > 0) {
-        ssize_t n = raw_length((char *)c->in.data + c->at, c->in.len - c->at);
+        ssize_t n = held_reply(c);
         if (n <= 0) {
             return n == 0;
         }

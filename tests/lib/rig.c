@@ -255,6 +255,7 @@ int rig_commit(struct rig *r)
     int rc = commit_once(r, &pos);
     for (unsigned i = 0; rc == BK_EAGAIN && i < STEPS_MAX && !simdisk_dead(r->disk); i++) {
         r->retries++;
+        simclock_advance_ms(&r->clock, 1); /* some waits end with time */
         rig_step(r);
         rc = commit_once(r, &pos);
     }

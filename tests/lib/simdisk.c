@@ -55,7 +55,7 @@ static int begin(struct simdisk *d, enum simdisk_call call)
         rc = rng_percent(&d->rng, 50) ? 0 : -EIO;
     } else if (fault_due(d, call)) {
         rc = -d->fail_error;
-    } else if (noise_due(d, SIMDISK_READ | SIMDISK_WRITE | SIMDISK_SYNC | SIMDISK_ALLOCATE, call)) {
+    } else if (noise_due(d, SIMDISK_READ | SIMDISK_WRITE, call)) {
         rc = -EINTR;
     }
     return rc;

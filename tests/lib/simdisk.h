@@ -74,7 +74,7 @@ void simdisk_restart(struct simdisk *d, enum simdisk_kind kind);
 void simdisk_fail(struct simdisk *d, unsigned mask, uint64_t nth, uint64_t times, int error);
 /* How many calls simdisk_fail has failed since it was set. */
 uint64_t simdisk_failed(struct simdisk *d);
-/* So many in a hundred reads and writes are short, and as many reads, writes, syncs and allocations are -EINTR. */
+/* So many in a hundred reads and writes are short, and as many are -EINTR. */
 void simdisk_noise(struct simdisk *d, unsigned percent);
 /* The sum of the files' sizes (in blocks of 4096) may not grow past bytes: -ENOSPC. UINT64_MAX: no limit. */
 void simdisk_capacity(struct simdisk *d, uint64_t bytes);

@@ -12,8 +12,7 @@
  */
 #include "lib/eqgen.h"
 #include "lib/eqjudge.h"
-#include "lib/rawconn.h"
-#include "lib/server.h"
+#include "lib/eqpeer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,22 +25,9 @@
 
 #define BATCH 32
 #define PAST_MAX 1500 /* commands since both servers were last emptied */
-#define REPLY_MS 10000
-#define SILENCE_MS 2000
 #define DISTINCT_MAX 50
 #define PER_NAME_MAX 6
 #define SHRINK_RUNS_MAX 400
-#define RESTARTS_MAX 5
-
-struct side {
-    struct server server;
-    struct rawconn conn;
-};
-
-struct answer {
-    char *data; /* owned */
-    size_t len;
-};
 
 struct seen {
     char signature[192];
@@ -50,207 +36,14 @@ struct seen {
 };
 
 static struct {
-    struct side sides[2]; /* 0 is Redis, 1 is ours */
+    struct eq_peer sides[2]; /* 0 is Redis, 1 is ours */
     struct eq_cmd past[PAST_MAX + BATCH];
     size_t past_n;
     struct seen seen[1000];
     size_t seen_n;
-    unsigned distinct, total, restarts;
+    unsigned distinct, total;
     const char *only;
 } T;
-
-static struct raw as_raw(const struct answer *r)
-{
-    return (struct raw){r->data, r->len};
-}
-
-static void set_answer(struct answer *r, const void *data, size_t len)
-{
-    free(r->data);
-    r->data = malloc(len + 1);
-    if (r->data == NULL) {
-        abort();
-    }
-    memcpy(r->data, data, len);
-    r->len = len;
-}
-
-static void free_answers(struct answer *r, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        free(r[i].data);
-        r[i] = (struct answer){NULL, 0};
-    }
-}
-
-/* ---- one side ---- */
-
-/* A server that has died is started again, a few times; the test fails anyway, but tells more. */
-static void side_reconnect(struct side *s)
-{
-    const char *name = s->server.redis ? "redis-server" : "bitkv-server";
-
-    rawconn_close(&s->conn);
-    if (rawconn_open(&s->conn, s->server.port)) {
-        return;
-    }
-    printf("!!! %s has died: %d\n", name, server_wait(&s->server));
-    server_show_log(&s->server);
-    if (++T.restarts > RESTARTS_MAX || !server_start(&s->server) ||
-        !rawconn_open(&s->conn, s->server.port)) {
-        fail_msg("%s does not stay up", name);
-    }
-}
-
-static size_t encode(const struct eq_cmd *cmd, char **out, size_t at)
-{
-    size_t need = at + 32;
-
-    for (size_t i = 0; i < cmd->argc; i++) {
-        need += cmd->argv[i].len + 32;
-    }
-    *out = realloc(*out, need);
-    if (*out == NULL) {
-        abort();
-    }
-    at += (size_t)snprintf(*out + at, 32, "*%zu\r\n", cmd->argc);
-    for (size_t i = 0; i < cmd->argc; i++) {
-        at += (size_t)snprintf(*out + at, 32, "$%zu\r\n", cmd->argv[i].len);
-        memcpy(*out + at, cmd->argv[i].data, cmd->argv[i].len);
-        at += cmd->argv[i].len;
-        memcpy(*out + at, "\r\n", 2);
-        at += 2;
-    }
-    return at;
-}
-
-/* Sends all in one piece; replies that do not come are left empty, and the connection is made anew.
- */
-static void side_batch(struct side *s, const struct eq_cmd *const *cmds, size_t n,
-                       struct answer *out)
-{
-    char *bytes = NULL;
-    size_t len = 0;
-    bool ok;
-
-    for (size_t i = 0; i < n; i++) {
-        len = encode(cmds[i], &bytes, len);
-    }
-    ok = rawconn_send(&s->conn, bytes, len);
-    for (size_t i = 0; i < n; i++) {
-        struct raw r = {"", 0};
-        ok = rawconn_reply(&s->conn, REPLY_MS, &r) && ok;
-        set_answer(&out[i], r.data, ok ? r.len : 0);
-    }
-    free(bytes);
-    if (!ok) {
-        side_reconnect(s);
-    }
-}
-
-static void side_one(struct side *s, const struct eq_cmd *cmd, struct answer *out)
-{
-    side_batch(s, &cmd, 1, out);
-}
-
-/* The reply and the end of the connection, as one text. */
-static void side_closing(struct side *s, const struct eq_cmd *cmd, struct answer *out)
-{
-    char *bytes = NULL;
-    size_t len = encode(cmd, &bytes, 0);
-    struct raw all = {"", 0};
-    bool closed = false;
-
-    if (rawconn_send(&s->conn, bytes, len)) {
-        all = rawconn_rest(&s->conn, SILENCE_MS, &closed);
-    }
-    set_answer(out, all.data, all.len);
-    if (!closed) {
-        set_answer(out, "(still open)", 12);
-    }
-    free(bytes);
-    side_reconnect(s);
-}
-
-/* HELLO's connection id is not the same on both sides. */
-static void mask_id(struct answer *a)
-{
-    char *at = a->len == 0 ? NULL : memmem(a->data, a->len, "$2\r\nid\r\n:", 9);
-    char *end = at == NULL ? NULL : memchr(at + 9, '\r', a->len - (size_t)(at + 9 - a->data));
-
-    if (end != NULL) {
-        memmove(at + 9, end, a->len - (size_t)(end - a->data));
-        a->len -= (size_t)(end - at) - 9;
-    }
-}
-
-/* Our side has ended its half: what is left to come are the replies. */
-static void side_raw(struct side *s, const struct eq_cmd *cmd, struct answer *out)
-{
-    struct rawconn c;
-    struct raw all = {"", 0};
-    bool closed = false;
-
-    if (rawconn_open(&c, s->server.port) && rawconn_send(&c, cmd->argv[0].data, cmd->argv[0].len)) {
-        rawconn_end_sending(&c);
-        all = rawconn_rest(&c, SILENCE_MS, &closed);
-    }
-    set_answer(out, all.data, all.len);
-    mask_id(out);
-    if (!closed) {
-        set_answer(out, "(still open)", 12);
-    }
-    rawconn_close(&c);
-}
-
-/* Iterates to the end; out: all keys, each once, sorted; or the first reply that is no step of a
- * scan. */
-static void side_scan(struct side *s, const struct eq_cmd *cmd, struct answer *out)
-{
-    struct eq_cmd step = {.argc = 0};
-    struct answer got = {NULL, 0};
-    char *all = NULL;
-    size_t at = 0;
-    size_t count = 0;
-    bool more = true;
-
-    for (size_t i = 0; i < cmd->argc; i++) {
-        eq_cmd_add(&step, cmd->argv[i].data, cmd->argv[i].len);
-    }
-    for (unsigned rounds = 0; more && rounds < 100000; rounds++) {
-        struct raw part[2];
-        struct raw cursor;
-        side_one(s, &step, &got);
-        if (raw_elements(as_raw(&got), part, 2) != 2 || !raw_is_aggregate(part[1])) {
-            set_answer(out, got.data, got.len);
-            goto done;
-        }
-        size_t n = raw_elements(part[1], NULL, 0);
-        size_t skip =
-            (size_t)((const char *)memchr(part[1].data, '\n', part[1].len) - part[1].data) + 1;
-        all = realloc(all, at + part[1].len + 64);
-        memcpy(all + at, part[1].data + skip, part[1].len - skip);
-        at += part[1].len - skip;
-        count += n;
-        cursor = raw_text(part[0]);
-        more = !raw_is(cursor, "0");
-        free(step.argv[1].data);
-        step.argv[1].data = strndup(cursor.data, cursor.len);
-        step.argv[1].len = cursor.len;
-    }
-    char head[32];
-    size_t head_len = (size_t)snprintf(head, sizeof(head), "*%zu\r\n", count);
-    all = realloc(all, at + head_len + 1);
-    memmove(all + head_len, all, at);
-    memcpy(all, head, head_len);
-    struct raw sorted = eq_sorted((struct raw){all, at + head_len}, 1, true);
-    set_answer(out, more ? "(no end)" : sorted.data, more ? 8 : sorted.len);
-    free((void *)(uintptr_t)sorted.data);
-done:
-    free(all);
-    free(got.data);
-    eq_cmd_fini(&step);
-}
 
 /* ---- both sides ---- */
 
@@ -261,25 +54,25 @@ static bool goes_alone(const struct eq_cmd *cmd)
 }
 
 /* Each side's random key is made "there" or "not there" by asking the other side. */
-static void both_randomkey(const struct eq_cmd *cmd, struct answer *out)
+static void both_randomkey(const struct eq_cmd *cmd, struct eq_answer *out)
 {
     struct eq_cmd ask;
 
     for (int i = 0; i < 2; i++) {
-        side_one(&T.sides[i], cmd, &out[i]);
+        eq_peer_one(&T.sides[i], cmd, &out[i]);
     }
     for (int i = 0; i < 2; i++) {
-        struct raw key = raw_text(as_raw(&out[i]));
-        if (out[i].len > 0 && out[i].data[0] == '$' && !raw_is_null(as_raw(&out[i]))) {
+        struct raw key = raw_text(eq_raw(&out[i]));
+        if (out[i].len > 0 && out[i].data[0] == '$' && !raw_is_null(eq_raw(&out[i]))) {
             eq_cmd_words(&ask, "EXISTS", NULL);
             eq_cmd_add(&ask, key.data, key.len);
-            side_one(&T.sides[1 - i], &ask, &out[i]);
+            eq_peer_one(&T.sides[1 - i], &ask, &out[i]);
             eq_cmd_fini(&ask);
         }
     }
 }
 
-static void both_alone(const struct eq_cmd *cmd, struct answer *out)
+static void both_alone(const struct eq_cmd *cmd, struct eq_answer *out)
 {
     if (cmd->rule == EQ_RANDOMKEY) {
         both_randomkey(cmd, out);
@@ -287,27 +80,27 @@ static void both_alone(const struct eq_cmd *cmd, struct answer *out)
     }
     for (int i = 0; i < 2; i++) {
         if (cmd->rule == EQ_CLOSES) {
-            side_closing(&T.sides[i], cmd, &out[i]);
+            eq_peer_closing(&T.sides[i], cmd, &out[i]);
         } else if (cmd->rule == EQ_RAW) {
-            side_raw(&T.sides[i], cmd, &out[i]);
+            eq_peer_raw(&T.sides[i], cmd, &out[i]);
         } else {
-            side_scan(&T.sides[i], cmd, &out[i]);
+            eq_peer_scan(&T.sides[i], cmd, &out[i]);
         }
     }
 }
 
 /* Runs n commands on both; the index of the first that differs, or n. theirs, ours: its replies. */
-static size_t both_run(const struct eq_cmd *const *cmds, size_t n, struct answer *theirs,
-                       struct answer *ours)
+static size_t both_run(const struct eq_cmd *const *cmds, size_t n, struct eq_answer *theirs,
+                       struct eq_answer *ours)
 {
-    static struct answer out[2][BATCH];
+    static struct eq_answer out[2][BATCH];
     size_t at = 0;
     size_t differs = n;
 
     while (at < n && differs == n) {
         size_t k = 0;
         if (goes_alone(cmds[at])) {
-            struct answer pair[2] = {{NULL, 0}, {NULL, 0}};
+            struct eq_answer pair[2] = {{NULL, 0}, {NULL, 0}};
             both_alone(cmds[at], pair);
             out[0][0] = pair[0];
             out[1][0] = pair[1];
@@ -316,21 +109,21 @@ static size_t both_run(const struct eq_cmd *const *cmds, size_t n, struct answer
             while (at + k < n && k < BATCH && !goes_alone(cmds[at + k])) {
                 k++;
             }
-            side_batch(&T.sides[0], &cmds[at], k, out[0]);
-            side_batch(&T.sides[1], &cmds[at], k, out[1]);
+            eq_peer_batch(&T.sides[0], &cmds[at], k, out[0]);
+            eq_peer_batch(&T.sides[1], &cmds[at], k, out[1]);
         }
         for (size_t i = 0; i < k && differs == n; i++) {
-            struct raw a = as_raw(&out[0][i]);
-            struct raw b = as_raw(&out[1][i]);
+            struct raw a = eq_raw(&out[0][i]);
+            struct raw b = eq_raw(&out[1][i]);
             if (eq_judge(cmds[at + i], a, b) != NULL &&
                 eq_known_difference(cmds[at + i], a, b) == NULL) {
                 differs = at + i;
-                set_answer(theirs, a.data, a.len);
-                set_answer(ours, b.data, b.len);
+                eq_set_answer(theirs, a.data, a.len);
+                eq_set_answer(ours, b.data, b.len);
             }
         }
-        free_answers(out[0], k);
-        free_answers(out[1], k);
+        eq_free_answers(out[0], k);
+        eq_free_answers(out[1], k);
         at += k;
     }
     return differs;
@@ -342,13 +135,13 @@ static void empty_both(void)
     struct eq_cmd reset;
     struct eq_cmd flush;
     const struct eq_cmd *cmds[2] = {&reset, &flush};
-    struct answer out[2] = {{NULL, 0}, {NULL, 0}};
+    struct eq_answer out[2] = {{NULL, 0}, {NULL, 0}};
 
     eq_cmd_words(&reset, "RESET", NULL);
     eq_cmd_words(&flush, "FLUSHALL", NULL);
     for (int i = 0; i < 2; i++) {
-        side_batch(&T.sides[i], cmds, 2, out);
-        free_answers(out, 2);
+        eq_peer_batch(&T.sides[i], cmds, 2, out);
+        eq_free_answers(out, 2);
     }
     eq_cmd_fini(&reset);
     eq_cmd_fini(&flush);
@@ -367,16 +160,16 @@ static void forget_past(void)
 
 /* Does cmds[n-1] still differ after the n-1 before it, from the empty state? Earlier ones may not.
  */
-static bool still_differs(const struct eq_cmd *const *cmds, size_t n, struct answer *theirs,
-                          struct answer *ours)
+static bool still_differs(const struct eq_cmd *const *cmds, size_t n, struct eq_answer *theirs,
+                          struct eq_answer *ours)
 {
     empty_both();
     return both_run(cmds, n, theirs, ours) == n - 1;
 }
 
 /* Leaves out of cmds[0..n-2] what the difference of cmds[n-1] does not need; returns the new n. */
-static size_t shrink(const struct eq_cmd **cmds, size_t n, struct answer *theirs,
-                     struct answer *ours)
+static size_t shrink(const struct eq_cmd **cmds, size_t n, struct eq_answer *theirs,
+                     struct eq_answer *ours)
 {
     const struct eq_cmd **shorter = calloc(n + 1, sizeof(*shorter));
     unsigned runs = 0;
@@ -411,8 +204,8 @@ static void print_command(const struct eq_cmd *cmd)
 }
 
 /* Digits are alike in a signature: 5 and 7 too many are one difference. */
-static void make_signature(const struct eq_cmd *cmd, const struct answer *theirs,
-                           const struct answer *ours, char *out, size_t out_len)
+static void make_signature(const struct eq_cmd *cmd, const struct eq_answer *theirs,
+                           const struct eq_answer *ours, char *out, size_t out_len)
 {
     size_t at =
         (size_t)snprintf(out, out_len, "%s|%.40s|%.40s", cmd->name,
@@ -426,8 +219,8 @@ static void make_signature(const struct eq_cmd *cmd, const struct answer *theirs
 }
 
 /* How often it has been seen, this time included; 0: differences of this command do not count. */
-static unsigned count_difference(const struct eq_cmd *cmd, const struct answer *theirs,
-                                 const struct answer *ours, unsigned *of_name)
+static unsigned count_difference(const struct eq_cmd *cmd, const struct eq_answer *theirs,
+                                 const struct eq_answer *ours, unsigned *of_name)
 {
     char signature[sizeof(T.seen[0].signature)];
     struct seen *found = NULL;
@@ -453,10 +246,10 @@ static unsigned count_difference(const struct eq_cmd *cmd, const struct answer *
 }
 
 static void print_difference(const struct eq_cmd *const *cmds, size_t n, bool again,
-                             const struct answer *theirs, const struct answer *ours)
+                             const struct eq_answer *theirs, const struct eq_answer *ours)
 {
     const struct eq_cmd *cmd = cmds[n - 1];
-    const char *why = eq_judge(cmd, as_raw(theirs), as_raw(ours));
+    const char *why = eq_judge(cmd, eq_raw(theirs), eq_raw(ours));
     size_t shown = n - 1 > 12 ? 12 : n - 1;
 
     printf("\n[%u] %s: %s%s\n", ++T.distinct, cmd->name, why == NULL ? "differs" : why,
@@ -468,19 +261,19 @@ static void print_difference(const struct eq_cmd *const *cmds, size_t n, bool ag
     printf("    command: ");
     print_command(cmd);
     printf("    redis:   \"");
-    raw_print(as_raw(theirs), 700);
+    raw_print(eq_raw(theirs), 700);
     printf("\"\n    bitkv:   \"");
-    raw_print(as_raw(ours), 700);
+    raw_print(eq_raw(ours), 700);
     printf("\"\n");
     fflush(stdout);
 }
 
 /* T.past[at] differed. */
-static void report_difference(size_t at, struct answer *theirs, struct answer *ours)
+static void report_difference(size_t at, struct eq_answer *theirs, struct eq_answer *ours)
 {
     const struct eq_cmd **cmds = calloc(at + 2, sizeof(*cmds));
-    struct answer t = {NULL, 0};
-    struct answer o = {NULL, 0};
+    struct eq_answer t = {NULL, 0};
+    struct eq_answer o = {NULL, 0};
     unsigned of_name;
     size_t n = at + 1;
     bool again;
@@ -503,8 +296,8 @@ static void report_difference(size_t at, struct answer *theirs, struct answer *o
     }
     print_difference(cmds, n, again, again ? &t : theirs, again ? &o : ours);
 out:
-    free_answers(&t, 1);
-    free_answers(&o, 1);
+    eq_free_answers(&t, 1);
+    eq_free_answers(&o, 1);
     free(cmds);
 }
 
@@ -518,8 +311,8 @@ static void compare(uint64_t seed, unsigned long count)
     forget_past();
     while (done < count) {
         const struct eq_cmd *cmds[BATCH];
-        struct answer theirs = {NULL, 0};
-        struct answer ours = {NULL, 0};
+        struct eq_answer theirs = {NULL, 0};
+        struct eq_answer ours = {NULL, 0};
         size_t first = T.past_n;
         size_t differs;
         for (size_t i = 0; i < BATCH; i++) {
@@ -534,8 +327,8 @@ static void compare(uint64_t seed, unsigned long count)
         if (differs < BATCH || T.past_n >= PAST_MAX) {
             forget_past();
         }
-        free_answers(&theirs, 1);
-        free_answers(&ours, 1);
+        eq_free_answers(&theirs, 1);
+        eq_free_answers(&ours, 1);
     }
     printf("%lu commands compared, %u differences\n", done, T.total);
 }

@@ -236,6 +236,44 @@ static void test_process__signals__end_the_server_or_are_ignored(void **state)
     }
 }
 
+/* A client that has asked for more than its socket takes, and reads nothing. */
+static void leave_a_reply_unread(void)
+{
+    bool seen = false;
+    expect_reply(client, ":33554433", "SETRANGE", "k", "33554432", "x", NULL);
+    assert_true(respc_send(client, "GET k\r\n", 7));
+    struct respc *other = expect_connection(&server);
+    for (int i = 0; i < 10000 && !seen; i++) {
+        struct reply *r = respc_command(other, "CLIENT", "LIST", NULL);
+        assert_non_null(r);
+        seen = strstr(r->text, "cmd=get") != NULL;
+        reply_free(&r);
+    }
+    assert_true(seen);
+    respc_close(&other);
+}
+
+static void test_process__client_that_does_not_read__holds_a_shutdown_for_a_bounded_time(void **s)
+{
+    (void)s;
+    OPTIONS("--shutdown-timeout", "1");
+    start();
+    leave_a_reply_unread();
+    assert_int_equal(server_signal(&server, SIGTERM), 0);
+    assert_true(server_log_has(&server, "bye bye"));
+}
+
+static void test_process__second_signal__ends_a_shutdown_at_once(void **state)
+{
+    (void)state;
+    OPTIONS("--shutdown-timeout", "100000");
+    start();
+    leave_a_reply_unread();
+    kill(server.pid, SIGTERM);
+    assert_int_equal(server_signal(&server, SIGINT), 1);
+    assert_true(server_log_has(&server, "You insist"));
+}
+
 static void test_process__descriptor_limit__lowers_maxclients_and_says_so(void **state)
 {
     (void)state;
@@ -342,6 +380,8 @@ int main(void)
         CASE(test_process__daemonize__leaves_a_server_and_its_pid_file),
         CASE(test_process__systemd__is_told_ready_and_stopping),
         CASE(test_process__signals__end_the_server_or_are_ignored),
+        CASE(test_process__client_that_does_not_read__holds_a_shutdown_for_a_bounded_time),
+        CASE(test_process__second_signal__ends_a_shutdown_at_once),
         CASE(test_process__descriptor_limit__lowers_maxclients_and_says_so),
         CASE(test_process__crash__leaves_a_report),
         CASE(test_process__info__has_the_sections_that_were_asked_for),

@@ -477,6 +477,34 @@ static void test_reader__trim_at_every_byte__changes_nothing(void **state)
     resp_reader_free(&r);
 }
 
+/* Two readers in turn with one buffer; each keeps its half command. */
+static void test_reader__spare_buffer__serves_readers_in_turn(void **state)
+{
+    (void)state;
+    static const char bytes[] = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\nPING a\r\n";
+    struct resp_spare spare = {0};
+    struct resp_reader *r[2] = {resp_reader_new(), resp_reader_new()};
+    struct resp_command c = {0};
+    struct bk_buf out[2] = {{0}, {0}};
+    for (size_t i = 0; i < (sizeof bytes - 1) * 2; i++) {
+        struct resp_reader *mine = r[i % 2];
+        resp_reader_borrow(mine, &spare);
+        assert_int_equal(receive(mine, bytes + i / 2, 1), 1);
+        assert_int_equal(drain(mine, &open_limits, &c, &out[i % 2]), RESP_MORE);
+        resp_reader_give_back(mine, &spare);
+        assert_non_null(spare.buf);
+        assert_true(resp_reader_memory(mine) < 256 + 8 * sizeof(struct resp_arg) + sizeof bytes);
+    }
+    for (int i = 0; i < 2; i++) {
+        bk_buf_append(&out[i], "", 1);
+        assert_string_equal((char *)out[i].data, "(SET|k|value)(PING|a)");
+        bk_buf_fini(&out[i]);
+        resp_reader_free(&r[i]);
+    }
+    free(spare.buf);
+    resp_command_fini(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -498,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_reader__endless_pipeline__keeps_its_memory_flat),
         cmocka_unit_test(test_reader__trim__leaves_the_struct_when_idle_and_the_bytes_when_not),
         cmocka_unit_test(test_reader__trim_at_every_byte__changes_nothing),
+        cmocka_unit_test(test_reader__spare_buffer__serves_readers_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
