@@ -56,32 +56,56 @@ sum() {
     sed -nE "s/^\[ *$1 *\] ([0-9]+) test\(s\).*/\1/p" "$2" | awk '{ n += $1 } END { print n + 0 }'
 }
 
-# program NAME COMMAND...: a cmocka program. No case at all, or a bad end with every case passed, is a failure.
-program() {
-    local name=$1 log rc=0 ok bad start=$SECONDS
+# run_program NAME COMMAND...: leaves its output, exit status and seconds in the logs.
+run_program() {
+    local log rc=0 start=$SECONDS
+    log=$LOGS/$(echo "$1" | tr / _)
     shift
-    log=$LOGS/$(echo "$name" | tr / _)
+    rm -f "$log.rc"
     timeout -k 10 "$TEST_TIMEOUT" "$@" >"$log" 2>&1 </dev/null || rc=$?
-    [ $((SECONDS - start)) -lt 20 ] || echo "  $name: $((SECONDS - start)) s"
+    echo "$rc $((SECONDS - start))" >"$log.rc"
+}
+
+# count_program NAME: a cmocka program that has run. No case at all, or a bad end with every case passed, is a failure.
+count_program() {
+    local log ok bad rc took
+    log=$LOGS/$(echo "$1" | tr / _)
+    read -r rc took 2>/dev/null <"$log.rc" || rc=1 took=0
     ok=$(sum PASSED "$log")
     bad=$(sum FAILED "$log")
     if [ "$rc" -ne 0 ] || [ $((ok + bad)) -eq 0 ]; then
         [ "$bad" -gt 0 ] || bad=1
         echo "exit status $rc" >>"$log"
     fi
+    [ "$took" -lt 20 ] || echo "  $1: $took s"
     count "$ok" 0
-    [ "$bad" -eq 0 ] || fail "$name" "$log" "$bad"
+    [ "$bad" -eq 0 ] || fail "$1" "$log" "$bad"
 }
 
-# programs VARIANT KIND [WRAPPER...]: the plain ones first, then those with slow_ in the name.
+# wait_for_room N: until fewer than N background jobs run.
+wait_for_room() {
+    while [ "$(jobs -rp | wc -l)" -ge "$1" ]; do
+        wait -n
+    done
+}
+
+# programs VARIANT KIND [WRAPPER...]: the plain ones first, then those with slow_ in the name. What needs no server runs
+# side by side.
 programs() {
-    local variant=$1 kind=$2 file
+    local variant=$1 kind=$2 at_once=1 names=() name
     shift 2
     build "build-$variant-$kind" || return
-    for file in $(ls tests/"$kind"/*.c 2>/dev/null | sed 's/.*slow_/1 &/;t;s/^/0 /' | sort | cut -d' ' -f2); do
-        case $kind:$(basename "$file") in
-        crash:* | *:test_*) program "$variant/$kind/$(basename "$file" .c)" "$@" "$B/$variant/${file%.c}" ;;
-        esac
+    case $kind in unit | engine) at_once=$JOBS ;; esac
+    mapfile -t names < <(find "tests/$kind" -name '*.c' -printf '%f\n' 2>/dev/null | sed 's/\.c$//' |
+        if [ "$kind" = crash ]; then cat; else grep '^test_'; fi |
+        sed 's/.*slow_/1 &/;t;s/^/0 /' | sort | cut -d' ' -f2)
+    for name in "${names[@]}"; do
+        wait_for_room "$at_once"
+        run_program "$variant/$kind/$name" "$@" "$B/$variant/tests/$kind/$name" &
+    done
+    wait
+    for name in "${names[@]}"; do
+        count_program "$variant/$kind/$name"
     done
 }
 
@@ -150,21 +174,17 @@ part_valgrind() {
     programs debug unit valgrind -q --error-exitcode=99 --leak-check=full
 }
 part_fuzz() {
-    local target name running=0
+    local target name
     build build-fuzz-fuzz || return
     for target in tests/fuzz/fuzz_*.c; do
-        [ -e "$target" ] || continue
+        [ -e "$target" ] || return
+        wait_for_room "$JOBS"
         fuzz_target "$B/fuzz/${target%.c}" &
-        running=$((running + 1))
-        if [ "$running" -ge "$JOBS" ]; then
-            wait -n
-            running=$((running - 1))
-        fi
     done
     wait
     for target in tests/fuzz/fuzz_*.c; do
         name=$(basename "$target" .c)
-        if [ "$(cat "$LOGS/$name.rc" 2>/dev/null)" = 0 ]; then
+        if [ "$(cat "$LOGS/$name.rc")" = 0 ]; then
             count 1 0
         else
             fail "fuzz/$name" "$LOGS/$name"
@@ -187,6 +207,9 @@ run_part() {
         "$took" "${budget:--}" "$([ -n "$budget" ] && [ "$took" -gt "$budget" ] && echo ', over its budget')"
     [ -z "$budget" ] || [ "$took" -le "$budget" ] || over=$((over + 1))
 }
+
+# What runs in the background does not hear of an interrupt by itself.
+trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
 
 parts=("$@")
 if [ "${1:-all}" = all ]; then

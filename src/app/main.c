@@ -7,6 +7,7 @@
  * loops. Down: loops (no command runs from then on), keyspace, store (everything synced), the rest.
  */
 #include "app/app.h"
+#include "app/memory.h"
 #include "app/process.h"
 #include "app/usage.h"
 #include "app/version.h"

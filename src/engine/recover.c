@@ -147,7 +147,7 @@ static int put_aside(struct bk_db *db, struct bk_error *err)
 static int holds_records(struct bk_db *db, uint64_t id, bool *holds, struct bk_error *err)
 {
     char path[BKI_PATH_MAX];
-    struct bki_datafile_header h;
+    struct bki_datafile_header h = {0};
     struct bki_scan s;
     struct bki_scan_item it;
     bool zeros;

@@ -159,10 +159,11 @@ static void test_trap45__bytes_are_counted_exactly(void **state)
         if (i % 150 == 149) { /* the same counts after a restart, clean or not */
             struct sums a = {0};
             struct sums b = {0};
+            RIG_TRUE(r, rig_sync(r));
             for (int k = 0; k < 200; k++) { /* a start drops what has expired */
                 bk_expire_step(r->db, 100);
             }
-            RIG_TRUE(r, rig_sync(r));
+            RIG_TRUE(r, rig_settle(r));
             bk_files(r->db, add_file, &a);
             if (i % 300 == 299) {
                 rig_crash(r, SIMDISK_KILL);

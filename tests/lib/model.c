@@ -256,6 +256,8 @@ void model_fini(struct model *m)
         entry_fini(&m->entries[i]);
     }
     free(m->entries);
+    model_forget_undone(m);
+    free(m->ghosts);
     entry_fini(&m->open);
     model_state_fini(&m->base);
     model_state_fini(&m->now);
@@ -295,17 +297,24 @@ void model_swap(struct model *m, uint32_t num1, uint32_t num2)
     add_op(m, MODEL_SWAP, num1)->num2 = num2;
 }
 
-void model_commit(struct model *m, uint64_t pos, unsigned life)
+/* Takes what e owns. */
+static void add_entry(struct model *m, const struct model_entry *e)
 {
     if (m->entries_n == m->entries_cap) {
         m->entries_cap = m->entries_cap * 2 + 64;
         m->entries = bk_realloc(m->entries, m->entries_cap * sizeof(*m->entries));
     }
+    m->entries[m->entries_n++] = *e;
+}
+
+void model_commit(struct model *m, uint64_t pos, unsigned life)
+{
     apply(&m->now, &m->open);
     m->open.pos = pos;
     m->open.life = life;
-    m->entries[m->entries_n++] = m->open;
+    add_entry(m, &m->open);
     m->open = (struct model_entry){0};
+    model_forget_undone(m);
 }
 
 void model_cancel(struct model *m)
@@ -328,13 +337,31 @@ static void rebuild_now(struct model *m)
     }
 }
 
-void model_remove(struct model *m, size_t i)
+void model_undo(struct model *m, size_t i)
 {
     BK_ASSERT(i < m->entries_n);
-    entry_fini(&m->entries[i]);
+    m->ghosts = bk_realloc(m->ghosts, (m->ghosts_n + 1) * sizeof(*m->ghosts));
+    m->ghosts[m->ghosts_n++] = m->entries[i];
     m->entries_n--;
     memmove(m->entries + i, m->entries + i + 1, (m->entries_n - i) * sizeof(*m->entries));
     rebuild_now(m);
+}
+
+void model_revive(struct model *m)
+{
+    for (size_t i = 0; i < m->ghosts_n; i++) {
+        apply(&m->now, &m->ghosts[i]);
+        add_entry(m, &m->ghosts[i]);
+    }
+    m->ghosts_n = 0;
+}
+
+void model_forget_undone(struct model *m)
+{
+    for (size_t i = 0; i < m->ghosts_n; i++) {
+        entry_fini(&m->ghosts[i]);
+    }
+    m->ghosts_n = 0;
 }
 
 void model_truncate(struct model *m, size_t n)

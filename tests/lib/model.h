@@ -58,6 +58,8 @@ struct model {
     size_t entries_n;
     size_t entries_cap;
     struct model_entry open; /* being gathered */
+    struct model_entry *ghosts; /* owned: undone since the last commit; a crash may bring them back */
+    size_t ghosts_n;
 };
 
 /* Borrowed until the state changes. */
@@ -89,8 +91,13 @@ void model_cancel(struct model *m);
 /* What now would be after the entry that is being gathered; the caller ends it with model_state_fini. */
 void model_preview(const struct model *m, struct model_state *out);
 
-/* Takes entry i out of the history, as when a write was undone. */
-void model_remove(struct model *m, size_t i);
+/* Takes entry i out of the history: its write was undone. When the process or the power dies before another write is
+ * accepted, its bytes may still be found: an error was answered, so that either is right. */
+void model_undo(struct model *m, size_t i);
+/* Puts what was undone since the last commit behind the history again. */
+void model_revive(struct model *m);
+/* Nothing that was undone can come back any more. */
+void model_forget_undone(struct model *m);
 /* Forgets all entries from the nth on. */
 void model_truncate(struct model *m, size_t n);
 /* Makes the first n entries part of the base. */

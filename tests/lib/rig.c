@@ -75,7 +75,7 @@ static void poll_acks(struct rig *r)
     for (size_t i = r->acked_n; i < r->model.entries_n;) {
         int rc = r->model.entries[i].life == r->life ? bk_pos_state(r->db, r->model.entries[i].pos) : BK_OK;
         if (rc == BK_EIO && !dead) {
-            model_remove(&r->model, i);
+            model_undo(&r->model, i);
             r->undone++;
             continue;
         }
@@ -107,6 +107,7 @@ int rig_close(struct rig *r)
     BK_ASSERT(r->db == NULL);
     if (rc == BK_OK) {
         model_settle(&r->model, r->model.entries_n);
+        model_forget_undone(&r->model);
         r->acked_n = 0;
         r->durable_n = 0;
     } else {
@@ -389,6 +390,7 @@ bool rig_recovered(struct rig *r)
 {
     size_t len = 0;
     size_t least = r->power_lost ? r->durable_n : r->acked_n;
+    model_revive(&r->model);
     if (!compare(r, least, &len)) {
         return false;
     }
