@@ -35,6 +35,9 @@ struct app {
     int wake_fd;            /* eventfd: something for main() to do */
     const char *supervised; /* "no", "systemd" or "upstart" */
 
+    /* Held over a CONFIG REWRITE, so that the file is one client's at a time and the newest options
+     * stay; rank 15, in front of mu. */
+    struct bk_mutex rewrite_mu;
     /* Guarded by mu (rank 15). */
     struct bk_mutex mu;
     struct options options BK_GUARDED(mu);

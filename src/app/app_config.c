@@ -10,6 +10,7 @@
 #include "app/conf_rewrite.h"
 #include "app/process.h"
 #include "base/log.h"
+#include "command/args.h"
 #include "keyspace/glob.h"
 
 #include <stdlib.h>
@@ -172,7 +173,7 @@ static bool find_options(struct app *a, const struct config_pair *pairs, size_t 
         if (id == OPTION_COUNT) {
             bk_buf_printf(error,
                           "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
-                          (int)pairs[i].name.len, (const char *)pairs[i].name.data);
+                          arg_text_len(pairs[i].name), (const char *)pairs[i].name.data);
             return false;
         }
         unsigned flags = option_rows[id].flags;
@@ -181,17 +182,19 @@ static bool find_options(struct app *a, const struct config_pair *pairs, size_t 
         } else if ((flags & OPTION_LIVE) == 0) {
             why = "can't set immutable config";
         }
+        bool alias = option_rows[id].alias != NULL &&
+                     bk_span_eq_nocase(pairs[i].name, option_rows[id].alias);
+        const char *name = alias ? option_rows[id].alias : option_rows[id].name;
+        /* As in Redis an option may come under both of its names: the later one stays. */
         for (size_t j = 0; why == NULL && j < i; j++) {
-            why = changes[j].id == id ? "duplicate parameter" : NULL;
+            why = changes[j].name == name ? "duplicate parameter" : NULL;
         }
         if (why != NULL) {
             error_about(error, pairs[i].name, why, strlen(why));
             return false;
         }
-        bool alias = option_rows[id].alias != NULL &&
-                     bk_span_eq_nocase(pairs[i].name, option_rows[id].alias);
         changes[i].id = id;
-        changes[i].name = alias ? option_rows[id].alias : option_rows[id].name;
+        changes[i].name = name;
     }
     return true;
 }
@@ -224,13 +227,11 @@ static bool parse_values(struct app *a, const struct config_pair *pairs, size_t 
     return ok;
 }
 
-static void exchange(struct app *a, struct change *changes, size_t n)
+static void exchange(struct app *a, struct change *c)
 {
-    for (size_t i = 0; i < n; i++) {
-        struct option_value old = a->options.values[changes[i].id];
-        a->options.values[changes[i].id] = changes[i].value;
-        changes[i].value = old;
-    }
+    struct option_value old = a->options.values[c->id];
+    a->options.values[c->id] = c->value;
+    c->value = old;
 }
 
 static bool apply_changes(struct app *a, struct change *changes, size_t n, struct bk_buf *error)
@@ -238,7 +239,9 @@ static bool apply_changes(struct app *a, struct change *changes, size_t n, struc
     struct bk_buf why = {0};
     unsigned done = 0;
     bool ok = true;
-    exchange(a, changes, n);
+    for (size_t i = 0; i < n; i++) {
+        exchange(a, &changes[i]);
+    }
     for (size_t i = 0; ok && i < n; i++) {
         unsigned groups = group_of(changes[i].id) & ~done;
         ok = apply(a, groups, &why);
@@ -252,7 +255,9 @@ static bool apply_changes(struct app *a, struct change *changes, size_t n, struc
         }
     }
     if (!ok) {
-        exchange(a, changes, n);
+        for (size_t i = n; i > 0; i--) {
+            exchange(a, &changes[i - 1]); /* backwards: an option may be there twice */
+        }
         why.len = 0;
         if (!apply(a, done, &why)) {
             bk_log(BK_LOG_WARNING, "Failed applying restored failed CONFIG SET command: %.*s",
@@ -369,11 +374,13 @@ static bool config_rewrite(void *arg, struct bk_buf *error)
         return false;
     }
     struct options copy = {0};
+    struct bk_error err = {0};
+    bk_mutex_lock(&a->rewrite_mu);
     bk_mutex_lock(&a->mu);
     options_copy(&copy, &a->options);
     bk_mutex_unlock(&a->mu);
-    struct bk_error err = {0};
     int rc = conf_rewrite_file(&copy, a->conf_file, &err);
+    bk_mutex_unlock(&a->rewrite_mu);
     options_fini(&copy);
     if (rc != BK_OK) {
         bk_log(BK_LOG_WARNING, "CONFIG REWRITE failed: %s: %s", err.text, strerror(err.sys_errno));

@@ -348,6 +348,7 @@ static int run_server(struct conf *conf)
     r->detach_fd = -1;
     r->signal_fd = -1;
     a->wake_fd = -1;
+    bk_mutex_init(&a->rewrite_mu, "rewrite", BK_RANK_CONFIG);
     bk_mutex_init(&a->mu, "options", BK_RANK_CONFIG);
     options_copy(&a->options, &conf->options);
     a->conf_file = conf->file != NULL ? strdup(conf->file) : NULL;
@@ -372,6 +373,7 @@ static int run_server(struct conf *conf)
     }
     options_fini(&a->options);
     bk_mutex_fini(&a->mu);
+    bk_mutex_fini(&a->rewrite_mu);
     free(a->conf_file);
     free(a->dir);
     process_crash_report(NULL);

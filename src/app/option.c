@@ -116,7 +116,9 @@ void option_value_copy(struct option_value *to, const struct option_value *from)
 
 /* ---- Kinds of numbers ---- */
 
-bool option_parse_memory(struct bk_span s, int64_t *out)
+enum memory_text { MEMORY_NONE, MEMORY_FITS, MEMORY_TOO_LARGE };
+
+static enum memory_text read_memory(struct bk_span s, int64_t *out)
 {
     static const struct {
         const char *name;
@@ -134,13 +136,16 @@ bool option_parse_memory(struct bk_span s, int64_t *out)
     for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
         if (bk_span_eq_nocase(unit, units[u].name)) {
             fits = fits && !__builtin_mul_overflow(v, units[u].factor, &v);
-            if (fits) {
-                *out = v;
-            }
-            return fits;
+            *out = fits ? v : *out;
+            return fits ? MEMORY_FITS : MEMORY_TOO_LARGE;
         }
     }
-    return false;
+    return MEMORY_NONE;
+}
+
+bool option_parse_memory(struct bk_span s, int64_t *out)
+{
+    return read_memory(s, out) == MEMORY_FITS;
 }
 
 static bool parse_seconds(struct bk_span s, int64_t *out)
@@ -225,7 +230,10 @@ static bool parse_number(const struct option_row *row, struct bk_span s, int64_t
     const char *text = "argument couldn't be parsed into an integer";
     switch (row->kind) {
     case OPTION_KIND_MEMORY:
-        ok = option_parse_memory(s, &v);
+        /* A number too large is out of the option's range: Redis's text says that, not that it is
+         * no number. */
+        v = -1;
+        ok = read_memory(s, &v) != MEMORY_NONE;
         text = "argument must be a memory value";
         break;
     case OPTION_KIND_SECONDS:

@@ -45,7 +45,8 @@ bool process_write_pid(const char *path); /* logs the reason on failure */
 /* SIGPIPE and SIGHUP are ignored; SIGTERM and SIGINT blocked in this and every later thread and
  * read from the returned signalfd. Before any thread. -1 with errno. */
 int process_signals(void);
-/* From now on SIGTERM and SIGINT end the process at once: somebody has asked twice. */
+/* The shutdown has begun: as in Redis a SIGINT from now on ends the process at once, since somebody
+ * insists; a SIGTERM has no effect. */
 void process_signals_insist(void);
 /* Crashes and failed assertions leave a report on the log. */
 void process_crash_report(void (*dump)(int fd));

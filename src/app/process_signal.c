@@ -4,6 +4,7 @@
 
 #include "app/version.h"
 #include "base/assert.h"
+#include "base/error.h"
 
 #include <errno.h>
 #include <execinfo.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FRAMES_MAX 64
@@ -59,9 +61,12 @@ void process_signals_insist(void)
 {
     sigset_t set;
     struct sigaction act = {.sa_handler = insist};
-    sigaction(SIGTERM, &act, NULL);
+    struct timespec now = {0};
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    /* What came together with the first signal does not insist. */
+    bk_ignore(sigtimedwait(&set, NULL, &now), "none has come, or it is gone now");
     sigaction(SIGINT, &act, NULL);
-    end_signals(&set);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 

@@ -14,7 +14,9 @@
 #include <stdlib.h>
 
 #define ARENA_CHUNK (64u << 10)
-#define INDEX_FROM 8u     /* writes from which on the hash index is worth it */
+#define INDEX_FROM 8u /* writes from which on the hash index is worth it */
+BK_STATIC_ASSERT(BK_DATABASES_MAX * 8 <= BKI_LOG_COPY_MAX,
+                 "a map fits into one record that is copied");
 #define KEEP_WRITES 4096u /* larger arrays are given back by the next begin */
 
 struct write {
@@ -264,7 +266,8 @@ void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
     w->value = value->bytes;
     w->block = NULL;
     if (value->bytes.len > BKI_LOG_COPY_MAX) {
-        /* The log refers to large values until they are written, so they need an owner that lasts. */
+        /* The log refers to large values until they are written, so they need an owner that lasts.
+         */
         if (value->block != NULL) {
             w->block = bk_block_ref(value->block);
         } else {
@@ -409,21 +412,11 @@ static int fill_append(struct bk_batch *b, const struct write *w, struct bki_app
     return BK_OK;
 }
 
-/* Draws spaces for flushes and makes the record of the numbers that change. Under all key locks, so
- * the map stands still. *after: the map as it will be; the caller's to fini. */
-static void fill_map(struct bk_batch *b, struct bki_append *a, struct bki_spacemap *after)
+/* Draws spaces for flushes and does the operations on a copy of the map; the caller's to fini.
+ * Under all key locks, so the map stands still. */
+static void map_after(struct bk_batch *b, struct bki_spacemap *after)
 {
-    struct bk_db *db = b->db;
-    for (size_t i = 0; i < b->maps_n; i++) {
-        /* Made now if need be: a keydir takes the space that its number stands for before this
-         * batch. */
-        bki_db_keydir(db, b->maps[i].num1, true);
-        bki_db_keydir(db, b->maps[i].space != 0 ? b->maps[i].num1 : b->maps[i].num2, true);
-    }
-    bk_mutex_lock(&db->log.mu);
-    bki_spacemap_copy(after, &db->log.map);
-    bk_mutex_unlock(&db->log.mu);
-    uint8_t *pairs = bk_batch_alloc(b, b->maps_n * 16);
+    bki_spacemap_copy(after, b->map_before);
     for (size_t i = 0; i < b->maps_n; i++) {
         struct map_op *op = &b->maps[i];
         if (op->space != 0) {
@@ -435,19 +428,24 @@ static void fill_map(struct bk_batch *b, struct bki_append *a, struct bki_spacem
             bki_spacemap_set(after, op->num2, space);
         }
     }
+}
+
+/* The record of the numbers that change, each once, so that it is no larger than the map. */
+static void fill_map(struct bk_batch *b, const struct bki_spacemap *after, struct bki_append *a)
+{
+    uint8_t *pairs = bk_batch_alloc(b, (size_t)after->n * 8);
     uint32_t n = 0;
-    for (size_t i = 0; i < b->maps_n * 2; i++) {
-        const struct map_op *op = &b->maps[i / 2];
-        if (i % 2 == 1 && op->space != 0) {
-            continue; /* a flush names one number */
+    for (uint32_t num = 0; num < after->n; num++) {
+        uint32_t space = bki_spacemap_get(after, num);
+        /* Swaps that cancel each other out still make a record: one pair says what is so anyway. */
+        if (space != bki_spacemap_get(b->map_before, num) || (n == 0 && num + 1 == after->n)) {
+            bk_put32(pairs + (size_t)n * 8, num);
+            bk_put32(pairs + (size_t)n * 8 + 4, space);
+            n++;
         }
-        uint32_t num = i % 2 == 0 ? op->num1 : op->num2;
-        bk_put32(pairs + (size_t)n * 8, num);
-        bk_put32(pairs + (size_t)n * 8 + 4, bki_spacemap_get(after, num));
-        n++;
     }
     uint32_t len = n * 8;
-    BK_ASSERT(len <= BKI_LOG_COPY_MAX);
+    BK_ASSERT(len > 0 && len <= BKI_LOG_COPY_MAX);
     *a = (struct bki_append){
         .rec = {.kind = BKI_MAP, .value_len = len, .value_crc = bk_crc32c(0, pairs, len)},
         .value = bk_span_of(pairs, len),
@@ -535,7 +533,8 @@ static int prepare(struct bk_batch *b, size_t *n, struct bk_error *err)
     scratch(b, b->n + 1);
     *n = 0;
     if (map) {
-        fill_map(b, &b->appends[(*n)++], &after);
+        map_after(b, &after);
+        fill_map(b, &after, &b->appends[(*n)++]);
     }
     for (size_t i = 0; rc == BK_OK && i < b->n; i++) {
         struct bki_append *a = &b->appends[(*n)++];

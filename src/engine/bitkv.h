@@ -33,7 +33,7 @@
 
 #define BK_KEY_MAX ((uint64_t)512 << 20)    /* 512 MiB, as Redis */
 #define BK_VALUE_MAX ((uint64_t)4095 << 20) /* below 2^32 with its header, key and checksums */
-#define BK_DATABASES_MAX 65535u
+#define BK_DATABASES_MAX 8192u
 #define BK_TYPE_MASK 0x07u /* the part of the flags byte that the keydir keeps in memory */
 
 struct bk_db;

@@ -119,7 +119,8 @@ int bk_check(struct bk_db *db, struct bk_error *err)
     }
     for (uint32_t i = 0; rc == BK_OK && i < slots; i++) {
         struct bki_file *f = bki_files_slot(&db->files, i);
-        rc = f == NULL ? BK_OK : check_file(&t, f, err);
+        bool gone = f == NULL || atomic_load(&f->state) == BKI_FILE_DROPPED;
+        rc = gone ? BK_OK : check_file(&t, f, err);
     }
     free(t.live);
     return rc;

@@ -55,8 +55,9 @@ static int take_lock(struct bk_db *db, const char *dir, struct bk_error *err)
     return BK_OK;
 }
 
-/* A new directory is only there for good once its parent knows it; also when it is there already, since an earlier
- * start may have died in between. A parent that we may not open then is not one that we have changed. */
+/* A new directory is only there for good once its parent knows it; also when it is there already,
+ * since an earlier start may have died in between. A parent that we may not open then is not one
+ * that we have changed. */
 static int make_dir(const struct bk_io *io, const char *dir, struct bk_error *err)
 {
     int made = io->mkdir(io->arg, dir);
@@ -216,6 +217,9 @@ void bk_tune(struct bk_db *db, const struct bk_tunables *t)
     atomic_store(&log->cache_bytes, t->cache_bytes);
     bki_log_signal_locked(log);
     bk_mutex_unlock(&log->mu);
+    if (log->wake != NULL && atomic_load(&log->waiters)) {
+        log->wake(log->wake_arg); /* what had no room may have it by the new settings */
+    }
 }
 
 void bk_tunables_get(struct bk_db *db, struct bk_tunables *out)

@@ -26,7 +26,7 @@ static void file_free(struct bki_files *fs, struct bki_file **f)
     if (*f == NULL) {
         return;
     }
-    if ((*f)->fd >= 0) {
+    if ((*f)->fd >= 0 && !(*f)->closed) {
         fs->io->close(fs->io->arg, (*f)->fd);
     }
     free((*f)->pages);
@@ -164,6 +164,9 @@ int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes,
         rc = fs->io->allocate(fs->io->arg, f->fd, have, bytes - have);
     } while (rc == -EINTR);
     if (rc < 0) {
+        /* Some file systems keep what they could reserve: nothing lies there, so it is given back.
+         */
+        fs->io->truncate(fs->io->arg, f->fd, have);
         return bki_io_fail(err, rc, f->path, have, "reserving room on disk");
     }
     atomic_store_explicit(&f->allocated, bytes, memory_order_release);
@@ -255,6 +258,24 @@ void bki_files_forget(struct bki_files *fs, struct bki_file **f)
     file_free(fs, f);
 }
 
+static void close_long_dropped(struct bki_files *fs)
+{
+    struct bki_file *oldest = NULL;
+    uint32_t open = 0;
+    for (uint32_t i = 0; i < atomic_load_explicit(&fs->slots_n, memory_order_relaxed); i++) {
+        struct bki_file *f = bki_files_slot(fs, i);
+        if (f == NULL || f->closed || atomic_load(&f->state) != BKI_FILE_DROPPED) {
+            continue;
+        }
+        open++;
+        oldest = oldest == NULL || f->id < oldest->id ? f : oldest;
+    }
+    if (open > BKI_FILES_DROPPED_OPEN) {
+        fs->io->close(fs->io->arg, oldest->fd);
+        oldest->closed = true;
+    }
+}
+
 static int drop(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
 {
     struct bk_buf edit = {0};
@@ -266,7 +287,8 @@ static int drop(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
     }
     /* An orphan that stays is removed by the next start. */
     fs->io->unlink(fs->io->arg, f->path);
-    bki_files_forget(fs, &f);
+    atomic_store_explicit(&f->state, BKI_FILE_DROPPED, memory_order_relaxed);
+    close_long_dropped(fs);
     return BK_OK;
 }
 

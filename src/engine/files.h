@@ -19,7 +19,18 @@
 
 #define BKI_FILES_MAX BKI_PAGES
 
-enum bki_file_state { BKI_FILE_NEXT, BKI_FILE_ACTIVE, BKI_FILE_ROTATED, BKI_FILE_SEALED };
+enum bki_file_state {
+    BKI_FILE_NEXT,
+    BKI_FILE_ACTIVE,
+    BKI_FILE_ROTATED,
+    BKI_FILE_SEALED,
+    BKI_FILE_DROPPED /* gone from the manifest and the directory; readers may still hold it */
+};
+
+/* A dropped file keeps its descriptor until so many others were dropped after it. One is dropped
+ * while the store runs only when a write has failed, so that is many seconds later than any read
+ * that found it. */
+#define BKI_FILES_DROPPED_OPEN 64u
 
 struct bki_file {
     /* Set once, before the file is published. */
@@ -43,6 +54,7 @@ struct bki_file {
                         starts */
     uint32_t pages_n;
     /* Sync thread only. */
+    bool closed;      /* dropped long ago: fd is no longer ours */
     bool sync_failed; /* never synced again: the kernel may have dropped what it could not write */
 };
 

@@ -166,14 +166,25 @@ static void put_mark_locked(struct bki_log *log)
     put_own_locked(log, BKI_SYNC_MARK, value, sizeof value);
 }
 
-/* Every file begins with the whole map of databases, if it is not the first map: so the records of
- * no earlier file are needed to know it. */
+/* Every file that is used begins with the whole map of databases, if it is not the first map: so
+ * the records of no earlier file are needed to know it. */
 static void put_map_locked(struct bki_log *log)
 {
     struct bk_buf pairs = {0};
     bki_spacemap_encode(&log->map, &pairs);
     put_own_locked(log, BKI_MAP, pairs.data, pairs.len);
     bk_buf_fini(&pairs);
+}
+
+/* What the log has to say of its own before the next record. */
+static void put_front_locked(struct bki_log *log)
+{
+    if (log->map.n > 0 && load(&log->active->size) == log->active->header_bytes) {
+        put_map_locked(log);
+    }
+    if (log->mark_due) {
+        put_mark_locked(log);
+    }
 }
 
 /* The frame's header goes before its members and holds a CRC over theirs, so it is filled in last.
@@ -236,7 +247,7 @@ static int admit_bytes_locked(struct bki_log *log, uint64_t bytes)
     uint64_t limit = load(&log->buffer_bytes);
     uint64_t used = load(&log->tail_pos) - load(&log->committed_pos);
     bool large = bytes > limit / 2;
-    if (log->drain_until_us != 0 && !large) {
+    if (log->drain_until_us != 0 && !large && used > 0) {
         if (bk_clock_mono_us(log->files->clock) < log->drain_until_us) {
             return again_locked(log);
         }
@@ -273,9 +284,6 @@ void bki_log_rotate_locked(struct bki_log *log)
     log->active_want = 0;
     log->next = NULL;
     count_locked(&log->rotations, 1);
-    if (log->map.n > 0) {
-        put_map_locked(log);
-    }
     bki_log_signal_locked(log);
 }
 
@@ -318,7 +326,7 @@ static int admit_locked(struct bki_log *log, uint64_t bytes, struct bk_error *er
     if (end <= load(&log->max_file_bytes)) {
         return no_room_locked(log, &log->active_want, end, err);
     }
-    uint64_t want = BKI_DATAFILE_FIXED + map_size_locked(log) + bytes;
+    uint64_t want = BKI_DATAFILE_FIXED + bytes;
     struct bki_file *next = log->next;
     if (next == NULL || want > atomic_load_explicit(&next->allocated, memory_order_acquire) ||
         log->rotated_n == sizeof log->rotated / sizeof log->rotated[0]) {
@@ -338,15 +346,13 @@ int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n, uint
     uint64_t bytes = members + (n > 1 ? own_size(BKI_FRAME_VALUE) : 0);
 
     bk_mutex_lock(&log->mu);
-    uint64_t mark = own_size(16);
-    int rc = admit_locked(log, bytes + mark, err);
+    uint64_t own = own_size(16) + map_size_locked(log);
+    int rc = admit_locked(log, bytes + own, err);
     if (rc == BK_OK && log->next_seq + n + 3 > BKI_SEQ_MAX) {
         rc = bk_error_set(err, BK_ENOSPC, 0, log->files->dir, 0, "2^48 writes have been made");
     }
     if (rc == BK_OK) {
-        if (log->mark_due) {
-            put_mark_locked(log);
-        }
+        put_front_locked(log);
         if (n > 1) {
             put_batch_locked(log, items, n, members);
         } else {
@@ -391,13 +397,13 @@ bool bki_log_read(struct bki_log *log, const struct bki_file *f, uint64_t offset
     return found;
 }
 
-uint64_t bki_log_record_pos(const struct bki_log *log, const struct bki_file *f, uint64_t offset,
-                            uint64_t size)
+uint64_t bki_log_record_pos(const struct bki_file *f, uint64_t offset, uint64_t size,
+                            uint64_t committed)
 {
     uint64_t base = atomic_load_explicit(&f->pos_base, memory_order_acquire);
     if (base == 0) {
         return 0;
     }
     uint64_t end = base + offset + size;
-    return end <= atomic_load_explicit(&log->committed_pos, memory_order_acquire) ? 0 : end;
+    return end <= committed ? 0 : end;
 }

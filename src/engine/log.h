@@ -27,8 +27,9 @@
 
 #define BKI_LOG_COPY_MAX 65536u /* larger values are referred to, not copied */
 #define BKI_LOG_CHUNK (256u << 10)
-#define BKI_LOG_ALLOCATE ((uint64_t)16 << 20) /* room on disk is reserved in steps of this */
-#define BKI_LOG_FIRST_POS 4096u               /* position 0 means: depends on nothing */
+#define BKI_LOG_ALLOCATE ((uint64_t)16 << 20)     /* room on disk is reserved in steps of this */
+#define BKI_LOG_ALLOCATE_MIN ((uint64_t)64 << 10) /* or less, on a disk that is nearly full */
+#define BKI_LOG_FIRST_POS 4096u                   /* position 0 means: depends on nothing */
 #define BKI_FRAME_VALUE 16u
 #define BKI_UNDONE_MAX 64u
 
@@ -89,8 +90,9 @@ struct bki_log {
     struct bki_chunk *spare BK_GUARDED(mu); /* one kept, so that a steady flow does not allocate */
     bool mark_due BK_GUARDED(mu); /* the next append notes how far the log has been synced */
     uint64_t mark_uid BK_GUARDED(mu), mark_offset BK_GUARDED(mu);
-    uint64_t want_bytes BK_GUARDED(mu);   /* a record waits for a next file with this much room */
-    uint64_t active_want BK_GUARDED(mu);  /* one waits for the active file to have room up to here */
+    uint64_t want_bytes BK_GUARDED(mu);  /* a record waits for a next file with this much room */
+    uint64_t asked_pos BK_GUARDED(mu);   /* with always: up to here a commit was asked for */
+    uint64_t active_want BK_GUARDED(mu); /* one waits for the active file to have room up to here */
     int64_t drain_until_us
         BK_GUARDED(mu); /* a large record waits for an empty buffer: others hold back */
     bool map_changed BK_GUARDED(mu);        /* some database number differs from its first space */
@@ -159,8 +161,10 @@ void bki_log_discard(struct bki_log *log);
 /* Writes and syncs everything and seals every file; at close. */
 BK_MUST_USE int bki_log_finish(struct bki_log *log, struct bk_error *err);
 
-/* The log position after the record of size bytes at offset of f; 0 when it is committed. */
-uint64_t bki_log_record_pos(const struct bki_log *log, const struct bki_file *f, uint64_t offset,
-                            uint64_t size);
+/* The log position after the record of size bytes at offset of f; 0 when that was committed already
+ * when the caller loaded committed_pos, which must be before it looked the record up: undoing moves
+ * the one and takes away the other. */
+uint64_t bki_log_record_pos(const struct bki_file *f, uint64_t offset, uint64_t size,
+                            uint64_t committed);
 
 #endif

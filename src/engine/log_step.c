@@ -6,12 +6,15 @@
 #include "engine/log_private.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 
+#include <errno.h>
 #include <string.h>
 
-#define SYNC_AFTER_US 900000 /* everysec: a sync begins this long after the oldest unsynced write \
-                              */
-#define RETRY_US 200000      /* after a failure to make room */
+#define SYNC_AFTER_US                                                                        \
+    900000              /* everysec: a sync begins this long after the oldest unsynced write \
+                         */
+#define RETRY_US 200000 /* after a failure to make room */
 
 /* ---- Syncing ---- */
 
@@ -164,18 +167,33 @@ static bool sync_step(struct bki_log *log)
     return true;
 }
 
-/* Rotated files of a log without an active one: what failed is not synced again, the rest is. */
+/*
+ * Rotated files of a log without an active one. Each is cut to its end on disk too, as far as that
+ * still works: undone records should not come back even if its end cannot be told to the manifest.
+ * A file whose sync has failed is not synced again, the others are; what fails here for the first
+ * time is acknowledged bytes at risk, and is said aloud.
+ */
 static bool seal_without_active(struct bki_log *log)
 {
     struct sync_plan plan = {.rotated_n = 0};
-    struct bk_error err;
+    const struct bk_io *io = log->files->io;
     bk_mutex_lock(&log->mu);
     plan.rotated_n = log->rotated_n;
     memcpy(plan.rotated, log->rotated, log->rotated_n * sizeof *plan.rotated);
     bk_mutex_unlock(&log->mu);
     for (uint32_t i = 0; i < plan.rotated_n; i++) {
-        bk_ignore(sync_file(log, plan.rotated[i], &err),
-                  "it has failed before; its end is what was committed");
+        struct bki_file *f = plan.rotated[i];
+        struct bk_error err;
+        if (io->truncate(io->arg, f->fd, load(&f->size)) == 0) {
+            atomic_store_explicit(&f->allocated, load(&f->size), memory_order_relaxed);
+        }
+        if (sync_file(log, f, &err) != BK_OK) {
+            count(&log->write_errors, 1);
+            bk_log(BK_LOG_WARNING,
+                   "%s could not be synced: what was written to it since the last sync may not "
+                   "survive a power cut",
+                   f->path);
+        }
     }
     return seal_rotated(log, &plan);
 }
@@ -219,8 +237,10 @@ static void look_at_need(struct bki_log *log, struct need *n)
     bk_mutex_unlock(&log->mu);
 }
 
-static void made_room(struct bki_log *log, struct bki_file *fresh)
+/* False: the room is there, but less than some record waits for. */
+static bool made_room(struct bki_log *log, struct bki_file *fresh, const struct need *n)
 {
+    bool enough;
     bk_mutex_lock(&log->mu);
     if (fresh != NULL) {
         log->next = fresh;
@@ -231,12 +251,49 @@ static void made_room(struct bki_log *log, struct bki_file *fresh)
     if (log->active != NULL && log->active_want <= load(&log->active->allocated)) {
         log->active_want = 0;
     }
-    log->no_space = false;
-    log->retry_us = 0;
+    enough = log->want_bytes == 0 && log->active_want == 0;
+    if (enough) {
+        log->no_space = false;
+        log->retry_us = 0;
+    }
     bk_mutex_unlock(&log->mu);
-    if (atomic_load_explicit(&log->waiters, memory_order_acquire)) {
+    if (!enough) {
+        struct bk_error err;
+        bk_ignore(bk_error_set(&err, BK_ENOSPC, ENOSPC, n->active == NULL ? NULL : n->active->path,
+                               0, "reserving room on disk failed"),
+                  "the log keeps it");
+        retry_later(log, &err);
+    } else if (atomic_load_explicit(&log->waiters, memory_order_acquire)) {
         bki_log_wake(log);
     }
+    return enough;
+}
+
+/* Room up to want bytes; on a disk that is nearly full less, but no less than min. */
+static int allocate(struct bki_log *log, struct bki_file *f, uint64_t want, uint64_t min,
+                    struct bk_error *err)
+{
+    int rc = bki_files_allocate(log->files, f, want, err);
+    while (rc == BK_ENOSPC && want > min) {
+        want = larger(min, min + (want - min) / 4);
+        rc = bki_files_allocate(log->files, f, want, err);
+    }
+    return rc;
+}
+
+static int make_next(struct bki_log *log, const struct need *n, struct bki_file **fresh,
+                     struct bk_error *err)
+{
+    if (n->next != NULL) {
+        return bki_files_allocate(log->files, n->next, n->next_bytes, err);
+    }
+    uint64_t bytes = n->next_bytes;
+    int rc = bki_files_create(log->files, bytes, fresh, err);
+    while (rc == BK_ENOSPC && bytes > BKI_LOG_ALLOCATE_MIN) {
+        bytes = larger(bytes / 4, BKI_LOG_ALLOCATE_MIN);
+        rc = bki_files_create(log->files, bytes, fresh, err);
+    }
+    return rc;
 }
 
 /* Makes the next file, or room in it or in the active one. */
@@ -252,18 +309,18 @@ static bool room_step(struct bki_log *log)
     }
     int rc = BK_OK;
     if (n.active_bytes > 0) {
-        rc = bki_files_allocate(log->files, n.active, n.active_bytes, &err);
+        uint64_t room = load(&n.active->allocated);
+        rc = allocate(log, n.active, n.active_bytes,
+                      smaller(n.active_bytes, room + BKI_LOG_ALLOCATE_MIN), &err);
     }
     if (rc == BK_OK && next_due) {
-        rc = n.next == NULL ? bki_files_create(log->files, n.next_bytes, &fresh, &err)
-                            : bki_files_allocate(log->files, n.next, n.next_bytes, &err);
+        rc = make_next(log, &n, &fresh, &err);
     }
     if (rc != BK_OK) {
         retry_later(log, &err);
         return false;
     }
-    made_room(log, fresh);
-    return true;
+    return made_room(log, fresh, &n);
 }
 
 static void activate_locked(struct bki_log *log)
@@ -280,7 +337,10 @@ static void activate_locked(struct bki_log *log)
 /* After a failure: begins a new file and takes writes again. */
 static bool restart_step(struct bki_log *log)
 {
-    if (!seal_without_active(log)) {
+    bk_mutex_lock(&log->mu);
+    bool pause = log->retry_us != 0;
+    bk_mutex_unlock(&log->mu);
+    if (pause || !seal_without_active(log)) {
         return false;
     }
     bool made = room_step(log);
@@ -323,6 +383,10 @@ int bki_log_start(struct bki_log *log, struct bk_error *err)
 static bool sync_due_locked(const struct bki_log *log, int64_t now)
 {
     int mode = atomic_load_explicit(&log->sync, memory_order_relaxed);
+    if (atomic_load_explicit(&log->state, memory_order_relaxed) != BKI_LOG_OK) {
+        return false; /* nothing can be written; what was rotated out waits for the new file's step
+                       */
+    }
     if (log->rotated_n > 0 && (log->retry_us == 0 || now >= log->retry_us)) {
         return true;
     }
@@ -354,9 +418,35 @@ static bool age_step(struct bki_log *log)
     return due;
 }
 
+/* Writers held back for a large record go on when it does not come in time. */
+static bool drain_over_locked(struct bki_log *log, int64_t now)
+{
+    if (log->drain_until_us == 0 || now < log->drain_until_us) {
+        return false;
+    }
+    log->drain_until_us = 0;
+    return true;
+}
+
+/* What was handed to the sync thread before appendfsync was changed from always, and now is
+ * nobody's to write. */
+static bool write_asked(struct bki_log *log)
+{
+    bk_mutex_lock(&log->write_mu);
+    bool ok = bki_log_write_out(log);
+    bk_mutex_unlock(&log->write_mu);
+    if (ok) {
+        bki_log_wake(log);
+    }
+    return ok;
+}
+
 bool bki_log_step(struct bki_log *log, bool all)
 {
     bk_mutex_lock(&log->mu);
+    bool go_on = drain_over_locked(log, now_us(log));
+    bool asked = !sync_always(log) && (load(&log->written_pos) < log->asked_pos ||
+                                       load(&log->committed_pos) < load(&log->written_pos));
     log->work_due = false;
     if (log->retry_us != 0 && now_us(log) >= log->retry_us) {
         log->retry_us = 0; /* the time has come: what still fails says so again */
@@ -365,17 +455,21 @@ bool bki_log_step(struct bki_log *log, bool all)
     int state = atomic_load_explicit(&log->state, memory_order_relaxed);
     bool sync = state == BKI_LOG_OK && (all || sync_due_locked(log, now_us(log)));
     bk_mutex_unlock(&log->mu);
+    if (go_on) {
+        bki_log_wake(log);
+    }
     if (state == BKI_LOG_FAILED) {
         return false;
     }
     if (state == BKI_LOG_NO_FILE) {
         return restart_step(log);
     }
-    bool did = room_step(log);
-    did |= age_step(log);
+    bool did = asked && write_asked(log);
     if (sync) {
         did |= sync_step(log);
     }
+    did |= room_step(log);
+    did |= age_step(log);
     return did;
 }
 
@@ -388,6 +482,11 @@ int64_t bki_log_due_locked(struct bki_log *log, int64_t now)
     int64_t due = -1;
     if (log->retry_us != 0) {
         due = log->retry_us - now;
+    }
+    if (log->drain_until_us != 0) {
+        int64_t drain_at = log->drain_until_us - now;
+        due = due < 0 || drain_at < due ? drain_at : due;
+        due = due < 0 ? 0 : due;
     }
     int mode = atomic_load_explicit(&log->sync, memory_order_relaxed);
     if (mode == BK_SYNC_EVERYSEC && log->unsynced_since_us != 0) {
@@ -408,7 +507,8 @@ int bki_log_finish(struct bki_log *log, struct bk_error *err)
     bki_log_step(log, true);
     bk_mutex_lock(&log->mu);
     struct sync_plan plan = {.rotated_n = 0};
-    /* Without an active file nothing is pending either: what could not be written was undone, and said so. */
+    /* Without an active file nothing is pending either: what could not be written was undone, and
+     * said so. */
     bool clean = atomic_load_explicit(&log->state, memory_order_relaxed) != BKI_LOG_FAILED &&
                  load(&log->synced_pos) == load(&log->tail_pos);
     if (!clean && err != NULL) {

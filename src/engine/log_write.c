@@ -11,6 +11,7 @@
 #include "base/assert.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define SYNC_OVERDUE_US \
     2000000 /* everysec: when a sync has not ended after this long, writers wait */
@@ -141,6 +142,10 @@ bool bki_log_write_out(struct bki_log *log)
     bool ok = atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK;
     uint64_t from = load(&log->written_pos);
     uint64_t to = ok ? collect_locked(log, &iovs, &runs) : from;
+    if (ok && to == from && !sync_always(log)) {
+        bki_log_commit_locked(log, to); /* written when always was still asked for */
+        bk_cond_broadcast(&log->moved);
+    }
     bk_mutex_unlock(&log->mu);
 
     if (to > from) {
@@ -193,6 +198,7 @@ void bki_log_flush(struct bki_log *log, uint64_t pos)
     }
     if (sync_always(log)) {
         bk_mutex_lock(&log->mu);
+        log->asked_pos = pos > log->asked_pos ? pos : log->asked_pos;
         bki_log_signal_locked(log);
         bk_mutex_unlock(&log->mu);
         return;
@@ -217,7 +223,7 @@ int bki_log_pos_state(struct bki_log *log, uint64_t pos)
     int rc = BK_OK;
     bk_mutex_lock(&log->mu);
     uint32_t n = atomic_load_explicit(&log->undone_n, memory_order_relaxed);
-    for (uint32_t i = 0; i < n && i < BKI_UNDONE_MAX; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         if (pos > log->undone[i][0] && pos <= log->undone[i][1]) {
             rc = BK_EIO;
         }
@@ -227,6 +233,21 @@ int bki_log_pos_state(struct bki_log *log, uint64_t pos)
 }
 
 /* ---- Failing ---- */
+
+/* The two oldest ranges become one when the list is full: nobody waits for anything between them
+ * any more. */
+static void note_undone_locked(struct bki_log *log, uint64_t from, uint64_t to)
+{
+    uint32_t n = atomic_load_explicit(&log->undone_n, memory_order_relaxed);
+    if (n == BKI_UNDONE_MAX) {
+        log->undone[1][0] = log->undone[0][0];
+        memmove(log->undone, log->undone + 1, (n - 1) * sizeof log->undone[0]);
+        n--;
+    }
+    log->undone[n][0] = from;
+    log->undone[n][1] = to;
+    atomic_store_explicit(&log->undone_n, n + 1, memory_order_release);
+}
 
 /* A file whose bytes behind the committed position are undone ends there. */
 static void end_file_locked(struct bki_log *log, struct bki_file *f)
@@ -272,10 +293,7 @@ void bki_log_discard(struct bki_log *log)
     bk_mutex_lock(&log->write_mu);
     bk_mutex_lock(&log->mu);
     uint64_t tail = load(&log->tail_pos);
-    uint32_t n = atomic_load_explicit(&log->undone_n, memory_order_relaxed);
-    log->undone[n % BKI_UNDONE_MAX][0] = load(&log->committed_pos);
-    log->undone[n % BKI_UNDONE_MAX][1] = tail;
-    atomic_store_explicit(&log->undone_n, n + 1, memory_order_release);
+    note_undone_locked(log, load(&log->committed_pos), tail);
     for (uint32_t i = 0; i < log->rotated_n; i++) {
         end_file_locked(log, log->rotated[i]);
     }
@@ -294,6 +312,10 @@ void bki_log_discard(struct bki_log *log)
     }
     log->last = NULL;
     log->mark_due = false;
+    log->unsynced_since_us = 0;
+    /* What depends on the tail from now on must not lie in the range that was undone. */
+    tail += 8;
+    store(&log->tail_pos, tail);
     store(&log->written_pos, tail);
     store(&log->synced_pos, tail);
     store(&log->committed_pos, tail);

@@ -92,6 +92,7 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
 static size_t expire_bucket(struct bk_db *db, struct bki_keydir *kd, const struct bk_buf *packed,
                             int64_t now_ms, size_t *looked)
 {
+    uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     struct bki_entry e;
     struct bk_key key;
     size_t removed = 0;
@@ -103,7 +104,7 @@ static size_t expire_bucket(struct bk_db *db, struct bki_keydir *kd, const struc
         uint64_t offset;
         const struct bki_file *f = bki_files_at(&db->files, e.loc, &offset);
         key.hash = bki_key_hash(db->hash_seed, key.bytes.data, key.bytes.len);
-        if (bki_log_record_pos(&db->log, f, offset, e.size) == 0 &&
+        if (bki_log_record_pos(f, offset, e.size, committed) == 0 &&
             bki_keydir_remove_if(kd, &key, e.loc, 0)) {
             bki_db_guard(db, e.loc, e.size);
             bki_cache_forget(db->cache, e.loc);

@@ -30,6 +30,7 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
     struct bki_entry e;
     uint64_t del_pos = 0;
     struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     item->value = bk_span_of(NULL, 0);
     if (kd != NULL && bki_keydir_find(kd, key, &e, &del_pos)) {
         uint64_t offset;
@@ -38,15 +39,14 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
         item->expire_ms = e.expire_ms;
         item->flags = e.type;
         item->size = e.size;
-        item->pos = bki_log_record_pos(&db->log, f, offset, e.size);
+        item->pos = bki_log_record_pos(f, offset, e.size, committed);
         return;
     }
-    bool committed = del_pos <= atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     item->at = 0;
     item->expire_ms = 0;
     item->flags = 0;
     item->size = 0;
-    item->pos = committed ? 0 : del_pos;
+    item->pos = del_pos <= committed ? 0 : del_pos;
 }
 
 static void locate_one(struct bk_db *db, uint32_t num, const struct bk_key *key,

@@ -143,7 +143,8 @@ static int put_aside(struct bk_db *db, struct bk_error *err)
     return BK_OK;
 }
 
-/* Whether the data file of this id holds a record that checks. A file without a header of ours does not. */
+/* Whether the data file of this id holds a record that checks. A file without a header of ours does
+ * not. */
 static int holds_records(struct bk_db *db, uint64_t id, bool *holds, struct bk_error *err)
 {
     char path[BKI_PATH_MAX];
@@ -161,7 +162,8 @@ static int holds_records(struct bk_db *db, uint64_t id, bool *holds, struct bk_e
     int rc = size < 0 ? bki_io_fail(err, size, path, 0, "stat")
                       : bki_datafile_header_read(db->io, fd, path, &h, err);
     if (rc == BK_OK) {
-        bki_scan_init(&s, db->io, fd, path, bki_datafile_seed(h.uid), true, h.bytes, (uint64_t)size);
+        bki_scan_init(&s, db->io, fd, path, bki_datafile_seed(h.uid), true, h.bytes,
+                      (uint64_t)size);
         rc = bki_scan_next(&s, &it, err);
         rc = rc == BK_CORRUPT ? bki_scan_resync(&s, &zeros, err) : rc;
         *holds = rc == BK_OK;
@@ -172,8 +174,9 @@ static int holds_records(struct bk_db *db, uint64_t id, bool *holds, struct bk_e
     return rc == BK_EIO || rc == BK_EVERSION ? rc : BK_OK;
 }
 
-/* A file is named before a record in it is accepted. So one that was never named and yet holds records tells that the
- * manifest has lost edits at its end, cut so that what is left of it checks. */
+/* A file is named before a record in it is accepted. So one that was never named and yet holds
+ * records tells that the manifest has lost edits at its end, cut so that what is left of it checks.
+ */
 static int find_lost_edits(struct bk_db *db, const struct id_list *l, enum bki_manifest_end *end,
                            struct bk_error *err)
 {
@@ -221,7 +224,8 @@ static int mend_manifest(struct bk_db *db, const struct id_list *list, enum bki_
     } else {
         bk_log(BK_LOG_NOTICE, "the last edit of MANIFEST was cut off: it did not happen");
     }
-    /* With nothing but the last edit lost, a file of a number that was given out before was dropped since. */
+    /* With nothing but the last edit lost, a file of a number that was given out before was dropped
+     * since. */
     uint64_t first_id = end == BKI_MANIFEST_DAMAGED ? 0 : db->files.manifest.state.next_id;
     int rc = rebuild(db, list, first_id, err);
     if (rc == BK_OK && end == BKI_MANIFEST_DAMAGED && !none) {
@@ -319,6 +323,16 @@ static bool same_boot(struct bk_db *db, enum bki_manifest_end end, uint8_t now[1
     return end != BKI_MANIFEST_DAMAGED && memcmp(then, none, 16) != 0 && memcmp(then, now, 16) == 0;
 }
 
+/* Now that the manifest tells the end, what lies behind it goes: were the manifest lost later,
+ * nothing else would keep records that were cut off with a torn tail from being read. */
+static void cut_behind(struct bk_db *db, struct bki_file *f)
+{
+    uint64_t size = atomic_load(&f->size);
+    if (atomic_load(&f->allocated) > size && db->io->truncate(db->io->arg, f->fd, size) == 0) {
+        atomic_store(&f->allocated, size);
+    }
+}
+
 /* One edit tells all ends that were found. Before, the files are synced: what only the page cache
  * holds is no end. */
 static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_error *err)
@@ -348,6 +362,9 @@ static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_er
     bki_edit_counters(&edit, m->state.next_id, m->state.next_rank, db->log.next_seq);
     if (rc == BK_OK) {
         rc = bki_manifest_commit(m, &edit, err);
+    }
+    for (uint32_t i = 0; rc == BK_OK && i < r->n; i++) {
+        cut_behind(db, r->files[i].file);
     }
     bk_buf_fini(&edit);
     return rc;

@@ -246,6 +246,7 @@ static int step_over(struct recover *r, struct recover_file *rf, struct bki_scan
         return BK_OK;
     }
     bki_recover_damage(r, rf->file->path, from, s->offset - from, "stepped over");
+    r->last_seq = 0; /* nobody knows how many records lay there: no gap can be told */
     atomic_fetch_add(&rf->file->dead_bytes, s->offset - from);
     return BK_OK;
 }
@@ -297,6 +298,7 @@ static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan 
     }
     bki_recover_damage(r, rf->file->path, it->offset, after - it->offset,
                        frame ? "batch" : "value");
+    r->last_seq = frame ? 0 : it->rec.seq;
     if (frame) {
         atomic_fetch_add(&rf->file->dead_bytes, after - it->offset);
         s->offset = after;
@@ -314,7 +316,8 @@ static bool gap_at(const struct recover *r, const struct recover_file *rf,
     if (!torn_at(r, rf, it->offset) || rf->file->merged) {
         return false;
     }
-    /* Without a record before, nothing was sealed since the open that noted its first number in the manifest. */
+    /* Without a record before, nothing was sealed since the open that noted its first number in the
+     * manifest. */
     uint64_t expected = r->last_seq != 0 ? r->last_seq + 1 : r->db->files.manifest.state.next_seq;
     bool follows = first ? r->last_unsealed : true;
     return follows && it->rec.seq != expected;

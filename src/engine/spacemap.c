@@ -36,7 +36,7 @@ uint32_t bki_spacemap_get(const struct bki_spacemap *m, uint32_t num)
 
 void bki_spacemap_set(struct bki_spacemap *m, uint32_t num, uint32_t space)
 {
-    BK_ASSERT(num <= BK_DATABASES_MAX);
+    BK_ASSERT(num < BK_DATABASES_MAX);
     if (num >= m->n) {
         m->space = bk_realloc(m->space, (num + 1) * sizeof *m->space);
         for (uint32_t i = m->n; i <= num; i++) {
@@ -57,7 +57,7 @@ int64_t bki_spacemap_number(const struct bki_spacemap *m, uint32_t space)
             return i;
         }
     }
-    bool untouched = space > m->n && space <= BK_DATABASES_MAX + 1;
+    bool untouched = space > m->n && space < BKI_SPACE_FIRST;
     return untouched ? (int64_t)space - 1 : -1;
 }
 
@@ -74,7 +74,7 @@ void bki_spacemap_encode(const struct bki_spacemap *m, struct bk_buf *out)
 int bki_spacemap_apply(struct bki_spacemap *m, const uint8_t *pairs, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        if (bk_get32(pairs + (size_t)i * 8) > BK_DATABASES_MAX ||
+        if (bk_get32(pairs + (size_t)i * 8) >= BK_DATABASES_MAX ||
             bk_get32(pairs + (size_t)i * 8 + 4) == 0) {
             return BK_CORRUPT;
         }

@@ -27,7 +27,7 @@ void bki_spacemap_init(struct bki_spacemap *m);
 void bki_spacemap_fini(struct bki_spacemap *m);
 void bki_spacemap_copy(struct bki_spacemap *to, const struct bki_spacemap *from);
 uint32_t bki_spacemap_get(const struct bki_spacemap *m, uint32_t num);
-/* Also moves next past space. num <= BK_DATABASES_MAX. */
+/* Also moves next past space. num < BK_DATABASES_MAX. */
 void bki_spacemap_set(struct bki_spacemap *m, uint32_t num, uint32_t space);
 /* The number that stands for space, or -1. */
 int64_t bki_spacemap_number(const struct bki_spacemap *m, uint32_t space);

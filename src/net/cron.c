@@ -79,9 +79,7 @@ static void expire_cb(evutil_socket_t fd, short what, void *arg)
         total += n;
     } while (n == EXPIRE_BATCH && bk_clock_mono_us(&bk_clock_system) < end_us);
     if (total > 0) {
-        /* Their removal is on its way at the end of this tick, like any write. */
-        uint64_t tail = store->tail(store->arg);
-        l->max_pos = tail > l->max_pos ? tail : l->max_pos;
+        /* Nothing is written for them: on disk an expired record counts as a delete by itself. */
         stat_add(&net->expire_steps, 1);
     }
     struct timeval tv = {.tv_usec = (n == EXPIRE_BATCH ? EXPIRE_AGAIN_MS : CRON_MS) * 1000};
