@@ -27,6 +27,11 @@ bool arg_is(struct bk_span arg, const char *word)
     return bk_span_eq_nocase(arg, word);
 }
 
+int arg_text_len(struct bk_span arg)
+{
+    return arg.len < ARG_TEXT_MAX ? (int)arg.len : ARG_TEXT_MAX;
+}
+
 bool arg_i64(struct command_ctx *c, struct bk_span arg, int64_t *out)
 {
     bool ok = bk_parse_i64(arg, out);

@@ -23,6 +23,10 @@ struct bk_span arg_at(const struct command_ctx *c, int i); /* argv[i]; i < argc 
  * further than a NUL. */
 bool arg_is(struct bk_span arg, const char *word);
 
+/* The argument's length as the precision of "%.*s" in an error: an int, and bounded. */
+#define ARG_TEXT_MAX (1 << 20)
+int arg_text_len(struct bk_span arg);
+
 bool arg_i64(struct command_ctx *c, struct bk_span arg, int64_t *out);
 /* Finite or infinite, not NaN; text as strtold takes it, with no space in front. No reply on
  * failure. */

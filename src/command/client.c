@@ -58,7 +58,7 @@ static void client_setinfo(struct command_ctx *c)
     struct bk_span option = arg_at(c, 2);
     bool is_name = arg_is(option, "lib-name");
     if (!is_name && !arg_is(option, "lib-ver")) {
-        resp_write_errorf(c->reply, "ERR Unrecognized option '%.*s'", (int)option.len,
+        resp_write_errorf(c->reply, "ERR Unrecognized option '%.*s'", arg_text_len(option),
                           (const char *)option.data);
     } else if (!printable(arg_at(c, 3))) {
         resp_write_errorf(c->reply, "ERR %s cannot contain spaces, newlines or special characters.",
@@ -86,7 +86,7 @@ static bool known_type(struct command_ctx *c, struct bk_span type)
     bool ok = arg_is(type, "normal") || arg_is(type, "slave") || arg_is(type, "replica") ||
               arg_is(type, "pubsub") || arg_is(type, "master");
     if (!ok) {
-        resp_write_errorf(c->reply, "ERR Unknown client type '%.*s'", (int)type.len,
+        resp_write_errorf(c->reply, "ERR Unknown client type '%.*s'", arg_text_len(type),
                           (const char *)type.data);
     }
     return ok;
@@ -160,7 +160,7 @@ static bool kill_user(struct command_ctx *c, struct bk_span user, struct client_
     bool ok = bk_span_eq(user, bk_span_str("default"));
     filter->user = user;
     if (!ok) {
-        resp_write_errorf(c->reply, "ERR No such user '%.*s'", (int)user.len,
+        resp_write_errorf(c->reply, "ERR No such user '%.*s'", arg_text_len(user),
                           (const char *)user.data);
     }
     return ok;

@@ -31,7 +31,7 @@ struct command_ctx {
     struct ks_txn *txn;      /* NULL-free for every command; begun, fetched and locked as the row says */
     const struct server_ops *ops;
     struct exec *exec;
-    int64_t now_ms;          /* the tick's wall clock */
+    int64_t now_ms;          /* the command's moment, by the wall clock */
 };
 
 enum exec_result {
@@ -51,7 +51,8 @@ void exec_slice_free(struct exec_slice **s);
 
 /*
  * Runs one command (argc >= 1). Writes exactly what Redis would reply, errors included; with CLIENT REPLY OFF or SKIP
- * nothing. *pos is raised to the log position that the reply depends on. now_ms: wall clock of the tick.
+ * nothing. *pos is raised to the log position that the reply depends on. now_ms: the wall clock, read anew
+ * for each command: no loop may serve a key that another one has already called expired.
  */
 enum exec_result exec_command(struct exec *e, struct session *s, const struct resp_command *cmd, int64_t now_ms,
                               struct resp_writer *reply, uint64_t *pos, struct exec_slice **slice);

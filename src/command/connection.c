@@ -48,7 +48,7 @@ void reply_subcommand_syntax(struct command_ctx *c, const char *name)
 
 void reply_error_text(struct command_ctx *c, const struct bk_buf *text)
 {
-    resp_write_errorf(c->reply, "%.*s", (int)text->len, (const char *)text->data);
+    resp_write_errorf(c->reply, "%.*s", arg_text_len(bk_buf_span(text)), (const char *)text->data);
 }
 
 /* ---- PING, ECHO, QUIT, RESET ---- */
@@ -140,7 +140,7 @@ static bool hello_options(struct command_ctx *c)
             i++;
         } else {
             ok = false;
-            resp_write_errorf(c->reply, "ERR Syntax error in HELLO option '%.*s'", (int)option.len,
+            resp_write_errorf(c->reply, "ERR Syntax error in HELLO option '%.*s'", arg_text_len(option),
                               (const char *)option.data);
         }
     }

@@ -34,13 +34,13 @@ static void debug_sleep(struct command_ctx *c)
 static void debug_error(struct command_ctx *c)
 {
     struct bk_span text = arg_at(c, 2);
-    resp_write_errorf(c->reply, "%.*s", (int)text.len, (const char *)text.data);
+    resp_write_errorf(c->reply, "%.*s", arg_text_len(text), (const char *)text.data);
 }
 
 static void debug_log(struct command_ctx *c)
 {
     struct bk_span text = arg_at(c, 2);
-    bk_log(BK_LOG_WARNING, "DEBUG LOG: %.*s", (int)text.len, (const char *)text.data);
+    bk_log(BK_LOG_WARNING, "DEBUG LOG: %.*s", arg_text_len(text), (const char *)text.data);
     resp_write_ok(c->reply);
 }
 

@@ -4,7 +4,8 @@
  * "values first".
  *
  * What a plain SET costs here: one look-up in the table, one hash of the key, and what the store
- * does to lock, append and swing. No clock is read, nothing is allocated.
+ * does to lock, append and swing. Nothing is allocated. The command's moment comes from the caller,
+ * who reads the clock for each command; here it is read for samples of the time taken only.
  *
  * A row says by its keys' needs how much of the protocol a command takes part in:
  *   reading            fetch (all keys at one moment), run

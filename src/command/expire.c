@@ -22,11 +22,11 @@ static unsigned option_of(struct bk_span word)
 /* Redis's "%s", which ends at a NUL and loses line ends at its end. */
 static void reply_unsupported(struct command_ctx *c, struct bk_span word)
 {
-    size_t len = word.len == 0 ? 0 : strnlen((const char *)word.data, word.len);
+    int len = word.len == 0 ? 0 : (int)strnlen((const char *)word.data, (size_t)arg_text_len(word));
     while (len > 0 && (word.data[len - 1] == '\r' || word.data[len - 1] == '\n')) {
         len--;
     }
-    resp_write_errorf(c->reply, "ERR Unsupported option %.*s", (int)len, (const char *)word.data);
+    resp_write_errorf(c->reply, "ERR Unsupported option %.*s", len, (const char *)word.data);
 }
 
 static bool parse_options(struct command_ctx *c, unsigned *options)

@@ -112,10 +112,12 @@ void strings_incrbyfloat(struct command_ctx *c)
 
 /* ---- Bytes ---- */
 
-/* The sum, if a string may be that long. false: the error is written. */
+/* The sum, if a string may be that long: for the option, and for the store, before memory is taken
+ * for what it would refuse. false: the error is written. */
 static bool check_length(struct command_ctx *c, uint64_t a, uint64_t b, uint64_t *sum)
 {
-    bool ok = !__builtin_add_overflow(a, b, sum) && *sum <= c->ops->proto_max_bulk_len(c->ops->arg);
+    bool ok = !__builtin_add_overflow(a, b, sum) && *sum <= KS_VALUE_MAX &&
+              *sum <= c->ops->proto_max_bulk_len(c->ops->arg);
     if (!ok) {
         resp_write_error(c->reply, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     }

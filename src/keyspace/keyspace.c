@@ -17,6 +17,8 @@
  * missed with a chance of 2^-100; Redis has the same bound. */
 #define RANDOM_TRIES 100
 
+BK_STATIC_ASSERT(KS_VALUE_MAX == BK_VALUE_MAX, "the engine's limit, for those who do not see it");
+
 struct scan_filter {
     int64_t now_ms;
     void (*each)(void *arg, const struct ks_scan_key *key); /* borrowed for the scan */

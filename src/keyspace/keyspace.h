@@ -71,6 +71,9 @@ void ks_get(struct ks_txn *t, size_t index, struct ks_value *out);
 
 uint8_t *ks_alloc(struct ks_txn *t, size_t n); /* memory until the transaction ends, for composed values */
 
+/* Bytes of a value: a longer one is refused at the commit (BK_ETOOBIG), so do not even compose it. */
+#define KS_VALUE_MAX ((uint64_t)4095 << 20)
+
 struct ks_write {
     enum ks_type type;
     struct bk_span bytes;   /* borrowed until the transaction ends */

@@ -9,6 +9,7 @@
 #include "net/net_private.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <event2/event.h>
@@ -223,6 +224,9 @@ static void conn_exec(struct conn *c)
     }
     const struct resp_command *cmd = c->pending != NULL ? c->pending : &l->cmd;
     uint64_t pos = 0;
+    /* Not the tick's: something slow may have run in it, and another loop may since have called a
+     * key expired that this command would still serve. */
+    l->now_ms = bk_clock_wall_ms(&bk_clock_system);
     conn_out_begin(c);
     size_t before = l->out.len;
     l->writer.proto = RELAXED_LOAD(&c->session.proto);
@@ -248,7 +252,8 @@ static void conn_exec(struct conn *c)
     }
 }
 
-/* The stream is dead: says so, unless the client holds more than it may, and closes. */
+/* The stream is dead: says so, unless the client holds more than it may or wants no replies
+ * (CLIENT REPLY OFF or SKIP), and closes. */
 static void conn_bad_input(struct conn *c, const char *error)
 {
     struct loop *l = c->loop;
@@ -262,10 +267,12 @@ static void conn_bad_input(struct conn *c, const char *error)
     }
     bk_log(BK_LOG_VERBOSE, "Protocol error from client id=%llu addr=%s: %s",
            (unsigned long long)c->session.id, c->addr, error);
-    conn_out_begin(c);
-    size_t before = l->out.len;
-    resp_write_error(&l->writer, error);
-    conn_out_end(c, before, 0, true);
+    if (c->session.reply_mode == REPLY_ON) {
+        conn_out_begin(c);
+        size_t before = l->out.len;
+        resp_write_error(&l->writer, error);
+        conn_out_end(c, before, 0, true);
+    }
     conn_drain(c);
 }
 
@@ -278,7 +285,7 @@ void conn_run(struct conn *c)
     unsigned left = NET_TICK_COMMANDS;
     while (c->state == CONN_OPEN && left > 0) {
         const char *error = NULL;
-        limits.authenticated = c->session.authenticated;
+        limits.authenticated = c->session.authenticated || !ops->auth_required(ops->arg);
         enum resp_status status = resp_reader_next(c->reader, &limits, &l->cmd, &error);
         if (status == RESP_MORE) {
             break;

@@ -249,7 +249,9 @@ static void conn_after_send(struct conn *c)
     if (outq_empty(&c->outq)) {
         outq_trim(&c->outq, true);
         c->soft_since_ms = 0;
-        if (c->state == CONN_CLOSING) {
+        /* Older output may run dry in the middle of a tick: what this tick has gathered is still to
+         * be sent, and conn_flush comes here again. */
+        if (c->state == CONN_CLOSING && !c->dirty) {
             conn_close(c);
         }
     } else {
@@ -293,7 +295,9 @@ void conn_measure(struct conn *c)
 {
     RELAXED_STORE(&c->input_pending, resp_reader_pending(c->reader));
     RELAXED_STORE(&c->output_pending, outq_pending(&c->outq));
-    RELAXED_STORE(&c->memory, sizeof(*c) + resp_reader_memory(c->reader) + outq_memory(&c->outq));
+    size_t held = c->pending != NULL ? sizeof(*c->pending) + resp_command_memory(c->pending) : 0;
+    RELAXED_STORE(&c->memory,
+                  sizeof(*c) + resp_reader_memory(c->reader) + outq_memory(&c->outq) + held);
 }
 
 void conn_second(struct conn *c)

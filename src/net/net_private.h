@@ -120,7 +120,7 @@ struct loop {
     struct outq_judge judge;
     struct net_tunables tun;       /* as of this tick */
     uint64_t max_pos, flushed_pos; /* highest position seen; flushed up to */
-    int64_t now_ms;                /* wall clock of this tick */
+    int64_t now_ms;                /* wall clock at the tick's begin or its latest command */
     int64_t tick_start_us;
     bool in_tick, recheck, stopping, past_deadline;
 };

@@ -16,6 +16,15 @@ void resp_command_fini(struct resp_command *c)
     *c = (struct resp_command){0};
 }
 
+size_t resp_command_memory(const struct resp_command *c)
+{
+    size_t n = (size_t)c->argv_cap * sizeof *c->argv;
+    for (int i = 0; i < c->argc; i++) {
+        n += c->argv[i].block != NULL ? c->argv[i].block->len : 0;
+    }
+    return n;
+}
+
 void resp_args_reset(struct resp_command *c)
 {
     if (c->argv_cap > ARGV_KEEP) {

@@ -232,12 +232,8 @@ size_t resp_reader_pending(const struct resp_reader *r)
 
 size_t resp_reader_memory(const struct resp_reader *r)
 {
-    size_t argv = (size_t)r->part.argv_cap * sizeof *r->part.argv;
-    size_t blocks = r->block != NULL ? r->block_cap : 0;
-    for (int i = 0; i < r->part.argc; i++) {
-        blocks += r->part.argv[i].block != NULL ? r->part.argv[i].block->len : 0;
-    }
-    return sizeof *r + r->cap + argv + blocks;
+    size_t block = r->block != NULL ? r->block_cap : 0;
+    return sizeof *r + r->cap + block + resp_command_memory(&r->part);
 }
 
 void resp_reader_trim(struct resp_reader *r)

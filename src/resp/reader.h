@@ -47,6 +47,7 @@ struct resp_command {
     size_t wire_bytes;     /* what the command took on the wire */
 };
 void resp_command_fini(struct resp_command *c);
+size_t resp_command_memory(const struct resp_command *c); /* bytes allocated: vector and blocks */
 
 enum resp_status {
     RESP_MORE,    /* no whole command yet */

@@ -585,6 +585,7 @@ static void test_crash__kill_at_random_moments__nothing_acknowledged_is_lost(voi
         "%u kills, %u clean stops, %u kills while starting; %lu commands acknowledged; %lu of "
         "%lu in flight survived\n",
         T.kills, T.clean, T.early, T.acked, T.survivors, T.flown);
+    print_message("%u directories with damage\n", T.damaged);
     assert_true(T.damaged <= 1 + T.kills / 100);
     assert_true(T.acked > 0);
 }

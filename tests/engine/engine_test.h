@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* engine_test.h - what all engine tests share: cmocka in its order of includes, and checks that say why. */
+/* engine_test.h - what all engine tests share: cmocka in its order of includes, and checks that say
+ * why. */
 #ifndef BK_TESTS_ENGINE_TEST_H
 #define BK_TESTS_ENGINE_TEST_H
 
@@ -20,24 +21,24 @@
 #include <cmocka.h>
 
 /* A promise of the rig's store; fails the test with the reason. */
-#define RIG_TRUE(r, call)                                                                                      \
-    do {                                                                                                       \
-        if (!(call)) {                                                                                         \
-            print_error("%s:%d: %s\n", __FILE__, __LINE__, (r)->why);                                          \
-            fail();                                                                                            \
-        }                                                                                                      \
+#define RIG_TRUE(r, call)                                             \
+    do {                                                              \
+        if (!(call)) {                                                \
+            print_error("%s:%d: %s\n", __FILE__, __LINE__, (r)->why); \
+            fail();                                                   \
+        }                                                             \
     } while (0)
 
 /* A call that must answer BK_OK, with the detail when it does not. */
-#define BK_SUCCEEDS(call, err)                                                                                 \
-    do {                                                                                                       \
-        int bk_rc_ = (call);                                                                                   \
-        if (bk_rc_ != BK_OK) {                                                                                 \
-            char bk_text_[600];                                                                                \
-            bk_error_format(&(err), bk_text_, sizeof(bk_text_));                                               \
-            print_error("%s:%d: %s = %d: %s\n", __FILE__, __LINE__, #call, bk_rc_, bk_text_);                  \
-            fail();                                                                                            \
-        }                                                                                                      \
+#define BK_SUCCEEDS(call, err)                                                                \
+    do {                                                                                      \
+        int bk_rc_ = (call);                                                                  \
+        if (bk_rc_ != BK_OK) {                                                                \
+            char bk_text_[600];                                                               \
+            bk_error_format(&(err), bk_text_, sizeof(bk_text_));                              \
+            print_error("%s:%d: %s = %d: %s\n", __FILE__, __LINE__, #call, bk_rc_, bk_text_); \
+            fail();                                                                           \
+        }                                                                                     \
     } while (0)
 
 /* BITKV_LONG=1 makes the long tests longer by this factor. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_acks.c - every answer carries the log position that it depends on, and positions tell the truth. */
+/* test_acks.c - every answer carries the log position that it depends on, and positions tell the
+ * truth. */
 #include "engine_test.h"
 
 static int setup(void **state)
@@ -41,7 +42,8 @@ static void test_trap47__miss_after_uncommitted_delete__waits_for_the_delete(voi
     assert_true(item.pos > 0);
     assert_int_equal(bk_pos_state(r->db, item.pos), BK_EAGAIN);
     assert_int_equal(bk_pos_state(r->db, bk_tail(r->db)), BK_EAGAIN); /* what DBSIZE waits for */
-    /* The power fails before the nil was sent: the key may be there. After it was sent: it is not. */
+    /* The power fails before the nil was sent: the key may be there. After it was sent: it is not.
+     */
     uint64_t miss_pos = item.pos;
     RIG_TRUE(r, rig_settle(r));
     assert_int_equal(bk_pos_state(r->db, miss_pos), BK_OK);
@@ -239,7 +241,8 @@ static void test_acks__record_larger_than_the_log_buffer__is_accepted(void **sta
     free(value);
 }
 
-/* Trap 40: a value that was located is the value of that moment, or the caller is told to look again. */
+/* Trap 40: a value that was located is the value of that moment, or the caller is told to look
+ * again. */
 static void test_trap40__key_that_moved_on__loads_as_located_or_says_changed(void **state)
 {
     struct rig *r = *state;
@@ -252,14 +255,18 @@ static void test_trap40__key_that_moved_on__loads_as_located_or_says_changed(voi
         locate(r, "k", &item);
         uint64_t at = item.at;
         assert_true(at != 0);
-        assert_int_equal(how == 0 ? rig_put(r, "k", "new") : how == 1 ? rig_delete(r, "k") : rig_put(r, "x", "y"),
+        assert_int_equal(how == 0   ? rig_put(r, "k", "new")
+                         : how == 1 ? rig_delete(r, "k")
+                                    : rig_put(r, "x", "y"),
                          BK_OK);
         RIG_TRUE(r, rig_settle(r));
         bk_key_init(r->db, &key, "k", 1);
         int rc = bk_load(r->db, &key, &item, &err);
         assert_true(rc == BK_OK || (rc == BK_CHANGED && how < 2));
         if (rc == BK_OK) {
-            assert_true(bk_span_eq(item.value, bk_span_str(how == 0 ? "old" : how == 1 ? "new" : "again")));
+            assert_true(bk_span_eq(item.value, bk_span_str(how == 0   ? "old"
+                                                           : how == 1 ? "new"
+                                                                      : "again")));
         }
         locate(r, "k", &item);
         assert_true(how == 2 ? item.at == at : item.at != at);

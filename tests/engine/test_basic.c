@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_basic.c - put, get, delete, expiry, counts and reopening, on a real directory with threads. */
+/* test_basic.c - put, get, delete, expiry, counts and reopening, on a real directory with threads.
+ */
 #include "engine_test.h"
 #include "lib/tmpdir.h"
 
@@ -54,7 +55,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void put(struct store *s, uint32_t num, const char *key, const char *value, int64_t expire_ms)
+static void put(struct store *s, uint32_t num, const char *key, const char *value,
+                int64_t expire_ms)
 {
     assert_int_equal(bk_put(s->db, num, bk_span_str(key), bk_span_str(value), expire_ms), BK_OK);
 }
@@ -111,7 +113,8 @@ static void test_basic__delete__is_gone_before_and_after_reopen(void **state)
     expect(s, 0, "a", "again");
 }
 
-/* Trap 26, 49: expiry is an absolute time, the same after a restart, and an expired record hides what it replaced. */
+/* Trap 26, 49: expiry is an absolute time, the same after a restart, and an expired record hides
+ * what it replaced. */
 static void test_trap49__expired_key__stays_hidden_and_hides_its_older_value(void **state)
 {
     struct store *s = *state;
@@ -151,7 +154,8 @@ static void test_trap12__clock_goes_back__newer_write_wins(void **state)
     expect(s, 0, "k", "second");
 }
 
-/* An expiry entry drops itself when the key has got another time; the numbers of expiring keys stay exact. */
+/* An expiry entry drops itself when the key has got another time; the numbers of expiring keys stay
+ * exact. */
 static void test_trap41__overwritten_expiry__does_not_fire(void **state)
 {
     struct store *s = *state;
@@ -213,7 +217,8 @@ static void test_basic__keys_of_odd_lengths__come_back(void **state)
             assert_int_equal(got.len, sizeof(value));
             assert_memory_equal(got.data, &value, sizeof(value));
             /* one byte longer or another last byte is another key */
-            assert_int_equal(bk_get(s->db, 0, bk_span_of(key, lengths[i] + 1), &got, NULL), BK_NOTFOUND);
+            assert_int_equal(bk_get(s->db, 0, bk_span_of(key, lengths[i] + 1), &got, NULL),
+                             BK_NOTFOUND);
         }
         if (round == 0) {
             store_reopen(s);
@@ -223,12 +228,14 @@ static void test_basic__keys_of_odd_lengths__come_back(void **state)
     free(key);
 }
 
-/* Values on both sides of each edge: size classes, value CRC blocks of 64 KiB, records over 1 MiB. */
+/* Values on both sides of each edge: size classes, value CRC blocks of 64 KiB, records over 1 MiB.
+ */
 static void test_basic__values_around_every_size_edge__come_back(void **state)
 {
     struct store *s = *state;
-    static const size_t edges[] = {8,     472,   512,    1024,   2048,    4096,    8192,    16384,  32768,
-                                   65536, 98304, 131072, 196608, 262144, 524288, 1048576, 2097152, 4194304};
+    static const size_t edges[] = {8,      472,    512,    1024,    2048,    4096,
+                                   8192,   16384,  32768,  65536,   98304,   131072,
+                                   196608, 262144, 524288, 1048576, 2097152, 4194304};
     const size_t around = 40;
     uint8_t *value = malloc(4194304 + around + 1);
     struct bk_buf got = {0};
@@ -241,7 +248,8 @@ static void test_basic__values_around_every_size_edge__come_back(void **state)
                 snprintf(key, sizeof(key), "v%zu", len);
                 pattern_fill(value, len, len);
                 if (round == 0) {
-                    assert_int_equal(bk_put(s->db, 0, bk_span_str(key), bk_span_of(value, len), 0), BK_OK);
+                    assert_int_equal(bk_put(s->db, 0, bk_span_str(key), bk_span_of(value, len), 0),
+                                     BK_OK);
                 }
                 assert_int_equal(bk_get(s->db, 0, bk_span_str(key), &got, NULL), BK_OK);
                 assert_int_equal(got.len, len);
@@ -342,7 +350,8 @@ static void test_basic__tunables__are_clamped_and_kept(void **state)
     assert_int_equal(t.max_file_bytes, 4096);
     assert_int_equal(t.log_buffer_bytes, 65536);
     for (int i = 0; i < 50; i++) {
-        put(s, 0, "k", "a value of some length that makes the small file turn over now and then", 0);
+        put(s, 0, "k", "a value of some length that makes the small file turn over now and then",
+            0);
     }
     struct bk_stats st;
     bk_stats_get(s->db, &st);
@@ -370,7 +379,8 @@ static void test_basic__deleted_keys__give_their_memory_back(void **state)
     bk_stats_get(s->db, &after);
     assert_in_range((full.keydir_bytes - before.keydir_bytes) / 50000, 16, 40);
     assert_true(full.keydir_moved_max <= 64);
-    assert_true(after.keydir_bytes - before.keydir_bytes < (full.keydir_bytes - before.keydir_bytes) / 4);
+    assert_true(after.keydir_bytes - before.keydir_bytes <
+                (full.keydir_bytes - before.keydir_bytes) / 4);
 }
 
 /* Trap 10's neighbour: bytes that look like records inside values are values. */

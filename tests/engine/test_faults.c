@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_faults.c - disks that are full, that fail, and that answer in pieces: a command is refused before it has
- * changed anything, or its write is undone and its answer is an error; nothing that was acknowledged is lost, and
- * writes come back by themselves.
+ * test_faults.c - disks that are full, that fail, and that answer in pieces: a command is refused
+ * before it has changed anything, or its write is undone and its answer is an error; nothing that
+ * was acknowledged is lost, and writes come back by themselves.
  */
 #include "engine_test.h"
+#include "lib/moment.h"
 #include "lib/tmpdir.h"
 
 #include <errno.h>
@@ -101,8 +102,8 @@ static void test_trap42__room_comes_back__writes_come_back_20_times(void **state
     free(value);
 }
 
-/* The disk fails for good after the write was accepted: it is undone, its position says so, and reads see what was
- * there before; when the disk works again, so does the store. */
+/* The disk fails for good after the write was accepted: it is undone, its position says so, and
+ * reads see what was there before; when the disk works again, so does the store. */
 static void test_trap16__write_error_after_acceptance__is_undone(void **state)
 {
     struct rig *r = *state;
@@ -121,7 +122,8 @@ static void test_trap16__write_error_after_acceptance__is_undone(void **state)
         assert_int_equal(rig_commit(r), BK_OK);
         uint64_t pos = r->model.entries[r->model.entries_n - 1].pos;
         assert_int_equal(bk_pos_state(r->db, pos), BK_EAGAIN);
-        simdisk_fail(r->disk, SIMDISK_ANY & ~(unsigned)(SIMDISK_READ | SIMDISK_SIZE), 1, UINT64_MAX, EIO);
+        simdisk_fail(r->disk, SIMDISK_ANY & ~(unsigned)(SIMDISK_READ | SIMDISK_SIZE), 1, UINT64_MAX,
+                     EIO);
         for (int i = 0; i < 50 && bk_pos_state(r->db, pos) == BK_EAGAIN; i++) {
             rig_step(r);
             simclock_advance_ms(&r->clock, 100);
@@ -170,7 +172,8 @@ static void test_faults__one_failed_write__costs_nothing(void **state)
     }
 }
 
-/* Trap 19: fsync fails once. It is not asked again for the same file; what it was for is written elsewhere. */
+/* Trap 19: fsync fails once. It is not asked again for the same file; what it was for is written
+ * elsewhere. */
 static void failed_sync(enum bk_sync sync, bool evict)
 {
     for (uint64_t seed = 1; seed <= 30; seed++) {
@@ -185,7 +188,8 @@ static void failed_sync(enum bk_sync sync, bool evict)
                 RIG_TRUE(&r, rig_sync(&r));
             }
         }
-        /* The sync that fails is the one of what was written last: everything else is done before. */
+        /* The sync that fails is the one of what was written last: everything else is done before.
+         */
         RIG_TRUE(&r, rig_sync(&r));
         assert_int_equal(rig_put(&r, "a", "while the sync fails"), BK_OK);
         assert_int_equal(rig_put(&r, "c", "while the sync fails"), BK_OK);
@@ -335,9 +339,10 @@ static void test_trap35__close_with_a_failing_disk__says_so(void **state)
 
 /* ---- Real file systems ---- */
 
-/* In a child: opens a store, takes room away, fills it until it refuses, checks that it refuses cleanly, makes room,
- * writes again. The number of the step that went wrong, or 0. */
-static int fill_real(const char *dir, void (*take_room)(const char *dir), void (*make_room)(const char *dir))
+/* In a child: opens a store, takes room away, fills it until it refuses, checks that it refuses
+ * cleanly, makes room, writes again. The number of the step that went wrong, or 0. */
+static int fill_real(const char *dir, void (*take_room)(const char *dir),
+                     void (*make_room)(const char *dir))
 {
     struct bk_options o;
     struct bk_db *db = NULL;
@@ -356,18 +361,24 @@ static int fill_real(const char *dir, void (*take_room)(const char *dir), void (
         rc = bk_put(db, 0, bk_span_str(key), bk_span_str(value), 0);
         if (rc != BK_OK) {
             /* BK_EIO: accepted, then the write failed and was undone */
-            step = rc != BK_ENOSPC && rc != BK_EIO ? 2 : bk_get(db, 0, bk_span_str(key), &got, NULL) != BK_NOTFOUND ? 3 : 0;
+            step = rc != BK_ENOSPC && rc != BK_EIO                              ? 2
+                   : bk_get(db, 0, bk_span_str(key), &got, NULL) != BK_NOTFOUND ? 3
+                                                                                : 0;
         }
     }
     step = step == 0 && rc == BK_OK ? 4 : step;
     step = step == 0 && bk_get(db, 0, bk_span_str("k0"), &got, NULL) != BK_OK ? 5 : step;
     if (step == 0) {
         make_room(dir);
-        for (unsigned i = 0; i < 600 && rc != BK_OK; i++) { /* writes come back by themselves, in seconds */
+        for (unsigned i = 0; i < 600 && rc != BK_OK;
+             i++) { /* writes come back by themselves, in seconds */
             rc = bk_put(db, 0, bk_span_str("back"), bk_span_str("x"), 0);
-            usleep(rc == BK_OK ? 0 : 10000);
+            moment_pass(rc == BK_OK ? 0 : 10000);
         }
-        step = rc != BK_OK ? 6 : bk_close(&db, NULL) != BK_OK ? 7 : bk_open(&db, &o, NULL) != BK_OK ? 8 : 0;
+        step = rc != BK_OK                       ? 6
+               : bk_close(&db, NULL) != BK_OK    ? 7
+               : bk_open(&db, &o, NULL) != BK_OK ? 8
+                                                 : 0;
     }
     step = step == 0 && bk_get(db, 0, bk_span_str("back"), &got, NULL) != BK_OK ? 9 : step;
     step = step == 0 && bk_check(db, NULL) != BK_OK ? 10 : step;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_lock.c - trap 22: one opener of a directory at a time; a dead one leaves nothing that blocks the next. */
+/* test_lock.c - trap 22: one opener of a directory at a time; a dead one leaves nothing that blocks
+ * the next. */
 #include "engine_test.h"
 #include "lib/tmpdir.h"
 
@@ -110,7 +111,8 @@ static void test_trap22__second_open_in_one_process__is_refused(void **state)
     BK_SUCCEEDS(bk_close(&db, &err), err);
 }
 
-/* A lock file with the pid of a process that lives (ours) but holds no lock does not block anybody. */
+/* A lock file with the pid of a process that lives (ours) but holds no lock does not block anybody.
+ */
 static void test_trap22__stale_pid_in_the_lock_file__does_not_block(void **state)
 {
     struct place *p = *state;

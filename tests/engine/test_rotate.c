@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_rotate.c - data files: rotation by size and age, files of their own, counted bytes, descriptors, offsets. */
+/* test_rotate.c - data files: rotation by size and age, files of their own, counted bytes,
+ * descriptors, offsets. */
 #include "engine_test.h"
 #include "lib/tmpdir.h"
 
@@ -274,7 +275,8 @@ static void test_trap21__pwrite_at_an_offset__is_not_an_append(void **state)
     assert_true(fd >= 0);
     assert_int_equal(fcntl(fd, F_GETFL) & O_APPEND, 0);
     assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
-    struct iovec iov[2] = {{.iov_base = (char[]){"abc"}, .iov_len = 3}, {.iov_base = (char[]){"def"}, .iov_len = 3}};
+    struct iovec iov[2] = {{.iov_base = (char[]){"abc"}, .iov_len = 3},
+                           {.iov_base = (char[]){"def"}, .iov_len = 3}};
     assert_int_equal(io->pwritev(io->arg, fd, iov, 2, 0), 6);
     iov[0].iov_base = (char[]){"X"};
     iov[0].iov_len = 1;
@@ -292,7 +294,8 @@ static void test_trap21__pwrite_at_an_offset__is_not_an_append(void **state)
     tmpdir_remove(&dir);
 }
 
-/* Trap 18: a sealed file is cut under a running store. Without mmap that is an error reply, not a SIGBUS. */
+/* Trap 18: a sealed file is cut under a running store. Without mmap that is an error reply, not a
+ * SIGBUS. */
 static void test_trap18__file_cut_under_reads__answers_errors_and_lives(void **state)
 {
     (void)state;
@@ -340,7 +343,8 @@ static void test_trap18__file_cut_under_reads__answers_errors_and_lives(void **s
     tmpdir_remove(&dir);
 }
 
-/* Trap 23: offsets beyond 4 GiB. The values are zeros, which the simulated disk keeps for nothing. */
+/* Trap 23: offsets beyond 4 GiB. The values are zeros, which the simulated disk keeps for nothing.
+ */
 static void test_trap23__offsets_beyond_4_gib__are_read_back(void **state)
 {
     struct rig *r = *state;
@@ -358,7 +362,8 @@ static void test_trap23__offsets_beyond_4_gib__are_read_back(void **state)
         for (int tries = 0; tries < 1000 && rc == BK_EAGAIN; tries++) {
             bk_key_init(r->db, &key, "large", 5);
             bk_batch_begin(r->batch);
-            bk_batch_put(r->batch, 0, &key, &(struct bk_value){bk_span_of(zeros->data, len), zeros}, 0, 0);
+            bk_batch_put(r->batch, 0, &key, &(struct bk_value){bk_span_of(zeros->data, len), zeros},
+                         0, 0);
             rc = bk_batch_commit(r->batch, &pos, NULL);
             bk_step(r->db);
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_scan.c - trap 32: a key that is there from begin to end of a scan is returned, whatever the keydir does. */
+/* test_scan.c - trap 32: a key that is there from begin to end of a scan is returned, whatever the
+ * keydir does. */
 #include "engine_test.h"
 
 #define STABLE 500u
@@ -121,7 +122,8 @@ static void test_trap32__scan_while_the_keydir_shrinks__misses_nothing(void **st
 }
 
 /* Back and forth over the same sizes while one scan runs. */
-static void test_trap32__scan_while_it_grows_and_shrinks_again_and_again__misses_nothing(void **state)
+static void test_trap32__scan_while_it_grows_and_shrinks_again_and_again__misses_nothing(
+    void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 3; seed++) {
@@ -214,7 +216,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trap32__scan_while_the_keydir_doubles__misses_nothing),
         cmocka_unit_test(test_trap32__scan_while_the_keydir_shrinks__misses_nothing),
-        cmocka_unit_test(test_trap32__scan_while_it_grows_and_shrinks_again_and_again__misses_nothing),
+        cmocka_unit_test(
+            test_trap32__scan_while_it_grows_and_shrinks_again_and_again__misses_nothing),
         cmocka_unit_test(test_scan__cursor_survives_a_restart),
         cmocka_unit_test(test_scan__quiet_store__each_key_exactly_once_and_calls_stay_small),
         cmocka_unit_test(test_scan__any_cursor__ends),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_slow_random.c - random operations in random lives: power cuts, kills, clean stops, full and failing disks,
- * short reads and writes. Each run repeats from the seed that it prints when it fails; BITKV_SEED=n runs one alone,
- * BITKV_TRACE=1 prints every call of the disk.
+ * test_slow_random.c - random operations in random lives: power cuts, kills, clean stops, full and
+ * failing disks, short reads and writes. Each run repeats from the seed that it prints when it
+ * fails; BITKV_SEED=n runs one alone, BITKV_TRACE=1 prints every call of the disk.
  */
 #include "engine_test.h"
 
@@ -21,8 +21,8 @@ static void maybe_faults(struct rig *r)
     } else if (pick == 3 && r->opt.sync == BK_SYNC_ALWAYS) {
         simdisk_fail(r->disk, SIMDISK_SYNC, 1 + rng_below(&r->rng, 10), 1, EIO);
     } else if (pick == 4) {
-        simdisk_fail(r->disk, SIMDISK_OPEN | SIMDISK_SYNC_DIR | SIMDISK_ALLOCATE, 1 + rng_below(&r->rng, 10),
-                     1 + rng_below(&r->rng, 3), EIO);
+        simdisk_fail(r->disk, SIMDISK_OPEN | SIMDISK_SYNC_DIR | SIMDISK_ALLOCATE,
+                     1 + rng_below(&r->rng, 10), 1 + rng_below(&r->rng, 3), EIO);
     }
 }
 
@@ -67,7 +67,8 @@ static void run_seed(uint64_t seed, bool faults)
     r.opt.max_file_bytes = (uint64_t)4096 << (seed / 3 % 7);
     r.opt.log_buffer_bytes = seed % 2 == 0 ? 65536 : 1 << 20;
     r.opt.cache_bytes = seed % 5 == 0 ? 100000 : 0;
-    /* A lost page may be a hole in what was never acknowledged; with failing syncs it is counted as damage. */
+    /* A lost page may be a hole in what was never acknowledged; with failing syncs it is counted as
+     * damage. */
     r.opt.on_corruption = faults ? BK_CORRUPT_SERVE : BK_CORRUPT_REFUSE;
     if (getenv("BITKV_TRACE") != NULL) {
         simdisk_trace(r.disk, stderr);
@@ -92,7 +93,8 @@ static void run_seeds(bool faults, uint64_t first, uint64_t n)
     }
 }
 
-static void test_random__crashes_and_clean_stops__leave_a_prefix_with_all_that_was_promised(void **state)
+static void test_random__crashes_and_clean_stops__leave_a_prefix_with_all_that_was_promised(
+    void **state)
 {
     (void)state;
     run_seeds(false, 1, 60);
@@ -107,7 +109,8 @@ static void test_random__failing_disk_and_crashes__lose_nothing_that_was_promise
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random__crashes_and_clean_stops__leave_a_prefix_with_all_that_was_promised),
+        cmocka_unit_test(
+            test_random__crashes_and_clean_stops__leave_a_prefix_with_all_that_was_promised),
         cmocka_unit_test(test_random__failing_disk_and_crashes__lose_nothing_that_was_promised),
     };
     quiet_log();

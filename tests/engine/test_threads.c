@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* test_threads.c - many threads on one store, on a real directory with the store's own threads. */
 #include "engine_test.h"
+#include "lib/moment.h"
 #include "lib/tmpdir.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #define THREADS 8
 
@@ -82,7 +82,7 @@ static void check_when_quiet(struct place *p)
     struct bk_error err = {0};
     int rc = bk_check(p->db, &err);
     for (int i = 0; i < 5000 && rc == BK_CORRUPT; i++) {
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        moment_pass(1000);
         rc = bk_check(p->db, &err);
     }
     BK_SUCCEEDS(rc, err);
@@ -154,7 +154,8 @@ static void *mixed_main(void *arg)
         uint64_t pick = rng_below(&rng, 10);
         if (pick < 3) {
             size_t len = make_value(value, key, i);
-            expect(w->p, bk_put(w->p->db, 0, bk_span_str(name), bk_span_of(value, len), 0) == BK_OK);
+            expect(w->p,
+                   bk_put(w->p->db, 0, bk_span_str(name), bk_span_of(value, len), 0) == BK_OK);
         } else if (pick == 3) {
             int rc = bk_delete(w->p->db, 0, bk_span_str(name));
             expect(w->p, rc == BK_OK || rc == BK_NOTFOUND);
@@ -167,7 +168,8 @@ static void *mixed_main(void *arg)
     return NULL;
 }
 
-static void test_trap39__reads_beside_writes_and_rotations__never_return_another_keys_bytes(void **state)
+static void test_trap39__reads_beside_writes_and_rotations__never_return_another_keys_bytes(
+    void **state)
 {
     struct place *p = *state;
     run_workers(p, mixed_main, 4000 * long_factor());
@@ -178,7 +180,8 @@ static void test_trap39__reads_beside_writes_and_rotations__never_return_another
     run_workers(p, mixed_main, 500);
 }
 
-/* Pairs written together by a batch are read together: bk_locate of two keys never sees half a batch. */
+/* Pairs written together by a batch are read together: bk_locate of two keys never sees half a
+ * batch. */
 static void *pair_writer_main(void *arg)
 {
     struct worker *w = arg;
@@ -196,7 +199,8 @@ static void *pair_writer_main(void *arg)
             bk_batch_lock_key(b, &keys[1]);
             bk_batch_lock(b);
             for (int k = 0; k < 2; k++) {
-                bk_batch_put(b, 0, &keys[k], &(struct bk_value){bk_span_of(&both, sizeof(both)), NULL}, 0, 0);
+                bk_batch_put(b, 0, &keys[k],
+                             &(struct bk_value){bk_span_of(&both, sizeof(both)), NULL}, 0, 0);
             }
             rc = bk_batch_commit(b, &pos, NULL);
             bk_flush(w->p->db, pos);
@@ -246,7 +250,8 @@ static void test_threads__batches_of_two_keys__are_never_seen_in_part(void **sta
     assert_true(st.batches >= 5000);
 }
 
-/* Everything at once, databases swapped and flushed too: the walk over all structures at the end finds them whole. */
+/* Everything at once, databases swapped and flushed too: the walk over all structures at the end
+ * finds them whole. */
 static void *turmoil_main(void *arg)
 {
     struct worker *w = arg;
@@ -271,8 +276,8 @@ static void *turmoil_main(void *arg)
                 bk_batch_swap(b, 0, 1);
             }
         }
-        bk_batch_put(b, (uint32_t)rng_below(&rng, 3), &key, &(struct bk_value){bk_span_of(value, sizeof(value)), NULL},
-                     0, 0);
+        bk_batch_put(b, (uint32_t)rng_below(&rng, 3), &key,
+                     &(struct bk_value){bk_span_of(value, sizeof(value)), NULL}, 0, 0);
         int rc = bk_batch_commit(b, &pos, NULL);
         expect(w->p, rc == BK_OK || rc == BK_EAGAIN);
         bk_flush(w->p->db, bk_tail(w->p->db));

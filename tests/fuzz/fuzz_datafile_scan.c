@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_datafile_scan.c - a data file of records, garbage and zeros as the input says, then scanned as recovery does.
- * The scan ends, moves forward with each step, hands out only what lies in the file, and finds every record of a
- * file that is whole.
+ * fuzz_datafile_scan.c - a data file of records, garbage and zeros as the input says, then scanned
+ * as recovery does. The scan ends, moves forward with each step, hands out only what lies in the
+ * file, and finds every record of a file that is whole.
  */
 #include "base/assert.h"
 #include "base/buf.h"
@@ -40,11 +40,11 @@ static uint32_t take(struct input *in, size_t n)
     return v;
 }
 
-static void add_record(struct made *m, enum bki_kind kind, uint64_t seq, const uint8_t *key, uint32_t key_len,
-                       struct bk_span value)
+static void add_record(struct made *m, enum bki_kind kind, uint64_t seq, const uint8_t *key,
+                       uint32_t key_len, struct bk_span value)
 {
-    struct bki_record r = {.kind = kind, .seq = seq, .space = 1, .key_len = key_len,
-                           .value_len = (uint32_t)value.len};
+    struct bki_record r = {
+        .kind = kind, .seq = seq, .space = 1, .key_len = key_len, .value_len = (uint32_t)value.len};
     uint8_t table[4 * 8];
     BK_ASSERT(bki_record_blocks(r.value_len) <= 8);
     r.value_crc = bki_value_crc(value.data, r.value_len, table);
@@ -159,8 +159,8 @@ static void check_item(const struct bki_scan *s, const struct bki_scan_item *it,
     }
 }
 
-static void scan_file(const struct made *m, const struct bk_io *io, int fd, uint32_t header, uint64_t end,
-                      bool merged)
+static void scan_file(const struct made *m, const struct bk_io *io, int fd, uint32_t header,
+                      uint64_t end, bool merged)
 {
     struct bki_scan s;
     struct bki_scan_item it;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_engine_ops.c - operations from the input on a stepped store over the simulated disk, each compared with the
- * model, with crashes, faults, clean stops and restarts in between.
+ * fuzz_engine_ops.c - operations from the input on a stepped store over the simulated disk, each
+ * compared with the model, with crashes, faults, clean stops and restarts in between.
  */
 #include "base/assert.h"
 #include "lib/rig.h"
@@ -44,7 +44,8 @@ static void stop_and_start(struct rig *r)
     hold(r, rig_same(r));
 }
 
-/* The byte chooses what happens; with the one behind it, it also turns the random numbers that the operation uses. */
+/* The byte chooses what happens; with the one behind it, it also turns the random numbers that the
+ * operation uses. */
 static void one_op(struct rig *r, uint8_t what, uint8_t turn)
 {
     r->rng.state += (uint64_t)what << 8 | turn;
@@ -61,7 +62,9 @@ static void one_op(struct rig *r, uint8_t what, uint8_t turn)
     } else if (what < 244) {
         simdisk_noise(r->disk, turn % 40);
     } else if (what < 250) {
-        simdisk_fail(r->disk, 1u << turn % 16 & (SIMDISK_WRITE | SIMDISK_ALLOCATE | SIMDISK_OPEN | SIMDISK_SYNC_DIR),
+        simdisk_fail(r->disk,
+                     1u << turn % 16 &
+                         (SIMDISK_WRITE | SIMDISK_ALLOCATE | SIMDISK_OPEN | SIMDISK_SYNC_DIR),
                      1 + turn / 16, 1 + turn % 3, turn % 2 == 0 ? EIO : ENOSPC);
     } else if (!simdisk_dead(r->disk)) {
         simdisk_fail(r->disk, 0, 0, 0, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_manifest.c - any bytes as a manifest: as they are, and as edits with checksums that are right. What is read
- * keeps its own rules, survives an edit and a reload, and damage costs no more than what stands behind it.
+ * fuzz_manifest.c - any bytes as a manifest: as they are, and as edits with checksums that are
+ * right. What is read keeps its own rules, survives an edit and a reload, and damage costs no more
+ * than what stands behind it.
  */
 #include "base/assert.h"
 #include "base/buf.h"
@@ -31,13 +32,13 @@ static void check_state(struct bki_manifest_state *s)
 static void decode_raw(const uint8_t *data, size_t size)
 {
     struct bki_manifest_state s;
-    bool whole = true;
+    enum bki_manifest_end end;
     uint8_t *copy = bk_alloc(size);
     if (size > 0) {
         memcpy(copy, data, size);
     }
     bki_manifest_state_init(&s);
-    int rc = bki_manifest_decode(copy, size, &s, &whole);
+    int rc = bki_manifest_decode(copy, size, &s, &end);
     BK_ASSERT(rc == BK_OK || rc == BK_CORRUPT || rc == BK_EVERSION);
     check_state(&s);
     bki_manifest_state_fini(&s);
@@ -70,8 +71,9 @@ static void make_manifest(const uint8_t *data, size_t size, struct bk_buf *out)
 
 static bool same_state(struct bki_manifest_state *a, struct bki_manifest_state *b)
 {
-    bool same = a->files_n == b->files_n && a->next_id == b->next_id && a->next_rank == b->next_rank &&
-                a->next_seq == b->next_seq && memcmp(a->boot_id, b->boot_id, 16) == 0;
+    bool same = a->files_n == b->files_n && a->next_id == b->next_id &&
+                a->next_rank == b->next_rank && a->next_seq == b->next_seq &&
+                memcmp(a->boot_id, b->boot_id, 16) == 0;
     for (uint32_t i = 0; i < a->files_n && same; i++) {
         const struct bki_manifest_file *f = &a->files[i];
         const struct bki_manifest_file *g = &b->files[i];
@@ -84,19 +86,20 @@ static bool same_state(struct bki_manifest_state *a, struct bki_manifest_state *
     return same;
 }
 
-/* Loads the bytes from a disk, commits an edit, loads again: the same state and one file more, all of it whole. */
+/* Loads the bytes from a disk, commits an edit, loads again: the same state and one file more, all
+ * of it whole. */
 static void load_and_commit(const struct bk_buf *bytes)
 {
     struct simdisk *d = simdisk_new(3);
     const struct bk_io *io = simdisk_io(d);
     struct bki_manifest m;
     struct bki_manifest again;
-    bool whole = false;
+    enum bki_manifest_end end = BKI_MANIFEST_DAMAGED;
     struct bk_buf edit = {0};
     int rc = io->mkdir(io->arg, "d");
     BK_ASSERT(rc == 0);
     simdisk_put(d, "d/MANIFEST", bytes->data, bytes->len);
-    rc = bki_manifest_load(&m, io, "d", &whole, NULL);
+    rc = bki_manifest_load(&m, io, "d", &end, NULL);
     BK_ASSERT(rc == BK_OK);
     if (m.state.next_id < UINT64_MAX - 1 && m.state.next_rank < UINT64_MAX - 1) {
         uint64_t id = m.state.next_id;
@@ -105,8 +108,8 @@ static void load_and_commit(const struct bk_buf *bytes)
         rc = bki_manifest_commit(&m, &edit, NULL);
         BK_ASSERT(rc == BK_OK);
         check_state(&m.state);
-        rc = bki_manifest_load(&again, io, "d", &whole, NULL);
-        BK_ASSERT(rc == BK_OK && whole);
+        rc = bki_manifest_load(&again, io, "d", &end, NULL);
+        BK_ASSERT(rc == BK_OK && end == BKI_MANIFEST_WHOLE);
         BK_ASSERT(same_state(&m.state, &again.state));
         BK_ASSERT(bki_manifest_find(&again.state, id) != NULL);
         bki_manifest_close(&again);
@@ -121,18 +124,18 @@ static void damage(struct bk_buf *bytes, const uint8_t *data, size_t size)
 {
     struct bki_manifest_state before;
     struct bki_manifest_state after;
-    bool whole = false;
+    enum bki_manifest_end end = BKI_MANIFEST_WHOLE;
     size_t at = size >= 2 ? bk_get16(data) % bytes->len : 0;
     bki_manifest_state_init(&before);
     bki_manifest_state_init(&after);
-    int rc = bki_manifest_decode(bytes->data, bytes->len, &before, &whole);
+    int rc = bki_manifest_decode(bytes->data, bytes->len, &before, &end);
     BK_ASSERT(rc == BK_OK);
     check_state(&before);
     bytes->data[at] ^= (uint8_t)(1u << (size % 8));
-    rc = bki_manifest_decode(bytes->data, bytes->len, &after, &whole);
+    rc = bki_manifest_decode(bytes->data, bytes->len, &after, &end);
     check_state(&after);
     BK_ASSERT(rc == BK_CORRUPT || after.edits <= before.edits);
-    BK_ASSERT(!whole);
+    BK_ASSERT(rc == BK_CORRUPT || end != BKI_MANIFEST_WHOLE);
     bki_manifest_state_fini(&before);
     bki_manifest_state_fini(&after);
 }

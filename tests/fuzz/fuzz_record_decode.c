@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_record_decode.c - any bytes are no record, or one that lies within them; what is encoded is decoded to the
- * same; and any single bit of it that is changed is noticed.
+ * fuzz_record_decode.c - any bytes are no record, or one that lies within them; what is encoded is
+ * decoded to the same; and any single bit of it that is changed is noticed.
  */
 #include "base/assert.h"
 #include "base/buf.h"
@@ -33,7 +33,8 @@ static void decode_raw(const uint8_t *data, size_t size)
     struct bki_record r;
     if (bki_record_peek(data, size, size, &r) == BK_OK) {
         check_shape(&r, size);
-        bool good = bki_record_check(&r, data, 1); /* reads the key: within size, or the sanitizer says so */
+        bool good = bki_record_check(&r, data,
+                                     1); /* reads the key: within size, or the sanitizer says so */
         const uint8_t *value = data + bki_record_value_offset(&r);
         const uint8_t *table = value - (size_t)bki_record_blocks(r.value_len) * 4;
         good = bki_value_check(&r, value, table) && good;
@@ -47,8 +48,9 @@ static void decode_raw(const uint8_t *data, size_t size)
 static bool same(const struct bki_record *a, const struct bki_record *b)
 {
     return a->kind == b->kind && a->flags == b->flags && a->seq == b->seq && a->space == b->space &&
-           a->key_len == b->key_len && a->value_len == b->value_len && a->expire_ms == b->expire_ms &&
-           a->value_crc == b->value_crc && a->header_crc == b->header_crc;
+           a->key_len == b->key_len && a->value_len == b->value_len &&
+           a->expire_ms == b->expire_ms && a->value_crc == b->value_crc &&
+           a->header_crc == b->header_crc;
 }
 
 /* Encodes a record made of the input, then flips one bit of its front. */
@@ -76,7 +78,8 @@ static void round_trip(const uint8_t *data, size_t size)
     uint8_t table[4 * 64];
     BK_ASSERT(bki_record_blocks(r.value_len) <= 64);
     r.value_crc = bki_value_crc(data + r.key_len, r.value_len, table);
-    size_t n = bki_record_encode(&r, seed, data, bk_buf_reserve(&out, BKI_HEADER_BYTES + 8 + r.key_len));
+    size_t n =
+        bki_record_encode(&r, seed, data, bk_buf_reserve(&out, BKI_HEADER_BYTES + 8 + r.key_len));
     struct bki_record back;
     int rc = bki_record_peek(out.data, n, UINT32_MAX, &back);
     BK_ASSERT(rc == BK_OK);

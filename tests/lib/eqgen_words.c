@@ -38,6 +38,38 @@ static const char *const options[] = {
     "activedefrag", "lazyfree-lazy-*", "unixsocketperm", "nosuch", "set-max-intset-entries",
     "zset-max-*", "stream-node-max-bytes", "acllog-max-len", "[t]imeout"};
 
+/* Options that may be set to anything without an end to the comparison: none that closes connections,
+ * moves the listeners or the files, or refuses writes. */
+static const char *const set_options[] = {
+    "appendfsync", "tcp-keepalive", "tcp-backlog", "hz", "dynamic-hz", "maxmemory-policy",
+    "maxmemory-samples", "maxmemory-eviction-tenacity", "loglevel", "syslog-enabled", "supervised",
+    "daemonize", "databases", "enable-debug-command", "enable-protected-configs", "shutdown-timeout",
+    "notify-keyspace-events", "slowlog-log-slower-than", "slowlog-max-len", "latency-tracking",
+    "latency-monitor-threshold", "list-max-listpack-size", "list-compress-depth",
+    "hash-max-listpack-entries", "hash-max-ziplist-value", "set-max-intset-entries",
+    "zset-max-listpack-entries", "zset-max-ziplist-value", "hll-sparse-max-bytes",
+    "stream-node-max-bytes", "stream-node-max-entries", "activerehashing", "lazyfree-lazy-eviction",
+    "lazyfree-lazy-user-del", "lazyfree-lazy-user-flush", "lfu-log-factor", "lfu-decay-time",
+    "replica-read-only", "slave-serve-stale-data", "repl-backlog-ttl", "repl-timeout",
+    "repl-ping-replica-period", "min-replicas-max-lag", "lua-time-limit", "busy-reply-threshold",
+    "acllog-max-len", "tracking-table-max-keys", "aof-rewrite-incremental-fsync",
+    "auto-aof-rewrite-percentage", "auto-aof-rewrite-min-size", "no-appendfsync-on-rewrite",
+    "rdbcompression", "rdbchecksum", "stop-writes-on-bgsave-error", "sanitize-dump-payload",
+    "protected-mode", "io-threads-do-reads", "cluster-node-timeout", "cluster-enabled",
+    "always-show-logo", "set-proc-title", "crash-log-enabled", "unixsocketperm", "appendfilename",
+    "active-expire-effort", "active-defrag-threshold-lower", "active-defrag-cycle-max",
+    "replica-priority", "repl-disable-tcp-nodelay", "propagation-error-behavior", "nosuch", ""};
+static const char *const set_values[] = {
+    "yes", "no", "YES", "on", "0", "1", "-1", "10", "64", "100", "1000", "65536", "2147483647",
+    "2147483648", "4294967296", "9223372036854775807", "99999999999999999999", "1mb", "1KB", "2g",
+    "1.5", "abc", "", " 1", "1 ", "0x10", "010", "notice", "NOTICE", "verbose", "always", "everysec",
+    "volatile-lru", "allkeys-lfu", "noeviction", "KEA", "K$", "Elg", "A", "Q", "local", "clear",
+    "auto", "systemd", "5000", "-5", "700", "777", "128"};
+static const char *const buffer_limits[] = {
+    "normal 0 0 0", "normal 1gb 512mb 60 slave 0 0 0", "pubsub 32mb 8mb 60", "pubsub 32mb 8mb",
+    "foo 1 1 1", "pubsub -1 0 0", "", "pubsub 1 2 abc", "replica 256mb 64mb 60", "NORMAL 0 0 0",
+    "master 1 1 1", "pubsub 1xb 0 0"};
+
 static const char *const keys[] = {
     "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "k9", "k10", "k11", "n1", "n2", "f1",
     "f2", "user:{1}:x", "K1"};
@@ -356,6 +388,9 @@ static const struct kind kinds[] = {
     {"$raw", add_raw, NULL, 0},
     POOL("$sub", subcommands),
     POOL("$opt", options),
+    POOL("$setopt", set_options),
+    POOL("$setval", set_values),
+    POOL("$cobl", buffer_limits),
     POOL("$w", words),
     POOL("$i", ints),
     POOL("$f", floats),

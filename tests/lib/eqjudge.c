@@ -382,11 +382,3 @@ const char *eq_judge(const struct eq_cmd *cmd, struct raw theirs, struct raw our
         return "other bytes";
     }
 }
-
-const char *eq_known_difference(const struct eq_cmd *cmd, struct raw theirs, struct raw ours)
-{
-    (void)cmd;
-    (void)theirs;
-    (void)ours;
-    return NULL;
-}

@@ -9,9 +9,6 @@
 /* why: a static text, or NULL when they agree. */
 const char *eq_judge(const struct eq_cmd *cmd, struct raw theirs, struct raw ours);
 
-/* The differences that redis-compat.md describes: the reason, or NULL. */
-const char *eq_known_difference(const struct eq_cmd *cmd, struct raw theirs, struct raw ours);
-
 /* Sorts the elements of an aggregate (groups of `step` stay together), without doubles if unique;
  * the result is a RESP array, owned by the caller. */
 struct raw eq_sorted(struct raw reply, size_t step, bool unique);

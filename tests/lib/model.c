@@ -69,7 +69,8 @@ static struct bk_block *block_of(struct bk_span s)
     return b;
 }
 
-static struct model_node **map_slot(const struct model_map *m, struct bk_span key, uint64_t key_hash)
+static struct model_node **map_slot(const struct model_map *m, struct bk_span key,
+                                    uint64_t key_hash)
 {
     struct model_node **slot = &m->buckets[key_hash % BUCKETS];
     while (*slot != NULL && ((*slot)->key_hash != key_hash ||
@@ -96,8 +97,8 @@ static void map_remove(struct model_map *m, struct bk_span key)
     }
 }
 
-static void map_put(struct model_map *m, struct bk_block *key, struct bk_block *value, uint8_t flags,
-                    int64_t expire_ms)
+static void map_put(struct model_map *m, struct bk_block *key, struct bk_block *value,
+                    uint8_t flags, int64_t expire_ms)
 {
     struct bk_span k = bk_span_of(key->data, key->len);
     map_remove(m, k);
@@ -149,8 +150,8 @@ void model_state_fini(struct model_state *s)
     *s = (struct model_state){0};
 }
 
-static void state_put(struct model_state *s, uint32_t num, struct bk_block *key, struct bk_block *value,
-                      uint8_t flags, int64_t expire_ms)
+static void state_put(struct model_state *s, uint32_t num, struct bk_block *key,
+                      struct bk_block *value, uint8_t flags, int64_t expire_ms)
 {
     BK_ASSERT(num < s->databases);
     if (s->now_ms != 0 && expire_ms != 0 && expire_ms <= s->now_ms) {
@@ -160,7 +161,8 @@ static void state_put(struct model_state *s, uint32_t num, struct bk_block *key,
     }
 }
 
-void model_state_put(struct model_state *s, uint32_t num, struct bk_span key, const struct model_value *v)
+void model_state_put(struct model_state *s, uint32_t num, struct bk_span key,
+                     const struct model_value *v)
 {
     struct bk_block *k = block_of(key);
     struct bk_block *b = block_of(v->value);
@@ -174,11 +176,13 @@ static struct model_value value_of(const struct model_node *n)
     return (struct model_value){bk_span_of(n->value->data, n->value->len), n->flags, n->expire_ms};
 }
 
-bool model_state_get(const struct model_state *s, uint32_t num, struct bk_span key, struct model_value *out)
+bool model_state_get(const struct model_state *s, uint32_t num, struct bk_span key,
+                     struct model_value *out)
 {
     BK_ASSERT(num < s->databases);
     const struct model_map *m = &s->maps[num];
-    struct model_node *n = m->buckets != NULL ? *map_slot(m, key, hash_bytes(7, key.data, key.len)) : NULL;
+    struct model_node *n =
+        m->buckets != NULL ? *map_slot(m, key, hash_bytes(7, key.data, key.len)) : NULL;
     if (n != NULL) {
         *out = value_of(n);
     }
@@ -191,7 +195,8 @@ size_t model_state_keys(const struct model_state *s, uint32_t num)
 }
 
 void model_state_each(const struct model_state *s, uint32_t num,
-                      void (*each)(void *arg, struct bk_span key, const struct model_value *v), void *arg)
+                      void (*each)(void *arg, struct bk_span key, const struct model_value *v),
+                      void *arg)
 {
     for (unsigned i = 0; i < BUCKETS && s->maps[num].buckets != NULL; i++) {
         for (struct model_node *n = s->maps[num].buckets[i]; n != NULL; n = n->next) {
@@ -398,15 +403,16 @@ static bool state_within(const struct model_state *a, const struct model_state *
             for (struct model_node *n = a->maps[db].buckets[i]; n != NULL && same; n = n->next) {
                 struct model_value v;
                 same = model_state_get(b, db, bk_span_of(n->key->data, n->key->len), &v) &&
-                       bk_span_eq(v.value, bk_span_of(n->value->data, n->value->len)) && v.flags == n->flags &&
-                       v.expire_ms == n->expire_ms;
+                       bk_span_eq(v.value, bk_span_of(n->value->data, n->value->len)) &&
+                       v.flags == n->flags && v.expire_ms == n->expire_ms;
             }
         }
     }
     return same;
 }
 
-bool model_match(const struct model *m, const struct model_state *seen, int64_t now_ms, size_t least, size_t *len)
+bool model_match(const struct model *m, const struct model_state *seen, int64_t now_ms,
+                 size_t least, size_t *len)
 {
     bool found = false;
     struct model_state s;
@@ -446,7 +452,8 @@ static void diff_key(void *arg, struct bk_span key, const struct model_value *v)
     struct diff *d = arg;
     struct model_value o = {0};
     bool there = model_state_get(d->other, d->num, key, &o);
-    bool same = there && bk_span_eq(o.value, v->value) && o.flags == v->flags && o.expire_ms == v->expire_ms;
+    bool same = there && bk_span_eq(o.value, v->value) && o.flags == v->flags &&
+                o.expire_ms == v->expire_ms;
     if (same || (there && d->missing_only) || d->lines++ >= DIFF_LINES) {
         return;
     }
@@ -462,7 +469,8 @@ static void diff_key(void *arg, struct bk_span key, const struct model_value *v)
     }
 }
 
-void model_diff(const struct model *m, const struct model_state *seen, int64_t now_ms, size_t len, FILE *out)
+void model_diff(const struct model *m, const struct model_state *seen, int64_t now_ms, size_t len,
+                FILE *out)
 {
     struct model_state s;
     state_copy(&s, &m->base, now_ms);

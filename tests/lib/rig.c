@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* rig.c - lives of the store under test, and what must hold after each; random operations are in rig_random.c. */
+/* rig.c - lives of the store under test, and what must hold after each; random operations are in
+ * rig_random.c. */
 #include "lib/rig.h"
 
 #include "base/assert.h"
@@ -17,8 +18,8 @@ static bool broke(struct rig *r, const char *what, const struct bk_error *err)
     if (err != NULL && err->code != BK_OK) {
         bk_error_format(err, detail, sizeof(detail));
     }
-    snprintf(r->why, sizeof(r->why), "seed %llu, life %u: %s %s", (unsigned long long)r->seed, r->life, what,
-             detail);
+    snprintf(r->why, sizeof(r->why), "seed %llu, life %u: %s %s", (unsigned long long)r->seed,
+             r->life, what, detail);
     return false;
 }
 
@@ -71,9 +72,11 @@ int rig_open(struct rig *r)
 static void poll_acks(struct rig *r)
 {
     bool waiting = false;
-    bool dead = simdisk_dead(r->disk); /* then nobody hears what the store says: it died in that very call */
+    bool dead = simdisk_dead(
+        r->disk); /* then nobody hears what the store says: it died in that very call */
     for (size_t i = r->acked_n; i < r->model.entries_n;) {
-        int rc = r->model.entries[i].life == r->life ? bk_pos_state(r->db, r->model.entries[i].pos) : BK_OK;
+        int rc = r->model.entries[i].life == r->life ? bk_pos_state(r->db, r->model.entries[i].pos)
+                                                     : BK_OK;
         if (rc == BK_EIO && !dead) {
             model_undo(&r->model, i);
             r->undone++;
@@ -91,7 +94,8 @@ static void poll_acks(struct rig *r)
         if (!always && e->life == r->life && e->pos > st.synced_pos) {
             break;
         }
-        /* What an earlier life wrote is behind us when something of this one is; position 0 wrote nothing. */
+        /* What an earlier life wrote is behind us when something of this one is; position 0 wrote
+         * nothing. */
         if (always || (e->life == r->life && e->pos > 0)) {
             r->durable_n = i + 1;
         }
@@ -154,7 +158,8 @@ bool rig_settle(struct rig *r)
             return true;
         }
     }
-    return simdisk_dead(r->disk) || broke(r, more ? "steps never end" : "a write is never answered", NULL);
+    return simdisk_dead(r->disk) ||
+           broke(r, more ? "steps never end" : "a write is never answered", NULL);
 }
 
 bool rig_sync(struct rig *r)
@@ -170,8 +175,8 @@ void rig_begin(struct rig *r)
     model_cancel(&r->model);
 }
 
-void rig_batch_put(struct rig *r, uint32_t num, struct bk_span key, struct bk_span value, uint8_t flags,
-                   int64_t expire_ms)
+void rig_batch_put(struct rig *r, uint32_t num, struct bk_span key, struct bk_span value,
+                   uint8_t flags, int64_t expire_ms)
 {
     model_put(&r->model, num, key, &(struct model_value){value, flags, expire_ms});
 }
@@ -217,7 +222,8 @@ static void add_to_batch(struct rig *r, const struct model_op *op, const struct 
     if (op->kind == MODEL_PUT) {
         /* Large values go by reference now and then, as the server hands them on. */
         bool shared = op->value->len > 1024 && rng_percent(&r->rng, 50);
-        struct bk_value v = {bk_span_of(op->value->data, op->value->len), shared ? op->value : NULL};
+        struct bk_value v = {bk_span_of(op->value->data, op->value->len),
+                             shared ? op->value : NULL};
         bk_batch_put(r->batch, op->num, key, &v, op->flags, op->expire_ms);
     } else if (op->kind == MODEL_DELETE) {
         bk_batch_delete(r->batch, op->num, key);
@@ -324,7 +330,8 @@ static bool read_key(struct rig *r, uint32_t num, struct bk_span bytes, struct b
     if (rc != BK_OK) {
         return broke(r, "a key that scan lists does not load:", &err);
     }
-    model_state_put(out, num, bytes, &(struct model_value){item->value, item->flags, item->expire_ms});
+    model_state_put(out, num, bytes,
+                    &(struct model_value){item->value, item->flags, item->expire_ms});
     return true;
 }
 
@@ -368,13 +375,18 @@ static bool compare(struct rig *r, size_t least, size_t *len)
     if (ok && !model_match(&r->model, &seen, now, least, len)) {
         size_t any = 0;
         bool older = model_match(&r->model, &seen, now, 0, &any);
-        fprintf(stderr, "seed %llu: no prefix of %zu or more of %zu entries matches (a shorter one: %s %zu); "
-                "against entry %zu:\n", (unsigned long long)r->seed, least, r->model.entries_n,
-                older ? "yes," : "no", any, least);
+        fprintf(
+            stderr,
+            "seed %llu: no prefix of %zu or more of %zu entries matches (a shorter one: %s %zu); "
+            "against entry %zu:\n",
+            (unsigned long long)r->seed, least, r->model.entries_n, older ? "yes," : "no", any,
+            least);
         model_diff(&r->model, &seen, now, least, stderr);
         fprintf(stderr, "against the last:\n");
         model_diff(&r->model, &seen, now, r->model.entries_n, stderr);
-        ok = broke(r, older ? "an acknowledged write is lost" : "the store is no prefix of the history", NULL);
+        ok = broke(
+            r, older ? "an acknowledged write is lost" : "the store is no prefix of the history",
+            NULL);
     }
     model_state_fini(&seen);
     return ok;
@@ -427,7 +439,8 @@ bool rig_get_same(struct rig *r, uint32_t num, struct bk_span bytes)
     int64_t now = bk_clock_wall_ms(&r->clock.clock);
     bk_key_init(r->db, &key, bytes.data, bytes.len);
     bk_locate(r->db, num, &key, 1, &item);
-    bool want = model_state_get(&r->model.now, num, bytes, &v) && (v.expire_ms == 0 || v.expire_ms > now);
+    bool want =
+        model_state_get(&r->model.now, num, bytes, &v) && (v.expire_ms == 0 || v.expire_ms > now);
     bool there = item.at != 0 && (item.expire_ms == 0 || item.expire_ms > now);
     bool ok = true;
     if (want != there) {

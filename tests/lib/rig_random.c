@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* rig_random.c - random operations on the store under test, each checked against the model at once. */
+/* rig_random.c - random operations on the store under test, each checked against the model at once.
+ */
 #include "lib/rig.h"
 
 #include <stdio.h>
@@ -74,8 +75,8 @@ static void add_put(struct rig *r)
     if (rng_percent(&r->rng, 20)) {
         expire = bk_clock_wall_ms(&r->clock.clock) + 1 + (int64_t)rng_below(&r->rng, 8000);
     }
-    rig_batch_put(r, draw_db(r), bk_span_of(key->data, key->len), bk_span_of(value->data, value->len),
-                  (uint8_t)rng_below(&r->rng, 256), expire);
+    rig_batch_put(r, draw_db(r), bk_span_of(key->data, key->len),
+                  bk_span_of(value->data, value->len), (uint8_t)rng_below(&r->rng, 256), expire);
     bk_block_unref(&key);
     bk_block_unref(&value);
 }
@@ -119,9 +120,11 @@ static bool write_op(struct rig *r, uint64_t pick)
         rig_batch_swap(r, draw_db(r), draw_db(r));
     }
     int rc = rig_commit(r);
-    bool fair = rc == BK_OK || rc == BK_ENOSPC || rc == BK_EIO || (rc == BK_EAGAIN && simdisk_dead(r->disk));
+    bool fair = rc == BK_OK || rc == BK_ENOSPC || rc == BK_EIO ||
+                (rc == BK_EAGAIN && simdisk_dead(r->disk));
     if (!fair) {
-        snprintf(r->why, sizeof(r->why), "seed %llu: commit answered %d", (unsigned long long)r->seed, rc);
+        snprintf(r->why, sizeof(r->why), "seed %llu: commit answered %d",
+                 (unsigned long long)r->seed, rc);
     }
     return fair;
 }
@@ -129,8 +132,8 @@ static bool write_op(struct rig *r, uint64_t pick)
 static bool read_op(struct rig *r)
 {
     struct bk_block *key = draw_key(r);
-    bool ok = simdisk_dead(r->disk) || rig_get_same(r, draw_db(r), bk_span_of(key->data, key->len)) ||
-              simdisk_dead(r->disk);
+    bool ok = simdisk_dead(r->disk) ||
+              rig_get_same(r, draw_db(r), bk_span_of(key->data, key->len)) || simdisk_dead(r->disk);
     bk_block_unref(&key);
     return ok;
 }
@@ -142,9 +145,10 @@ static bool random_key_op(struct rig *r)
     uint32_t num = draw_db(r);
     int rc = bk_random_key(r->db, num, rng_next(&r->rng), &key, &expire);
     struct model_value v;
-    bool ok = rc == BK_NOTFOUND ? bk_count(r->db, num) == 0
-                                : rc == BK_OK && model_state_get(&r->model.now, num, bk_buf_span(&key), &v) &&
-                                      v.expire_ms == expire;
+    bool ok = rc == BK_NOTFOUND
+                  ? bk_count(r->db, num) == 0
+                  : rc == BK_OK && model_state_get(&r->model.now, num, bk_buf_span(&key), &v) &&
+                        v.expire_ms == expire;
     if (!ok) {
         snprintf(r->why, sizeof(r->why), "seed %llu: bk_random_key", (unsigned long long)r->seed);
     }

@@ -18,7 +18,8 @@ struct simclock {
 
 /* c must not move in memory afterwards: clock.arg points to it. */
 void simclock_init(struct simclock *c);
-void simclock_advance_ms(struct simclock *c, int64_t ms);   /* both clocks */
-void simclock_step_wall_ms(struct simclock *c, int64_t ms); /* the wall clock alone, in either direction */
+void simclock_advance_ms(struct simclock *c, int64_t ms); /* both clocks */
+void simclock_step_wall_ms(struct simclock *c,
+                           int64_t ms); /* the wall clock alone, in either direction */
 
 #endif

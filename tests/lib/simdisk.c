@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * simdisk.c - the calls of the simulated disk. Lives, settings and damage: simdisk_control.c; files and names:
- * simdisk_file.c and simdisk_tree.c.
+ * simdisk.c - the calls of the simulated disk. Lives, settings and damage: simdisk_control.c; files
+ * and names: simdisk_file.c and simdisk_tree.c.
  *
- * Each call runs between begin() and end() under one mutex: begin counts it and decides whether it takes effect,
- * end ends the life when the power goes in this very call.
+ * Each call runs between begin() and end() under one mutex: begin counts it and decides whether it
+ * takes effect, end ends the life when the power goes in this very call.
  */
 #include "lib/simdisk_private.h"
 
@@ -38,7 +38,8 @@ static bool fault_due(struct simdisk *d, enum simdisk_call call)
 
 static bool noise_due(struct simdisk *d, unsigned calls, enum simdisk_call call)
 {
-    return (calls & (unsigned)call) != 0 && d->noise_percent > 0 && rng_percent(&d->rng, d->noise_percent);
+    return (calls & (unsigned)call) != 0 && d->noise_percent > 0 &&
+           rng_percent(&d->rng, d->noise_percent);
 }
 
 /* 0: the call takes effect; else the negative errno it answers. */
@@ -61,7 +62,8 @@ static int begin(struct simdisk *d, enum simdisk_call call)
     return rc;
 }
 
-static int64_t end(struct simdisk *d, const char *what, const char *path, uint64_t a, uint64_t b, int64_t rc)
+static int64_t end(struct simdisk *d, const char *what, const char *path, uint64_t a, uint64_t b,
+                   int64_t rc)
 {
     if (d->cutting) {
         d->cutting = false;
@@ -69,9 +71,9 @@ static int64_t end(struct simdisk *d, const char *what, const char *path, uint64
         rc = -EIO;
     }
     if (d->trace != NULL) {
-        fprintf(d->trace, "%6llu %-9s %s %llu+%llu = %lld%s\n", (unsigned long long)d->calls_all, what,
-                path != NULL ? path : "-", (unsigned long long)a, (unsigned long long)b, (long long)rc,
-                d->dead ? " (dead)" : "");
+        fprintf(d->trace, "%6llu %-9s %s %llu+%llu = %lld%s\n", (unsigned long long)d->calls_all,
+                what, path != NULL ? path : "-", (unsigned long long)a, (unsigned long long)b,
+                (long long)rc, d->dead ? " (dead)" : "");
     }
     pthread_mutex_unlock(&d->mu);
     return rc;
@@ -97,7 +99,8 @@ static char *dup_str(const char *s)
     return p;
 }
 
-static int handle_new(struct simdisk *d, const char *path, struct sim_file *file, bool writable, bool is_lock)
+static int handle_new(struct simdisk *d, const char *path, struct sim_file *file, bool writable,
+                      bool is_lock)
 {
     int fd = 0;
     while (fd < SIM_HANDLES_MAX && d->handles[fd].file != NULL) {
@@ -106,8 +109,10 @@ static int handle_new(struct simdisk *d, const char *path, struct sim_file *file
     if (fd == SIM_HANDLES_MAX) {
         return -EMFILE;
     }
-    d->handles[fd] = (struct sim_handle){
-        .file = sim_file_ref(file), .path = dup_str(path), .writable = writable, .is_lock = is_lock};
+    d->handles[fd] = (struct sim_handle){.file = sim_file_ref(file),
+                                         .path = dup_str(path),
+                                         .writable = writable,
+                                         .is_lock = is_lock};
     return fd;
 }
 
@@ -118,7 +123,8 @@ void simdisk_handle_drop(struct sim_handle *h)
     h->path = NULL;
 }
 
-/* Only directories made on this disk are checked: "." and what lies above the test's directory are there. */
+/* Only directories made on this disk are checked: "." and what lies above the test's directory are
+ * there. */
 static bool parent_missing(const struct simdisk *d, const char *path)
 {
     char dir[SIM_PATH_LEN];
@@ -409,7 +415,8 @@ static size_t names_in(struct simdisk *d, const char *dir, char ***out)
     return n;
 }
 
-static int sd_list(void *arg, const char *path, void (*each)(void *each_arg, const char *name), void *each_arg)
+static int sd_list(void *arg, const char *path, void (*each)(void *each_arg, const char *name),
+                   void *each_arg)
 {
     struct simdisk *d = arg;
     char **names = NULL;
@@ -434,7 +441,8 @@ static int sd_list(void *arg, const char *path, void (*each)(void *each_arg, con
 static int do_lock(struct simdisk *d, const char *path, long *holder)
 {
     for (int i = 0; i < SIM_HANDLES_MAX; i++) {
-        if (d->handles[i].file != NULL && d->handles[i].is_lock && strcmp(d->handles[i].path, path) == 0) {
+        if (d->handles[i].file != NULL && d->handles[i].is_lock &&
+            strcmp(d->handles[i].path, path) == 0) {
             *holder = SIMDISK_HOLDER;
             return -EWOULDBLOCK;
         }
@@ -489,9 +497,22 @@ static int sd_boot_id(void *arg, uint8_t out[16])
 void simdisk_fill_table(struct simdisk *d)
 {
     d->io = (struct bk_io){
-        .arg = d, .open = sd_open, .close = sd_close, .pread = sd_pread, .pwritev = sd_pwritev,
-        .sync = sd_sync, .allocate = sd_allocate, .truncate = sd_truncate, .size = sd_size,
-        .mkdir = sd_mkdir, .rename = sd_rename, .unlink = sd_unlink, .sync_dir = sd_sync_dir,
-        .list = sd_list, .lock = sd_lock, .unlock = sd_unlock, .boot_id = sd_boot_id,
+        .arg = d,
+        .open = sd_open,
+        .close = sd_close,
+        .pread = sd_pread,
+        .pwritev = sd_pwritev,
+        .sync = sd_sync,
+        .allocate = sd_allocate,
+        .truncate = sd_truncate,
+        .size = sd_size,
+        .mkdir = sd_mkdir,
+        .rename = sd_rename,
+        .unlink = sd_unlink,
+        .sync_dir = sd_sync_dir,
+        .list = sd_list,
+        .lock = sd_lock,
+        .unlock = sd_unlock,
+        .boot_id = sd_boot_id,
     };
 }

@@ -2,17 +2,19 @@
 /*
  * simdisk.h - a disk in memory behind struct bk_io, for tests that cut the power.
  *
- * It keeps what processes see (the page cache) apart from what the platters hold: file bytes in sectors of 512,
- * file sizes, and directory entries each become durable on their own, by sync and sync_dir. Everything random is
- * drawn from the seed, so one thread's run repeats exactly. Memory is proportional to the bytes written.
+ * It keeps what processes see (the page cache) apart from what the platters hold: file bytes in
+ * sectors of 512, file sizes, and directory entries each become durable on their own, by sync and
+ * sync_dir. Everything random is drawn from the seed, so one thread's run repeats exactly. Memory
+ * is proportional to the bytes written.
  *
- * A life ends when the power or the process goes (simdisk_cut, simdisk_crash): from then on every call answers
- * -EIO, so the store can be closed and freed; simdisk_restart begins the next life with what survived.
+ * A life ends when the power or the process goes (simdisk_cut, simdisk_crash): from then on every
+ * call answers -EIO, so the store can be closed and freed; simdisk_restart begins the next life
+ * with what survived.
  *  - SIMDISK_KILL: the process died. The page cache survives, the boot id stays.
- *  - SIMDISK_POWER: any subset of the unsynced sectors survives, some size the file has had since its last sync,
- *    and for each directory a prefix of its unsynced creates, renames, unlinks and mkdirs. The boot id changes.
- * A failed sync loses some of the dirty pages for good, as Linux does: a later sync answers 0 without them.
- * All functions may be called from any thread.
+ *  - SIMDISK_POWER: any subset of the unsynced sectors survives, some size the file has had since
+ * its last sync, and for each directory a prefix of its unsynced creates, renames, unlinks and
+ * mkdirs. The boot id changes. A failed sync loses some of the dirty pages for good, as Linux does:
+ * a later sync answers 0 without them. All functions may be called from any thread.
  */
 #ifndef BK_TESTS_SIMDISK_H
 #define BK_TESTS_SIMDISK_H
@@ -55,7 +57,8 @@ enum simdisk_call {
 
 struct simdisk *simdisk_new(uint64_t seed);
 void simdisk_free(struct simdisk **d);
-/* The page cache's content of d as a disk of its own with everything synced and no lock held, d's boot id. */
+/* The page cache's content of d as a disk of its own with everything synced and no lock held, d's
+ * boot id. */
 struct simdisk *simdisk_clone(struct simdisk *d, uint64_t seed);
 
 /* Borrowed until simdisk_free. */
@@ -63,23 +66,27 @@ const struct bk_io *simdisk_io(struct simdisk *d);
 
 /* ---- Faults; each setting replaces the one before it ---- */
 
-/* The life ends in the nth call from now (1 = the next), which may take effect, in part or not at all. 0: never. */
+/* The life ends in the nth call from now (1 = the next), which may take effect, in part or not at
+ * all. 0: never. */
 void simdisk_cut(struct simdisk *d, uint64_t nth);
 /* The life ends now. */
 void simdisk_crash(struct simdisk *d);
 bool simdisk_dead(struct simdisk *d);
 void simdisk_restart(struct simdisk *d, enum simdisk_kind kind);
 
-/* From the nth of the calls named in mask on, `times` of them fail with -error and without effect. mask 0: none. */
+/* From the nth of the calls named in mask on, `times` of them fail with -error and without effect.
+ * mask 0: none. */
 void simdisk_fail(struct simdisk *d, unsigned mask, uint64_t nth, uint64_t times, int error);
 /* How many calls simdisk_fail has failed since it was set. */
 uint64_t simdisk_failed(struct simdisk *d);
 /* So many in a hundred reads and writes are short, and as many are -EINTR. */
 void simdisk_noise(struct simdisk *d, unsigned percent);
-/* The sum of the files' sizes (in blocks of 4096) may not grow past bytes: -ENOSPC. UINT64_MAX: no limit. */
+/* The sum of the files' sizes (in blocks of 4096) may not grow past bytes: -ENOSPC. UINT64_MAX: no
+ * limit. */
 void simdisk_capacity(struct simdisk *d, uint64_t bytes);
 uint64_t simdisk_used(struct simdisk *d);
-/* A page that a failed sync has lost is read back as it was before (true), or as it was written (false, default). */
+/* A page that a failed sync has lost is read back as it was before (true), or as it was written
+ * (false, default). */
 void simdisk_evict_lost(struct simdisk *d, bool evict);
 
 /* ---- Sight ---- */
@@ -96,10 +103,13 @@ void simdisk_trace(struct simdisk *d, FILE *out);
 
 bool simdisk_exists(struct simdisk *d, const char *path);
 uint64_t simdisk_size(struct simdisk *d, const char *path); /* 0 when it is not there */
-void simdisk_read(struct simdisk *d, const char *path, struct bk_buf *out); /* replaces out's contents */
-void simdisk_patch(struct simdisk *d, const char *path, uint64_t offset, const void *data, size_t len);
+void simdisk_read(struct simdisk *d, const char *path,
+                  struct bk_buf *out); /* replaces out's contents */
+void simdisk_patch(struct simdisk *d, const char *path, uint64_t offset, const void *data,
+                   size_t len);
 void simdisk_resize(struct simdisk *d, const char *path, uint64_t size);
-void simdisk_put(struct simdisk *d, const char *path, const void *data, size_t len); /* made or replaced */
+void simdisk_put(struct simdisk *d, const char *path, const void *data,
+                 size_t len); /* made or replaced */
 void simdisk_remove(struct simdisk *d, const char *path);
 
 #endif

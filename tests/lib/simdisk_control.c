@@ -60,12 +60,14 @@ const struct bk_io *simdisk_io(struct simdisk *d)
 static void power_cut(struct simdisk *d)
 {
     for (size_t i = 0; i < d->tree.durable.n; i++) {
-        if (d->tree.durable.items[i].file != NULL && !sim_file_is_durable(d->tree.durable.items[i].file)) {
+        if (d->tree.durable.items[i].file != NULL &&
+            !sim_file_is_durable(d->tree.durable.items[i].file)) {
             sim_file_power_cut(d->tree.durable.items[i].file, &d->rng);
         }
     }
     for (size_t i = 0; i < d->tree.cached.n; i++) {
-        if (d->tree.cached.items[i].file != NULL && !sim_file_is_durable(d->tree.cached.items[i].file)) {
+        if (d->tree.cached.items[i].file != NULL &&
+            !sim_file_is_durable(d->tree.cached.items[i].file)) {
             sim_file_power_cut(d->tree.cached.items[i].file, &d->rng);
         }
     }
@@ -85,7 +87,8 @@ void simdisk_restart(struct simdisk *d, enum simdisk_kind kind)
     d->dead = false;
     d->cut_in = 0;
     if (d->trace != NULL) {
-        fprintf(d->trace, "------ restart after %s\n", kind == SIMDISK_POWER ? "a power cut" : "a kill");
+        fprintf(d->trace, "------ restart after %s\n",
+                kind == SIMDISK_POWER ? "a power cut" : "a kill");
     }
     pthread_mutex_unlock(&d->mu);
 }
@@ -240,7 +243,8 @@ void simdisk_read(struct simdisk *d, const char *path, struct bk_buf *out)
     pthread_mutex_unlock(&d->mu);
 }
 
-void simdisk_patch(struct simdisk *d, const char *path, uint64_t offset, const void *data, size_t len)
+void simdisk_patch(struct simdisk *d, const char *path, uint64_t offset, const void *data,
+                   size_t len)
 {
     pthread_mutex_lock(&d->mu);
     struct sim_file *f = file_locked(d, path);

@@ -193,9 +193,19 @@ void sim_file_writeback(struct sim_file *f, struct rng *rng)
 }
 
 /* How the dirty sectors of one file fare; drawn once for each file and cut. */
-enum fate { FATE_NONE, FATE_ALL, FATE_PAGES, FATE_SECTORS, FATE_EVERY_SECOND, FATE_PREFIX, FATE_SUFFIX, FATES };
+enum fate {
+    FATE_NONE,
+    FATE_ALL,
+    FATE_PAGES,
+    FATE_SECTORS,
+    FATE_EVERY_SECOND,
+    FATE_PREFIX,
+    FATE_SUFFIX,
+    FATES
+};
 
-static bool survives(enum fate fate, uint64_t sector, uint64_t turn, bool page_coin, struct rng *rng)
+static bool survives(enum fate fate, uint64_t sector, uint64_t turn, bool page_coin,
+                     struct rng *rng)
 {
     switch (fate) {
     case FATE_NONE:
@@ -243,7 +253,8 @@ void sim_file_power_cut(struct sim_file *f, struct rng *rng)
     uint64_t from = f->synced_size / SECTOR < sectors ? f->synced_size / SECTOR : 0;
     for (uint64_t i = 0; i < f->pages_n; i++) {
         if (f->pages[i].cache != f->pages[i].synced) {
-            from = i * (SIM_PAGE / SECTOR); /* the first dirty page: turns before it would change nothing */
+            from = i * (SIM_PAGE /
+                        SECTOR); /* the first dirty page: turns before it would change nothing */
             break;
         }
     }

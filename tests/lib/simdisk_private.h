@@ -41,7 +41,8 @@ struct sim_file *sim_file_new(void);
 struct sim_file *sim_file_ref(struct sim_file *f);
 void sim_file_unref(struct sim_file **f);
 void sim_file_write(struct sim_file *f, uint64_t offset, const uint8_t *data, size_t len);
-void sim_file_read(const struct sim_file *f, uint64_t offset, uint8_t *out, size_t len); /* within its size */
+void sim_file_read(const struct sim_file *f, uint64_t offset, uint8_t *out,
+                   size_t len); /* within its size */
 void sim_file_resize(struct sim_file *f, uint64_t size);
 void sim_file_sync(struct sim_file *f);
 void sim_file_sync_failed(struct sim_file *f, struct rng *rng, bool evict);
@@ -50,7 +51,8 @@ void sim_file_writeback(struct sim_file *f, struct rng *rng);
 void sim_file_power_cut(struct sim_file *f, struct rng *rng);
 bool sim_file_is_durable(const struct sim_file *f);
 uint64_t sim_file_charge(const struct sim_file *f); /* bytes of room that it takes */
-struct sim_file *sim_file_copy(const struct sim_file *f); /* of what the page cache holds, all clean */
+struct sim_file *sim_file_copy(
+    const struct sim_file *f); /* of what the page cache holds, all clean */
 
 /* A set of names; a directory has no file. */
 struct sim_name {
@@ -63,7 +65,8 @@ struct sim_names {
 };
 
 struct sim_name *sim_names_find(const struct sim_names *s, const char *path);
-void sim_names_set(struct sim_names *s, const char *path, struct sim_file *file); /* takes its own reference */
+void sim_names_set(struct sim_names *s, const char *path,
+                   struct sim_file *file);                    /* takes its own reference */
 void sim_names_remove(struct sim_names *s, const char *path); /* nothing when it is not there */
 void sim_names_fini(struct sim_names *s);
 

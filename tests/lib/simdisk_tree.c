@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* simdisk_tree.c - names of the simulated disk: as processes see them, and as the platter has them. */
+/* simdisk_tree.c - names of the simulated disk: as processes see them, and as the platter has them.
+ */
 #include "lib/simdisk_private.h"
 
 #include "base/assert.h"

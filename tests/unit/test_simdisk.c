@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
 
 static int write_at(const struct bk_io *io, int fd, const void *data, size_t len, uint64_t offset)
 {
@@ -41,7 +41,8 @@ static void test_simdisk__written_bytes__are_read_back_at_their_offset(void **st
     assert_int_equal(io->pread(io->arg, 0, buf, sizeof(buf), 4998), 7);
     assert_memory_equal(buf, "\0\0hello", 7);
     assert_int_equal(io->pread(io->arg, 0, buf, sizeof(buf), 5005), 0);
-    /* A second handle sees the same bytes; an offset is an offset whatever was written before (no O_APPEND). */
+    /* A second handle sees the same bytes; an offset is an offset whatever was written before (no
+     * O_APPEND). */
     int fd = io->open(io->arg, "d/f", BK_IO_WRITE);
     assert_int_equal(write_at(io, fd, "HE", 2, 5000), 2);
     assert_int_equal(io->pread(io->arg, 0, buf, 5, 5000), 5);
@@ -94,8 +95,9 @@ static void test_simdisk__power_cut__keeps_what_was_synced(void **state)
     }
 }
 
-/* Over many seeds every outcome is seen that a disk allows for eight unsynced pages over older ones: none, all, some
- * without an earlier one, a page torn at a sector; and a sector is never torn. */
+/* Over many seeds every outcome is seen that a disk allows for eight unsynced pages over older
+ * ones: none, all, some without an earlier one, a page torn at a sector; and a sector is never
+ * torn. */
 static void test_simdisk__power_cut__keeps_any_subset_of_sectors(void **state)
 {
     (void)state;
@@ -110,7 +112,8 @@ static void test_simdisk__power_cut__keeps_any_subset_of_sectors(void **state)
         for (unsigned round = 1; round <= 2; round++) {
             memset(page, (int)round, sizeof(page));
             for (unsigned i = 0; i < 8; i++) {
-                assert_int_equal(write_at(io, 0, page, sizeof(page), i * sizeof(page)), sizeof(page));
+                assert_int_equal(write_at(io, 0, page, sizeof(page), i * sizeof(page)),
+                                 sizeof(page));
             }
             if (round == 1) {
                 assert_int_equal(io->sync(io->arg, 0), 0);
@@ -282,7 +285,8 @@ static void test_simdisk__fail__fails_the_named_calls_only(void **state)
 }
 
 /* What PostgreSQL learned in 2018: the second sync answers 0, and the page is gone all the same. */
-static void test_simdisk__failed_sync__loses_pages_that_a_later_sync_does_not_bring_back(void **state)
+static void test_simdisk__failed_sync__loses_pages_that_a_later_sync_does_not_bring_back(
+    void **state)
 {
     (void)state;
     unsigned lost = 0;
@@ -315,7 +319,8 @@ static void test_simdisk__capacity__ends_growth_and_comes_back(void **state)
     char big[10000];
     memset(big, 'x', sizeof(big));
     simdisk_capacity(d, 8192);
-    assert_int_equal(write_at(io, 0, big, sizeof(big), 0), 8192); /* a short count, then the error */
+    assert_int_equal(write_at(io, 0, big, sizeof(big), 0),
+                     8192); /* a short count, then the error */
     assert_int_equal(write_at(io, 0, big, 10, 8192), -ENOSPC);
     assert_int_equal(io->allocate(io->arg, 0, 0, 8193), -ENOSPC);
     assert_int_equal(write_at(io, 0, big, 10, 0), 10);
@@ -444,7 +449,8 @@ int main(void)
         cmocka_unit_test(test_simdisk__kill__keeps_page_cache_and_boot_id),
         cmocka_unit_test(test_simdisk__cut_at_call__ends_the_life_there),
         cmocka_unit_test(test_simdisk__fail__fails_the_named_calls_only),
-        cmocka_unit_test(test_simdisk__failed_sync__loses_pages_that_a_later_sync_does_not_bring_back),
+        cmocka_unit_test(
+            test_simdisk__failed_sync__loses_pages_that_a_later_sync_does_not_bring_back),
         cmocka_unit_test(test_simdisk__capacity__ends_growth_and_comes_back),
         cmocka_unit_test(test_simdisk__noise__reads_and_writes_come_in_pieces),
         cmocka_unit_test(test_simdisk__same_seed__same_survivors),
