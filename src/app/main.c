@@ -271,8 +271,8 @@ static bool take_down(struct run *r, bool running)
         bk_mutex_lock(&a->mu);
         int64_t seconds = now ? 0 : option_num(&a->options, OPTION_SHUTDOWN_TIMEOUT);
         bk_mutex_unlock(&a->mu);
-        bk_log(BK_LOG_WARNING, "User requested shutdown...");
         process_signals_insist();
+        bk_log(BK_LOG_WARNING, "User requested shutdown...");
         process_notify(r->supervisor, "STOPPING=1\nSTATUS=Saving the final data\n");
         net_shutdown(a->net, seconds > UINT32_MAX / 1000 ? UINT32_MAX : (uint32_t)seconds * 1000);
     }

@@ -20,11 +20,10 @@ struct bk_span arg_at(const struct command_ctx *c, int i)
 
 bool arg_is(struct bk_span arg, const char *word)
 {
-    const uint8_t *nul = arg.len == 0 ? NULL : memchr(arg.data, '\0', arg.len);
-    if (nul != NULL) {
-        arg.len = (size_t)(nul - arg.data);
-    }
-    return bk_span_eq_nocase(arg, word);
+    size_t enough = strlen(word) + 1; /* an argument may be huge */
+    size_t seen = arg.len < enough ? arg.len : enough;
+    size_t len = seen == 0 ? 0 : strnlen((const char *)arg.data, seen);
+    return bk_span_eq_nocase(bk_span_of(arg.data, len), word);
 }
 
 int arg_text_len(struct bk_span arg)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * command.h - the command table, and the executor that runs one command by the "values first" protocol.
+ * command.h - the command table, and the executor that runs one command by the "values first"
+ * protocol.
  *
- * A command function sees its arguments, a ks_txn whose values are in memory, and a reply writer. It does no I/O and
- * never waits. It may run more than once for one request (values changed before the locks were taken, no room in the
- * log): it changes nothing but the transaction, the reply and, as its last act, the session.
+ * A command function sees its arguments, a ks_txn whose values are in memory, and a reply writer.
+ * It does no I/O and never waits. It may run more than once for one request (values changed before
+ * the locks were taken, no room in the log): it changes nothing but the transaction, the reply and,
+ * as its last act, the session.
  */
 #ifndef BK_COMMAND_COMMAND_H
 #define BK_COMMAND_COMMAND_H
@@ -28,17 +30,20 @@ struct command_ctx {
     const struct command_row *row;
     struct resp_writer *reply;
     struct keyspace *ks;
-    struct ks_txn *txn;      /* NULL-free for every command; begun, fetched and locked as the row says */
+    struct ks_txn *txn; /* NULL-free for every command; begun, fetched and locked as the row says */
     const struct server_ops *ops;
     struct exec *exec;
-    int64_t now_ms;          /* the command's moment, by the wall clock */
+    int64_t now_ms; /* the command's moment, by the wall clock */
 };
 
 enum exec_result {
-    EXEC_DONE,      /* the reply is written */
-    EXEC_NO_ROOM,   /* nothing written or changed: run the same command again after the store's wake call */
-    EXEC_MORE       /* a long command (KEYS) has done a slice: call exec_resume with the same command; other
-                     * connections may run meanwhile, this one's next command may not */
+    /* The reply is written. */
+    EXEC_DONE,
+    /* Nothing written or changed: run the same command again after the store's wake call. */
+    EXEC_NO_ROOM,
+    /* A long command (KEYS) has done a slice: call exec_resume with the same command; other
+     * connections may run meanwhile, this one's next command may not. */
+    EXEC_MORE
 };
 
 /* One per loop thread. ks and ops are borrowed until exec_free. */
@@ -50,24 +55,29 @@ struct exec_slice;
 void exec_slice_free(struct exec_slice **s);
 
 /*
- * Runs one command (argc >= 1). Writes exactly what Redis would reply, errors included; with CLIENT REPLY OFF or SKIP
- * nothing. *pos is raised to the log position that the reply depends on. now_ms: the wall clock, read anew
- * for each command: no loop may serve a key that another one has already called expired.
+ * Runs one command (argc >= 1). Writes exactly what Redis would reply, errors included; with CLIENT
+ * REPLY OFF or SKIP nothing. *pos is raised to the log position that the reply depends on. now_ms:
+ * the wall clock, read anew for each command: no loop may serve a key that another one has already
+ * called expired.
  */
-enum exec_result exec_command(struct exec *e, struct session *s, const struct resp_command *cmd, int64_t now_ms,
-                              struct resp_writer *reply, uint64_t *pos, struct exec_slice **slice);
-enum exec_result exec_resume(struct exec *e, struct session *s, const struct resp_command *cmd, int64_t now_ms,
-                             struct resp_writer *reply, uint64_t *pos, struct exec_slice **slice);
+enum exec_result exec_command(struct exec *e, struct session *s, const struct resp_command *cmd,
+                              int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
+                              struct exec_slice **slice);
+enum exec_result exec_resume(struct exec *e, struct session *s, const struct resp_command *cmd,
+                             int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
+                             struct exec_slice **slice);
 
 /* Statistics of this executor; any thread may read the sums (relaxed atomics). */
 struct exec_totals {
     uint64_t commands, errors, keyspace_hits, keyspace_misses;
 };
 void exec_totals(const struct exec *e, struct exec_totals *out);
-/* "cmdstat_get:calls=..,usec=..,usec_per_call=..,rejected_calls=..,failed_calls=..\r\n" summed over n executors. */
+/* "cmdstat_get:calls=..,usec=..,usec_per_call=..,rejected_calls=..,failed_calls=..\r\n" summed over
+ * n executors. */
 void exec_commandstats(struct exec *const *all, size_t n, struct bk_buf *out);
 void exec_resetstat(struct exec *e);
 
-const char *command_name(const struct command_row *row); /* lower case, "client|kill" for a subcommand */
+/* Lower case, "client|kill" for a subcommand. */
+const char *command_name(const struct command_row *row);
 
 #endif

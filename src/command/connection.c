@@ -140,8 +140,8 @@ static bool hello_options(struct command_ctx *c)
             i++;
         } else {
             ok = false;
-            resp_write_errorf(c->reply, "ERR Syntax error in HELLO option '%.*s'", arg_text_len(option),
-                              (const char *)option.data);
+            resp_write_errorf(c->reply, "ERR Syntax error in HELLO option '%.*s'",
+                              arg_text_len(option), (const char *)option.data);
         }
     }
     return ok;

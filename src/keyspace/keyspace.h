@@ -2,15 +2,21 @@
 /*
  * keyspace.h - Redis's view of the store: typed keys with an expiry in numbered databases.
  *
- * The engine is behind this: nothing above keyspace/ includes bitkv.h. A struct ks_txn carries one command through
- * "values first": fetch (no lock, may read the disk), lock, recheck, work in memory, commit.
+ * The engine is behind this: nothing above keyspace/ includes bitkv.h. A struct ks_txn carries one
+ * command through "values first": fetch (no lock, may read the disk), lock, recheck, work in
+ * memory, commit.
  *
  *   ks_txn_begin(t, db, now_ms);
- *   ks_txn_key(t, key, need) for each key the command names      -> index 0, 1, 2 ...
- *   ks_txn_fetch(t)                                              reads what is needed; the only step that may do I/O
- *   ks_txn_lock(t): KS_AGAIN = a fetched value is out of date    -> ks_txn_fetch again; writing commands only
- *   ks_get / ks_put / ks_delete ...                              the command function: memory only, never waits
- *   ks_txn_commit(t, &pos)                                       all of its writes at once, or nothing
+ *
+ *   ks_txn_key(t, key, need): for each key the command names; index 0, 1, 2 ...
+ *
+ *   ks_txn_fetch(t): reads what is needed; the only step that may do I/O
+ *
+ *   ks_txn_lock(t): writing commands only; KS_AGAIN = a fetched value is out of date: fetch again
+ *
+ *   ks_get / ks_put / ks_delete ...: the command function: memory only, never waits
+ *
+ *   ks_txn_commit(t, &pos): all of its writes at once, or nothing
  */
 #ifndef BK_KEYSPACE_KEYSPACE_H
 #define BK_KEYSPACE_KEYSPACE_H
@@ -36,7 +42,8 @@ void ks_free(struct keyspace **ks);
 uint32_t ks_databases(const struct keyspace *ks);
 
 enum ks_need {
-    KS_NEED_NOTHING, /* written without being looked at, or looked up by ks_get after the lock (memory only) */
+    KS_NEED_NOTHING, /* written without being looked at, or looked up by ks_get after the lock
+                        (memory only) */
     KS_NEED_META,    /* whether it is there, type, expiry */
     KS_NEED_VALUE    /* the value too */
 };
@@ -45,9 +52,11 @@ enum ks_need {
 struct ks_value {
     bool exists;
     enum ks_type type;
-    int64_t expire_ms;    /* 0 = never */
-    struct bk_span bytes; /* with KS_NEED_VALUE, or written by this transaction; borrowed until the txn ends */
-    struct bk_block *block; /* borrowed; where the bytes lie when they are large and shared, else NULL */
+    int64_t expire_ms; /* 0 = never */
+    /* With KS_NEED_VALUE, or written by this transaction; borrowed until the txn ends. */
+    struct bk_span bytes;
+    /* Borrowed; where the bytes lie when they are large and shared, else NULL. */
+    struct bk_block *block;
 };
 
 struct ks_txn *ks_txn_new(struct keyspace *ks);
@@ -65,20 +74,22 @@ BK_MUST_USE int ks_txn_fetch(struct ks_txn *t, struct bk_error *err);
 enum ks_lock { KS_LOCKED, KS_AGAIN };
 BK_MUST_USE enum ks_lock ks_txn_lock(struct ks_txn *t);
 
-/* After fetch (reading commands) or lock (writing commands). Sees this transaction's own writes. Index as returned by
- * ks_txn_key. */
+/* After fetch (reading commands) or lock (writing commands). Sees this transaction's own writes.
+ * Index as returned by ks_txn_key. */
 void ks_get(struct ks_txn *t, size_t index, struct ks_value *out);
 
-uint8_t *ks_alloc(struct ks_txn *t, size_t n); /* memory until the transaction ends, for composed values */
+uint8_t *ks_alloc(struct ks_txn *t,
+                  size_t n); /* memory until the transaction ends, for composed values */
 
-/* Bytes of a value: a longer one is refused at the commit (BK_ETOOBIG), so do not even compose it. */
+/* Bytes of a value: a longer one is refused at the commit (BK_ETOOBIG), so do not even compose it.
+ */
 #define KS_VALUE_MAX ((uint64_t)4095 << 20)
 
 struct ks_write {
     enum ks_type type;
     struct bk_span bytes;   /* borrowed until the transaction ends */
-    struct bk_block *block; /* where bytes lie, if in a block: the transaction keeps a reference until it ends, and
-                             * large ones are shared, not copied */
+    struct bk_block *block; /* where bytes lie, if in a block: the transaction keeps a reference
+                             * until it ends, and large ones are shared, not copied */
     int64_t expire_ms;      /* 0 = never; in the past: the caller deletes instead */
 };
 void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w);
@@ -86,17 +97,20 @@ void ks_delete(struct ks_txn *t, size_t index);
 void ks_flush(struct ks_txn *t, uint32_t db);
 void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2);
 
-/* Ends the transaction. BK_EAGAIN: no room in the log, nothing changed, run the command again after a wake call.
- * BK_ETOOBIG, BK_ENOSPC, BK_EIO: nothing changed. *pos: log position that the reply depends on, reads included. */
+/* Ends the transaction. BK_EAGAIN: no room in the log, nothing changed, run the command again after
+ * a wake call. BK_ETOOBIG, BK_ENOSPC, BK_EIO: nothing changed. *pos: log position that the reply
+ * depends on, reads included. */
 BK_MUST_USE int ks_txn_commit(struct ks_txn *t, uint64_t *pos, struct bk_error *err);
 /* Ends it without a change; *pos (may be NULL) as above, for what was read. */
 void ks_txn_end(struct ks_txn *t, uint64_t *pos);
 
-/* Whole-database reads; what they promise is what SCAN promises. Their replies depend on ks_tail(). */
+/* Whole-database reads; what they promise is what SCAN promises. Their replies depend on ks_tail().
+ */
 uint64_t ks_count(struct keyspace *ks, uint32_t db);
 uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);
 uint64_t ks_tail(struct keyspace *ks);
-/* Looks at at least count keys unless the end comes first, and calls each() for those whose time has not run out. */
+/* Looks at at least count keys unless the end comes first, and calls each() for those whose time
+ * has not run out. */
 struct ks_scan_key {
     struct bk_span key; /* borrowed for the call */
     enum ks_type type;

@@ -68,6 +68,13 @@ const char *command_name(const struct command_row *row)
     return "fake";
 }
 
+static void raise_to(_Atomic uint64_t *at, uint64_t to)
+{
+    uint64_t was = atomic_load(at);
+    while (was < to && !atomic_compare_exchange_weak(at, &was, to)) {
+    }
+}
+
 static struct bk_span arg_of(const struct resp_command *cmd, int i)
 {
     return i < cmd->argc ? cmd->argv[i].bytes : (struct bk_span){0};
@@ -118,6 +125,37 @@ static void run_clients(struct fake *f, struct session *s, const struct resp_com
     }
 }
 
+static void stand_at_gate(struct fake *f)
+{
+    atomic_fetch_add(&f->at_gate, 1);
+    while (sem_wait(&f->gate) != 0) {
+        /* A signal came. */
+    }
+    atomic_fetch_sub(&f->at_gate, 1);
+}
+
+/* Commands that steer the test; false: it is none of them. */
+static bool run_control(struct fake *f, struct session *s, const struct resp_command *cmd,
+                        int64_t now_ms, struct resp_writer *reply)
+{
+    struct bk_span name = arg_of(cmd, 0);
+    bool ok = true;
+    if (bk_span_eq_nocase(name, "gate")) {
+        stand_at_gate(f);
+        resp_write_ok(reply);
+    } else if (bk_span_eq_nocase(name, "commit")) {
+        raise_to(&f->committed, (uint64_t)number_of(cmd, 1));
+        resp_write_ok(reply);
+    } else if (bk_span_eq_nocase(name, "since")) {
+        resp_write_int(reply, now_ms >= number_of(cmd, 1));
+    } else if (bk_span_eq_nocase(name, "mute")) {
+        s->reply_mode = REPLY_OFF;
+    } else {
+        ok = false;
+    }
+    return ok;
+}
+
 static enum exec_result begin_slices(struct fake *f, const struct resp_command *cmd,
                                      struct exec_slice **slice)
 {
@@ -135,8 +173,9 @@ enum exec_result exec_command(struct exec *e, struct session *s, const struct re
     struct fake *f = e->fake;
     struct bk_span name = arg_of(cmd, 0);
     enum exec_result result = EXEC_DONE;
-    (void)now_ms;
-    if (bk_span_eq_nocase(name, "noroom") && !atomic_load(&f->has_room)) {
+    if (run_control(f, s, cmd, now_ms, reply)) {
+        /* done */
+    } else if (bk_span_eq_nocase(name, "noroom") && !atomic_load(&f->has_room)) {
         atomic_fetch_add(&f->refused, 1);
         result = EXEC_NO_ROOM;
     } else if (bk_span_eq_nocase(name, "echo") || bk_span_eq_nocase(name, "noroom")) {
@@ -175,13 +214,6 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
 }
 
 /* ---- The store ---- */
-
-static void raise_to(_Atomic uint64_t *at, uint64_t to)
-{
-    uint64_t was = atomic_load(at);
-    while (was < to && !atomic_compare_exchange_weak(at, &was, to)) {
-    }
-}
 
 static void fake_flush(void *arg, uint64_t pos)
 {
@@ -231,12 +263,16 @@ void fake_give_room(struct fake *f)
     net_wake(f->net);
 }
 
+void fake_open_gate(struct fake *f)
+{
+    sem_post(&f->gate);
+}
+
 /* ---- The server ---- */
 
-static bool no_password(void *arg)
+static bool has_password(void *arg)
 {
-    (void)arg;
-    return false;
+    return atomic_load(&((struct fake *)arg)->password);
 }
 
 static uint64_t bulk_max(void *arg)
@@ -262,11 +298,12 @@ void fake_start(struct fake *f, unsigned loops)
 {
     static const char *const bind_to[] = {"127.0.0.1"};
     struct bk_error err = {0};
+    sem_init(&f->gate, 0, 0);
     tmpdir_make(&f->dir, "net");
     tmpdir_join(&f->dir, "s", f->path, sizeof(f->path));
     f->port = free_port();
-    f->ops =
-        (struct server_ops){.arg = f, .auth_required = no_password, .proto_max_bulk_len = bulk_max};
+    f->ops = (struct server_ops){
+        .arg = f, .auth_required = has_password, .proto_max_bulk_len = bulk_max};
     f->store = (struct net_store_ops){.arg = f,
                                       .flush = fake_flush,
                                       .pos_state = fake_pos_state,
@@ -294,6 +331,7 @@ void fake_stop(struct fake *f)
 {
     net_shutdown(f->net, 5000);
     net_free(&f->net);
+    sem_destroy(&f->gate);
     tmpdir_remove(&f->dir);
 }
 

@@ -5,7 +5,9 @@
  *
  * Commands (inline or RESP): ECHO text; WRITE: appends 10 to the log and answers its new tail as an
  * integer; NOROOM text: as ECHO once there is room; SLICES n: done after n slices; BIG n: n bytes;
- * QUIET: a write without a reply; QUIT; LIST; KILL id ...; NAME text.
+ * QUIET: a write without a reply; COMMIT pos: commits without waking anybody; GATE: blocks its loop
+ * until fake_open_gate; SINCE ms: whether the command's clock has come so far; MUTE: CLIENT REPLY
+ * OFF; QUIT; LIST; KILL id ...; NAME text.
  */
 #ifndef BK_TESTS_NET_FAKE_H
 #define BK_TESTS_NET_FAKE_H
@@ -13,6 +15,7 @@
 #include "lib/tmpdir.h"
 #include "net/net.h"
 
+#include <semaphore.h>
 #include <stdatomic.h>
 
 struct fake {
@@ -28,13 +31,16 @@ struct fake {
     _Atomic uint64_t tail, committed, undone_from, undone_to;
     atomic_bool commits_at_once; /* flush commits; else the test calls fake_commit */
     atomic_bool has_room;
-    atomic_int flushes, refused, running_slices;
+    atomic_bool password; /* there is one */
+    atomic_int flushes, refused, running_slices, at_gate;
+    sem_t gate;
 };
 
 void fake_start(struct fake *f, unsigned loops);
 void fake_stop(struct fake *f);
 void fake_commit(struct fake *f, uint64_t pos); /* and wakes */
 void fake_give_room(struct fake *f);            /* and wakes */
+void fake_open_gate(struct fake *f);            /* for one GATE */
 
 /* A client over TCP or the unix socket; every wait has a limit of some seconds and then fails the
  * test. */

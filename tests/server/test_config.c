@@ -315,6 +315,34 @@ static void test_config__rewrite__keeps_the_file_and_a_restart_reads_it(void **s
     stop();
 }
 
+/* Clients of different loops at once: each rewrite is whole and succeeds. */
+static void test_config__rewrites_at_once__all_succeed(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 4, ROUNDS = 10 };
+    static const char rewrite[] = "CONFIG REWRITE\r\n";
+    struct respc *c[CLIENTS];
+    char path[PATH_SIZE];
+    write_file("bitkv.conf", "timeout 5\n", path);
+    server.conf = path;
+    OPTIONS("--io-threads", "4");
+    start();
+    for (int i = 0; i < CLIENTS; i++) {
+        c[i] = expect_connection(&server);
+    }
+    for (int i = 0; i < CLIENTS * ROUNDS; i++) {
+        assert_true(respc_send(c[i % CLIENTS], rewrite, sizeof rewrite - 1));
+    }
+    for (int i = 0; i < CLIENTS * ROUNDS; i++) {
+        expect_next(c[i % CLIENTS], "+OK");
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        respc_close(&c[i]);
+    }
+    assert_int_equal(strncmp(read_file(path), "timeout 5\n", 10), 0);
+    stop();
+}
+
 static void test_trap43__redis_conf__starts_and_says_what_has_no_effect(void **state)
 {
     (void)state;
@@ -439,6 +467,7 @@ int main(void)
         CASE(test_config__store_options__reach_the_store),
         CASE(test_config__enable_debug_command__says_who_may),
         CASE(test_config__rewrite__keeps_the_file_and_a_restart_reads_it),
+        CASE(test_config__rewrites_at_once__all_succeed),
         CASE(test_trap43__redis_conf__starts_and_says_what_has_no_effect),
         CASE(test_config__wrong_file__ends_the_start_with_file_and_line),
         CASE(test_config__unknown_option__ends_the_start),

@@ -217,6 +217,9 @@ static void test_malformed__behind_good_commands__these_are_answered_first(void 
         SHUT("*1\r\n$4\r\nquit\r\n*x\r\n"),
         SHUT("POST / HTTP/1.1\r\nPING\r\n"),
         SHUT("GET / HTTP/1.1\r\nHost: x\r\n\r\nPING\r\n"),
+        SHUT("PING\r\nCLIENT REPLY OFF\r\n*x\r\n"),
+        SHUT("PING\r\nCLIENT REPLY SKIP\r\n*x\r\n"),
+        SHUT("CLIENT REPLY OFF\r\nCLIENT REPLY ON\r\n*x\r\n"),
     };
     CHECK(rows);
 }

@@ -263,15 +263,64 @@ static void test_process__client_that_does_not_read__holds_a_shutdown_for_a_boun
     assert_true(server_log_has(&server, "bye bye"));
 }
 
-static void test_process__second_signal__ends_a_shutdown_at_once(void **state)
+/* A first signal, and its shutdown has begun. */
+static void begin_shutdown(int sig)
+{
+    kill(server.pid, sig);
+    for (int i = 0; i < 10000 && !server_log_has(&server, "User requested shutdown"); i++) {
+        poll(NULL, 0, 1);
+    }
+}
+
+/* Starts a server whose hard end may leave threads that nobody has joined: the thread sanitizer is
+ * not to count them. */
+static void start_without_thread_leaks(void)
+{
+    const char *set = getenv("TSAN_OPTIONS");
+    char was[512];
+    char now[600];
+    snprintf(was, sizeof was, "%s", set != NULL ? set : "");
+    snprintf(now, sizeof now, "%s:report_thread_leaks=0", was);
+    assert_int_equal(setenv("TSAN_OPTIONS", now, 1), 0);
+    start();
+    assert_int_equal(setenv("TSAN_OPTIONS", was, 1), 0);
+}
+
+static void test_process__sigint_during_a_shutdown__ends_it_at_once(void **state)
 {
     (void)state;
     OPTIONS("--shutdown-timeout", "100000");
-    start();
+    start_without_thread_leaks();
     leave_a_reply_unread();
-    kill(server.pid, SIGTERM);
+    begin_shutdown(SIGTERM);
     assert_int_equal(server_signal(&server, SIGINT), 1);
     assert_true(server_log_has(&server, "You insist"));
+}
+
+static void test_process__sigterm_during_a_shutdown__leaves_it_in_order(void **state)
+{
+    (void)state;
+    OPTIONS("--shutdown-timeout", "1");
+    start();
+    leave_a_reply_unread();
+    begin_shutdown(SIGINT);
+    assert_int_equal(server_signal(&server, SIGTERM), 0);
+    assert_true(server_log_has(&server, "bye bye"));
+    assert_false(server_log_has(&server, "You insist"));
+}
+
+/* As from a terminal and a supervisor: stopped meanwhile, the server sees both at one moment. */
+static void test_process__both_signals_together__are_one_request(void **state)
+{
+    (void)state;
+    start();
+    OK("SET", "k", "v");
+    kill(server.pid, SIGSTOP);
+    kill(server.pid, SIGTERM);
+    kill(server.pid, SIGINT);
+    assert_int_equal(server_signal(&server, SIGCONT), 0);
+    assert_true(server_log_has(&server, "bye bye"));
+    assert_false(server_log_has(&server, "You insist"));
 }
 
 static void test_process__descriptor_limit__lowers_maxclients_and_says_so(void **state)
@@ -381,7 +430,9 @@ int main(void)
         CASE(test_process__systemd__is_told_ready_and_stopping),
         CASE(test_process__signals__end_the_server_or_are_ignored),
         CASE(test_process__client_that_does_not_read__holds_a_shutdown_for_a_bounded_time),
-        CASE(test_process__second_signal__ends_a_shutdown_at_once),
+        CASE(test_process__sigint_during_a_shutdown__ends_it_at_once),
+        CASE(test_process__sigterm_during_a_shutdown__leaves_it_in_order),
+        CASE(test_process__both_signals_together__are_one_request),
         CASE(test_process__descriptor_limit__lowers_maxclients_and_says_so),
         CASE(test_process__crash__leaves_a_report),
         CASE(test_process__info__has_the_sections_that_were_asked_for),

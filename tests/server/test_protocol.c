@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The wire: both protocols, pipelines, commands in pieces, large arguments; everything on one
  * server. */
+#include "base/clock.h"
 #include "lib/expect.h"
 #include "lib/rng.h"
 
@@ -127,6 +128,25 @@ static void test_protocol__quit__answers_and_closes(void **state)
     expect_next(c, "+PONG");
     expect_next(c, "+OK");
     expect_closed(c);
+}
+
+/* The second command of a pipeline comes long after its tick began. */
+static void test_protocol__behind_a_slow_command__expiry_follows_the_clock(void **state)
+{
+    struct respc *c = *state;
+    static const char lines[] = "DEBUG SLEEP 0.3\r\nGET e\r\nPTTL e\r\nSET n 1 PX 60000\r\n"
+                                "PEXPIRETIME n\r\n";
+    expect_reply(c, "+OK", "SET", "e", "1", "PX", "200", NULL);
+    int64_t before = bk_clock_wall_ms(&bk_clock_system);
+    assert_true(respc_send(c, lines, sizeof lines - 1));
+    expect_next(c, "+OK");
+    expect_next(c, "$null");
+    expect_next(c, ":-2");
+    expect_next(c, "+OK");
+    struct reply *r = respc_read(c);
+    assert_non_null(r);
+    assert_true(r->integer >= before + 300 + 60000);
+    reply_free(&r);
 }
 
 static void test_protocol__half_closed_by_the_client__is_still_answered(void **state)
@@ -330,6 +350,7 @@ int main(void)
         CASE(test_protocol__hello_refused__changes_nothing),
         CASE(test_protocol__inline_commands__are_answered),
         CASE(test_protocol__quit__answers_and_closes),
+        CASE(test_protocol__behind_a_slow_command__expiry_follows_the_clock),
         CASE(test_protocol__half_closed_by_the_client__is_still_answered),
         CASE(test_protocol__pipelines_of_any_length__answer_in_order),
         CASE(test_protocol__endless_pipeline__never_stalls),

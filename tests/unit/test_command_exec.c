@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -163,6 +164,30 @@ static void test_exec__unknown_command__is_quoted_within_limits(void **state)
              "-ERR unknown command 'foo', with args beginning with: 'a' '%.124s' \r\n", longer);
     expect(f, want, "foo", "a", longer, "more", NULL);
     expect(f, "-ERR unknown subcommand 'no'. Try CONFIG HELP.\r\n", "config", "no", NULL);
+}
+
+/* An argument of over 2 GiB, of which only what an error may show is there. */
+static void test_exec__argument_beyond_int__is_cut_in_errors(void **state)
+{
+    struct fixture *f = *state;
+    const size_t shown = 1u << 20;
+    uint8_t *text = mmap(NULL, 2 * shown, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(text, MAP_FAILED);
+    assert_int_equal(mprotect(text, shown, PROT_READ | PROT_WRITE), 0);
+    memset(text, 'x', shown);
+    static const char *const commands[][2] = {{"client", "setinfo"}, {"hello", "3"}};
+    for (size_t i = 0; i < 2; i++) {
+        struct resp_arg argv[] = {{bk_span_str(commands[i][0]), NULL},
+                                  {bk_span_str(commands[i][1]), NULL},
+                                  {{text, (size_t)INT32_MAX + 6}, NULL},
+                                  {bk_span_str("v"), NULL}};
+        f->cmd = (struct resp_command){.argc = 4, .argv = argv};
+        assert_int_equal(run_command(f), EXEC_DONE);
+        assert_in_range(f->out.len, shown, shown + 100);
+        assert_true(f->out.data[0] == '-' && f->out.data[f->out.len - 1] == '\n');
+        f->out.len = 0;
+    }
+    munmap(text, 2 * shown);
 }
 
 static void test_exec__wrong_arity__names_the_command(void **state)
@@ -371,6 +396,9 @@ static void test_commands__longest_string__is_bounded_by_the_option(void **state
     expect(f, error, "setrange", "k", "9223372036854775807", "x", NULL);
     expect(f, ":1000\r\n", "setrange", "k", "5000", "", NULL);
     expect(f, ":1000\r\n", "strlen", "k", NULL);
+    f->host.bulk_max = UINT64_MAX; /* then the store's limit counts, before any memory is taken */
+    expect(f, error, "setrange", "k", "1000000000000", "x", NULL);
+    expect(f, error, "setrange", "k", "4293918720", "x", NULL);
     f->host.bulk_max = 1000000;
     expect(f, ":200001\r\n", "setrange", "k", "200000", "y", NULL);
     expect(f, "$0\r\n\r\n", "getrange", "k", "1", "0", NULL);
@@ -401,6 +429,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_exec__unknown_command__is_quoted_within_limits),
+        T(test_exec__argument_beyond_int__is_cut_in_errors),
         T(test_exec__wrong_arity__names_the_command),
         T(test_exec__refusals__come_in_the_order_of_redis),
         T(test_exec__reply_modes__drop_and_bring_back_replies),

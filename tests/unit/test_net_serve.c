@@ -113,6 +113,38 @@ static void test_net__malformed_input__gets_the_error_and_is_closed(void **state
     close(a);
 }
 
+static void test_net__malformed_input_of_who_wants_no_replies__is_closed_without_a_word(
+    void **state)
+{
+    struct fake *f = *state;
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    fake_send(a, "ECHO a\r\nMUTE\r\n*1\r\n+bad\r\n");
+    fake_expect(a, "$1\r\na\r\n");
+    fake_expect_closed(a);
+    close(a);
+}
+
+static void test_net__password_taken_away__ends_the_limits_before_auth(void **state)
+{
+    struct fake *f = *state;
+    static const char eleven[] = "*11\r\n$4\r\nECHO\r\n$1\r\nx\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n"
+                                 "$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n$0\r\n\r\n";
+    atomic_store(&f->password, true);
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    int b = fake_connect(f);
+    fake_until(f, connected, 2);
+    fake_send(a, eleven);
+    fake_expect(a, "-ERR Protocol error: unauthenticated multibulk length\r\n");
+    fake_expect_closed(a);
+    atomic_store(&f->password, false);
+    fake_send(b, eleven);
+    fake_expect(b, "$1\r\nx\r\n");
+    close(a);
+    close(b);
+}
+
 static void test_net__http__is_closed_before_anything_behind_it_runs(void **state)
 {
     struct fake *f = *state;
@@ -409,6 +441,8 @@ int main(void)
         TEST(test_net__many_pipelined_commands__keep_their_order),
         TEST(test_net__all_sent_before_any_is_read__never_deadlocks),
         TEST(test_net__malformed_input__gets_the_error_and_is_closed),
+        TEST(test_net__malformed_input_of_who_wants_no_replies__is_closed_without_a_word),
+        TEST(test_net__password_taken_away__ends_the_limits_before_auth),
         TEST(test_net__http__is_closed_before_anything_behind_it_runs),
         TEST(test_net__over_maxclients__is_told_and_closed),
         TEST(test_net__protected_mode__lets_in_loopback_only),

@@ -3,6 +3,7 @@
  * at the end. */
 #include "lib/net_fake.h"
 
+#include "base/clock.h"
 #include "net/net_private.h" /* the states */
 
 #include <setjmp.h>
@@ -220,6 +221,89 @@ static void test_net__quit_and_half_close__send_all_replies_first(void **state)
     close(b);
 }
 
+static uint64_t at_gate(struct fake *f)
+{
+    return (uint64_t)atomic_load(&f->at_gate);
+}
+
+/* In one tick: a's last commands run, its earlier reply becomes committed, and only then the loop
+ * looks at what waits. While the loop stands at the gate, these become ready in that order. */
+static void test_net__older_reply_leaves_in_the_tick_of_quit__later_ones_still_do(void **state)
+{
+    struct fake *f = *state;
+    atomic_store(&f->commits_at_once, false);
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    int b = fake_connect(f);
+    int c = fake_connect(f);
+    fake_until(f, connected, 3);
+    fake_send(a, "WRITE\r\n");
+    fake_until(f, waiting, 1);
+    fake_send(c, "GATE\r\n");
+    fake_until(f, at_gate, 1);
+    fake_send(a, "ECHO hello\r\nQUIT\r\n");
+    fake_send(b, "COMMIT 10\r\n");
+    net_wake(f->net);
+    fake_open_gate(f);
+    fake_expect(b, "+OK\r\n");
+    fake_expect(c, "+OK\r\n");
+    fake_commit(f, 10); /* should the events have come in another order */
+    fake_expect(a, ":10\r\n$5\r\nhello\r\n+OK\r\n");
+    fake_expect_closed(a);
+    close(a);
+    close(b);
+    close(c);
+}
+
+static int64_t wall_ms(void)
+{
+    return bk_clock_wall_ms(&bk_clock_system);
+}
+
+static void test_net__command_behind_a_slow_one__gets_its_own_moment(void **state)
+{
+    struct fake *f = *state;
+    char text[64];
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    fake_until(f, connected, 1);
+    int64_t later = wall_ms() + 100;
+    snprintf(text, sizeof(text), "GATE\r\nSINCE %lld\r\n", (long long)later);
+    fake_send(a, text);
+    fake_until(f, at_gate, 1);
+    while (wall_ms() < later) {
+        fake_is_silent(a, 5); /* the time that passes is what the test is about */
+    }
+    fake_open_gate(f);
+    fake_expect(a, "+OK\r\n:1\r\n");
+    close(a);
+}
+
+static uint64_t memory_is_large(struct fake *f)
+{
+    struct net_stats s;
+    net_stats_get(f->net, &s);
+    return s.clients_memory > 2000000;
+}
+
+static void test_net__parked_command__counts_in_the_memory_of_its_client(void **state)
+{
+    struct fake *f = *state;
+    static char big[2000001];
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    memset(big, 'x', sizeof(big) - 1);
+    fake_send(a, "*3\r\n$6\r\nNOROOM\r\n$1\r\nx\r\n$2000000\r\n");
+    fake_send(a, big);
+    fake_send(a, "\r\n");
+    fake_until(f, parked, 1);
+    fake_until(f, memory_is_large, 1);
+    fake_give_room(f);
+    fake_expect(a, "$1\r\nx\r\n");
+    fake_until(f, memory_is_large, 0);
+    close(a);
+}
+
 static void test_net__shutdown__sends_what_is_committed_and_ends_what_runs(void **state)
 {
     struct fake *f = *state;
@@ -292,6 +376,9 @@ int main(void)
         TEST(test_net__long_command__lets_others_run_and_keeps_its_arguments),
         TEST(test_net__commits_race_with_waiting__no_wake_up_is_lost),
         TEST(test_net__quit_and_half_close__send_all_replies_first),
+        TEST(test_net__older_reply_leaves_in_the_tick_of_quit__later_ones_still_do),
+        TEST(test_net__command_behind_a_slow_one__gets_its_own_moment),
+        TEST(test_net__parked_command__counts_in_the_memory_of_its_client),
         TEST(test_net__shutdown__sends_what_is_committed_and_ends_what_runs),
         TEST(test_net__shutdown_with_stuck_clients__ends_at_the_deadline),
         TEST(test_conn_state__moves__are_those_of_the_table),

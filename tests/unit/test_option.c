@@ -98,6 +98,7 @@ static void check_rows(const struct set_row *rows, size_t n)
 
 #define INTEGER "argument couldn't be parsed into an integer"
 #define MEMORY "argument must be a memory value"
+#define TOO_LARGE "argument must be between 0 and 9223372036854775807 inclusive"
 
 static void test_option__numbers__are_read_as_redis_reads_them(void **state)
 {
@@ -149,9 +150,9 @@ static void test_option__memory__takes_units_and_never_overflows(void **state)
         {"maxmemory", "5Gb", "5368709120", NULL},
         {"maxmemory", "", "0", NULL}, /* as Redis: no digits are 0 */
         {"maxmemory", "9223372036854775807", "9223372036854775807", NULL},
-        {"maxmemory", "9223372036854775808", NULL, MEMORY},
-        {"maxmemory", "9007199254740992kb", NULL, MEMORY},
-        {"maxmemory", "99999999999999999999999", NULL, MEMORY},
+        {"maxmemory", "9223372036854775808", NULL, TOO_LARGE},
+        {"maxmemory", "9007199254740992kb", NULL, TOO_LARGE},
+        {"maxmemory", "99999999999999999999999", NULL, TOO_LARGE},
         {"maxmemory", "-1", NULL, MEMORY},
         {"maxmemory", "1x", NULL, MEMORY},
         {"maxmemory", "1.5mb", NULL, MEMORY},

@@ -4,11 +4,13 @@
 #include "lib/simdisk.h"
 
 #include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
 
 static int write_at(const struct bk_io *io, int fd, const void *data, size_t len, uint64_t offset)
 {
