@@ -44,7 +44,7 @@ uint8_t *bk_buf_reserve(struct bk_buf *b, size_t n)
 {
     BK_ASSERT(n <= SIZE_MAX / 2 - b->len);
     size_t need = b->len + n;
-    if (need > b->cap) {
+    if (need > b->cap || b->data == NULL) { /* never NULL, which offset 0 may not be added to */
         /* Doubling keeps appends amortised; large buffers grow by half, so that less stands empty.
          */
         size_t cap = b->cap < (1u << 20) ? b->cap * 2 : b->cap + b->cap / 2;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * batch.c - writes gathered, then made in one step: in the log as one frame, in memory under the
- * key locks.
+ * batch.c - writes gathered, then made in one step: one frame in the log, under the key locks.
  *
  * Writes are kept as the last state of each key. Flushes and swaps of databases take effect on the
  * gathered writes at once and stand in front of them in the frame, so a frame is: the new map of
@@ -419,6 +418,9 @@ static void map_after(struct bk_batch *b, struct bki_spacemap *after)
     bki_spacemap_copy(after, b->map_before);
     for (size_t i = 0; i < b->maps_n; i++) {
         struct map_op *op = &b->maps[i];
+        /* Made now: once the log has the new map, a keydir would be made with its later space. */
+        bki_db_keydir(b->db, op->num1, true);
+        bki_db_keydir(b->db, op->space != 0 ? op->num1 : op->num2, true);
         if (op->space != 0) {
             op->space = after->next;
             bki_spacemap_set(after, op->num1, op->space);

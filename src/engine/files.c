@@ -29,6 +29,9 @@ static void file_free(struct bki_files *fs, struct bki_file **f)
     if ((*f)->fd >= 0 && !(*f)->closed) {
         fs->io->close(fs->io->arg, (*f)->fd);
     }
+    if ((*f)->old_fd >= 0) {
+        fs->io->close(fs->io->arg, (*f)->old_fd);
+    }
     free((*f)->pages);
     free((*f)->path);
     free(*f);
@@ -98,6 +101,7 @@ static struct bki_file *file_new(struct bki_files *fs, uint64_t id, uint64_t uid
     f->rank = rank;
     f->seed = bki_datafile_seed(uid);
     f->fd = -1;
+    f->old_fd = -1;
     f->created_us = bk_clock_mono_us(fs->clock);
     f->path = strdup(path);
     BK_ASSERT(f->path != NULL);

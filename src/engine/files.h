@@ -39,7 +39,6 @@ struct bki_file {
     uint32_t header_bytes;
     uint32_t slot;      /* place in the file table */
     bool merged;        /* its sequence numbers need not rise */
-    int fd;             /* owned */
     int64_t created_us; /* monotonic clock, for max-file-age */
     char *path;         /* owned */
     /* Atomic. */
@@ -48,6 +47,7 @@ struct bki_file {
     _Atomic uint64_t size;     /* logical end of the records */
     _Atomic uint64_t dead_bytes, guard_bytes;
     _Atomic uint64_t allocated; /* room reserved on disk; grown by the sync thread */
+    atomic_int fd;              /* owned; another one after bki_files_rescue */
     atomic_int state;           /* enum bki_file_state */
     /* Guarded by the log's mutex. */
     uint32_t *pages; /* owned: address page of each 16 MiB of the file, BKI_NO_PAGE where no record
@@ -55,6 +55,7 @@ struct bki_file {
     uint32_t pages_n;
     /* Sync thread only. */
     bool closed;      /* dropped long ago: fd is no longer ours */
+    int old_fd;       /* owned; -1 unless the file was rescued */
     bool sync_failed; /* never synced again: the kernel may have dropped what it could not write */
 };
 
@@ -111,6 +112,11 @@ BK_MUST_USE int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uin
 BK_MUST_USE int bki_files_seal(struct bki_files *fs, struct bki_file *f,
                                const struct bki_spacemap *map, uint64_t next_seq,
                                struct bk_error *err);
+
+/* A file whose sync has failed is copied to a new one of the same name, synced, and goes on as that
+ * one. What could not be read back is logged. After a failure it is what it was, or its name stands
+ * for the copy. */
+BK_MUST_USE int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *err);
 
 /* Takes a file without records out of the table and closes it; takes and nulls *f. */
 void bki_files_forget(struct bki_files *fs, struct bki_file **f);

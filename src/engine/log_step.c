@@ -170,8 +170,8 @@ static bool sync_step(struct bki_log *log)
 /*
  * Rotated files of a log without an active one. Each is cut to its end on disk too, as far as that
  * still works: undone records should not come back even if its end cannot be told to the manifest.
- * A file whose sync has failed is not synced again, the others are; what fails here for the first
- * time is acknowledged bytes at risk, and is said aloud.
+ * A file whose sync has failed is not synced again but written again; what fails here too is
+ * acknowledged bytes at risk, and is said aloud.
  */
 static bool seal_without_active(struct bki_log *log)
 {
@@ -187,7 +187,9 @@ static bool seal_without_active(struct bki_log *log)
         if (io->truncate(io->arg, f->fd, load(&f->size)) == 0) {
             atomic_store_explicit(&f->allocated, load(&f->size), memory_order_relaxed);
         }
-        if (sync_file(log, f, &err) != BK_OK) {
+        bk_ignore(sync_file(log, f, &err), "what it says is in sync_failed");
+        bool holds = load(&f->size) > f->header_bytes;
+        if (f->sync_failed && holds && bki_files_rescue(log->files, f, &err) != BK_OK) {
             count(&log->write_errors, 1);
             bk_log(BK_LOG_WARNING,
                    "%s could not be synced: what was written to it since the last sync may not "

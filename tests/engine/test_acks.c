@@ -184,6 +184,7 @@ static void test_acks__full_log__answers_again_and_changes_nothing(void **state)
 {
     struct rig *r = *state;
     char value[8192];
+    char name[16]; /* borrowed by the batch */
     assert_int_equal(rig_close(r), BK_OK);
     r->opt.log_buffer_bytes = 65536;
     r->opt.max_file_bytes = 1 << 20;
@@ -196,7 +197,6 @@ static void test_acks__full_log__answers_again_and_changes_nothing(void **state)
     unsigned n = 0;
     uint64_t pos = 0;
     for (; rc == BK_OK && n < 100; n++) {
-        char name[16];
         snprintf(name, sizeof(name), "k%u", n);
         bk_key_init(r->db, &key, name, strlen(name));
         bk_batch_begin(b);

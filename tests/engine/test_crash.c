@@ -91,37 +91,37 @@ static void crash_everywhere(enum bk_sync sync, enum simdisk_kind kind, unsigned
 static void test_crash__power_cut_at_every_call__always(void **state)
 {
     (void)state;
-    crash_everywhere(BK_SYNC_ALWAYS, SIMDISK_POWER, 2);
+    crash_everywhere(BK_SYNC_ALWAYS, SIMDISK_POWER, 3);
 }
 
 static void test_crash__power_cut_at_every_call__everysec(void **state)
 {
     (void)state;
-    crash_everywhere(BK_SYNC_EVERYSEC, SIMDISK_POWER, 2);
+    crash_everywhere(BK_SYNC_EVERYSEC, SIMDISK_POWER, 3);
 }
 
 static void test_crash__power_cut_at_every_call__no(void **state)
 {
     (void)state;
-    crash_everywhere(BK_SYNC_NO, SIMDISK_POWER, 2);
+    crash_everywhere(BK_SYNC_NO, SIMDISK_POWER, 3);
 }
 
 static void test_crash__kill_at_every_call__always(void **state)
 {
     (void)state;
-    crash_everywhere(BK_SYNC_ALWAYS, SIMDISK_KILL, 1);
+    crash_everywhere(BK_SYNC_ALWAYS, SIMDISK_KILL, 2);
 }
 
 static void test_crash__kill_at_every_call__everysec(void **state)
 {
     (void)state;
-    crash_everywhere(BK_SYNC_EVERYSEC, SIMDISK_KILL, 1);
+    crash_everywhere(BK_SYNC_EVERYSEC, SIMDISK_KILL, 2);
 }
 
 static void test_crash__kill_at_every_call__no(void **state)
 {
     (void)state;
-    crash_everywhere(BK_SYNC_NO, SIMDISK_KILL, 1);
+    crash_everywhere(BK_SYNC_NO, SIMDISK_KILL, 2);
 }
 
 /* One write each in a row of lives, each ended by a power cut: what always acknowledged is there,

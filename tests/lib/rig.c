@@ -89,6 +89,9 @@ static void poll_acks(struct rig *r)
     struct bk_stats st;
     bk_stats_get(r->db, &st);
     bool always = r->opt.sync == BK_SYNC_ALWAYS;
+    /* While a store that gave up has no new file yet, positions of what it undid count as passed.
+     */
+    dead = dead || bk_write_state(r->db, NULL) != BK_OK;
     for (size_t i = r->durable_n; i < r->acked_n && (always || !dead); i++) {
         const struct model_entry *e = &r->model.entries[i];
         if (!always && e->life == r->life && e->pos > st.synced_pos) {

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rescue.c - a data file whose sync has failed, written again.
+ *
+ * The kernel may have dropped what it could not write and may call the file clean all the same, so
+ * it is never synced again. What was acknowledged is still in the page cache, as far as it has not
+ * been evicted: it is read back, checked, and put into a new file that takes the old one's name.
+ * Uid and offsets stay, so no location changes.
+ */
+#include "base/log.h"
+#include "engine/files.h"
+#include "engine/scan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#define COPY_BYTES (1u << 20)
+
+static int copy_bytes(const struct bk_io *io, const struct bki_file *f, int to, const char *path,
+                      uint64_t size, struct bk_error *err)
+{
+    struct bk_buf buf = {0};
+    uint8_t *p = bk_buf_reserve(&buf, COPY_BYTES);
+    int rc = BK_OK;
+    for (uint64_t at = 0; rc == BK_OK && at < size;) {
+        size_t want = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
+        size_t got = 0;
+        rc = bki_io_read_all(io, f->fd, p, want, at, &got, f->path, err);
+        if (rc == BK_OK && got < want) {
+            rc = bk_error_set(err, BK_CORRUPT, 0, f->path, at, "the file is shorter than it was");
+        }
+        if (rc == BK_OK) {
+            struct iovec iov = {p, got};
+            rc = bki_io_write_all(io, to, &iov, 1, at, path, err);
+        }
+        at += got;
+    }
+    bk_buf_fini(&buf);
+    return rc;
+}
+
+/* Bytes of the copy that no longer check, because the kernel had let go of them. */
+static int count_lost(const struct bk_io *io, const struct bki_file *f, int fd, const char *path,
+                      uint64_t size, uint64_t *lost, struct bk_error *err)
+{
+    struct bki_scan s;
+    struct bki_scan_item it;
+    bool zeros;
+    int rc;
+    *lost = 0;
+    bki_scan_init(&s, io, fd, path, f->seed, f->merged, f->header_bytes, size);
+    while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
+        uint64_t from = s.offset;
+        if (rc == BK_OK) {
+            *lost += it.value_ok ? 0 : it.size;
+        } else if (rc == BK_CORRUPT) {
+            rc = bki_scan_resync(&s, &zeros, err);
+            *lost += s.offset - from;
+        }
+        if (rc < 0) {
+            break;
+        }
+    }
+    bki_scan_fini(&s);
+    return rc < 0 ? rc : BK_OK;
+}
+
+/* Syncs the copy and gives it the file's name. */
+static int take_place(struct bki_files *fs, const struct bki_file *f, int fd, const char *path,
+                      struct bk_error *err)
+{
+    int rc = fs->io->sync(fs->io->arg, fd);
+    if (rc < 0) {
+        return bki_io_fail(err, rc, path, 0, "sync");
+    }
+    rc = fs->io->rename(fs->io->arg, path, f->path);
+    if (rc < 0) {
+        return bki_io_fail(err, rc, path, 0, "rename");
+    }
+    rc = fs->io->sync_dir(fs->io->arg, fs->dir);
+    return rc < 0 ? bki_io_fail(err, rc, fs->dir, 0, "sync directory") : BK_OK;
+}
+
+int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
+{
+    uint64_t size = atomic_load(&f->size);
+    char path[BKI_PATH_MAX + 8];
+    uint64_t lost = 0;
+    snprintf(path, sizeof path, "%s.new", f->path);
+    if (f->old_fd >= 0) {
+        return bk_error_set(err, BK_EIO, 0, f->path, 0, "written again once before");
+    }
+    int rc = fs->io->unlink(fs->io->arg, path);
+    if (rc < 0 && rc != -ENOENT) {
+        return bki_io_fail(err, rc, path, 0, "unlink");
+    }
+    int fd = fs->io->open(fs->io->arg, path, BK_IO_CREATE);
+    if (fd < 0) {
+        return bki_io_fail(err, fd, path, 0, "create");
+    }
+    rc = copy_bytes(fs->io, f, fd, path, size, err);
+    if (rc == BK_OK) {
+        rc = count_lost(fs->io, f, fd, path, size, &lost, err);
+    }
+    if (rc == BK_OK) {
+        rc = take_place(fs, f, fd, path, err);
+    }
+    if (rc != BK_OK) {
+        fs->io->close(fs->io->arg, fd);
+        fs->io->unlink(fs->io->arg, path);
+        return rc;
+    }
+    /* Reads that began with the old descriptor end with it: it stays open until the store is
+     * closed. */
+    f->old_fd = f->fd;
+    f->fd = fd;
+    f->sync_failed = false;
+    atomic_store(&f->allocated, size);
+    bk_log(BK_LOG_WARNING,
+           "%s was written again after its sync had failed; %" PRIu64
+           " bytes of it could not be read back",
+           f->path, lost);
+    return BK_OK;
+}
