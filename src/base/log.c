@@ -23,7 +23,8 @@
 static struct bk_mutex log_mu = {PTHREAD_MUTEX_INITIALIZER, "log", BK_RANK_STATS + 1};
 static int log_fd = STDOUT_FILENO;
 static int use_syslog;
-/* A program that only links the engine hears of damage, not of every start; the server sets its own level. */
+/* A program that only links the engine hears of damage, not of every start; the server sets its own
+ * level. */
 static atomic_int level_min = BK_LOG_WARNING;
 
 int bk_log_setup(const char *path, const char *syslog_ident, int syslog_facility)

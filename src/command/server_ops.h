@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * server_ops.h - what commands need beyond their own connection, as functions that net/ and app/ fill in.
- * All may be called from any loop thread. Texts handed out are appended to the caller's buffer.
+ * server_ops.h - what commands need beyond their own connection, as functions that net/ and app/
+ * fill in. All may be called from any loop thread. Texts handed out are appended to the caller's
+ * buffer.
  */
 #ifndef BK_COMMAND_SERVER_OPS_H
 #define BK_COMMAND_SERVER_OPS_H
@@ -20,13 +21,18 @@ struct client_filter {
     const uint64_t *ids; /* borrowed */
     size_t ids_n;
     struct bk_span addr, laddr, user, type; /* len 0: not asked for */
-    bool skip_self;      /* SKIPME yes */
+    bool skip_self;                         /* SKIPME yes */
     const struct session *self;
 };
 
 enum client_text { CLIENT_TEXT_NAME, CLIENT_TEXT_LIB_NAME, CLIENT_TEXT_LIB_VER };
 
-enum shutdown_flags { SHUTDOWN_NOSAVE = 1, SHUTDOWN_SAVE = 2, SHUTDOWN_NOW = 4, SHUTDOWN_FORCE = 8 };
+enum shutdown_flags {
+    SHUTDOWN_NOSAVE = 1,
+    SHUTDOWN_SAVE = 2,
+    SHUTDOWN_NOW = 4,
+    SHUTDOWN_FORCE = 8
+};
 
 struct config_pair {
     struct bk_span name;
@@ -42,15 +48,19 @@ struct server_ops {
     /* How many were killed; the caller itself is closed after its reply. */
     unsigned (*client_kill)(void *arg, const struct client_filter *filter);
     /* text of length 0 unsets. The caller has checked the characters. */
-    void (*client_set_text)(void *arg, struct session *s, enum client_text which, struct bk_span text);
+    void (*client_set_text)(void *arg, struct session *s, enum client_text which,
+                            struct bk_span text);
 
     /* Options (app/). */
-    /* Calls each() for the options whose name matches one of the glob patterns, each option once. */
+    /* Calls each() for the options whose name matches one of the glob patterns, each option once.
+     */
     void (*config_get)(void *arg, const struct bk_span *patterns, size_t n,
-                       void (*each)(void *each_arg, const char *name, struct bk_span value), void *each_arg);
+                       void (*each)(void *each_arg, const char *name, struct bk_span value),
+                       void *each_arg);
     /* All or none. On failure returns false with Redis's error text in *error. */
     bool (*config_set)(void *arg, const struct config_pair *pairs, size_t n, struct bk_buf *error);
-    bool (*config_rewrite)(void *arg, struct bk_buf *error); /* text of the whole error reply on failure */
+    bool (*config_rewrite)(void *arg,
+                           struct bk_buf *error); /* text of the whole error reply on failure */
     void (*config_resetstat)(void *arg);
 
     /* AUTH and HELLO AUTH: is there a password, and is this it? */
@@ -64,8 +74,8 @@ struct server_ops {
     bool (*shutdown)(void *arg, unsigned flags, struct bk_buf *error);
     bool (*shutdown_abort)(void *arg);
 
-    bool (*debug_allowed)(void *arg, const struct session *s);  /* enable-debug-command */
-    bool (*memory_over)(void *arg);          /* maxmemory reached: commands flagged denyoom are refused */
+    bool (*debug_allowed)(void *arg, const struct session *s); /* enable-debug-command */
+    bool (*memory_over)(void *arg); /* maxmemory reached: commands flagged denyoom are refused */
     uint64_t (*proto_max_bulk_len)(void *arg);
 };
 

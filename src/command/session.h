@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * session.h - what commands know and change of the connection that they came in on. net/ embeds it in its
- * connection and is its only other reader.
+ * session.h - what commands know and change of the connection that they came in on. net/ embeds it
+ * in its connection and is its only other reader.
  *
- * Fields marked "atomic" are read by other loops (CLIENT LIST); all others belong to the connection's loop alone.
+ * Fields marked "atomic" are read by other loops (CLIENT LIST); all others belong to the
+ * connection's loop alone.
  */
 #ifndef BK_COMMAND_SESSION_H
 #define BK_COMMAND_SESSION_H
@@ -18,19 +19,21 @@ struct command_row;
 
 struct session {
     /* Set once, at accept. */
-    uint64_t id;               /* from 1, never used twice */
+    uint64_t id; /* from 1, never used twice */
     int64_t created_ms;
     /* Atomic. */
     _Atomic uint32_t db;
-    atomic_int proto;          /* 2 or 3 */
+    atomic_int proto;                                 /* 2 or 3 */
     _Atomic(const struct command_row *) last_command; /* static row; NULL before the first */
     atomic_bool no_evict;
-    atomic_bool close_soon;    /* set by CLIENT KILL and others: close once what is queued has been sent */
+    atomic_bool
+        close_soon; /* set by CLIENT KILL and others: close once what is queued has been sent */
     /* This loop only. */
     bool authenticated;
     enum session_reply reply_mode;
-    bool close_after_reply;    /* QUIT, protocol errors */
-    /* Changed through server_ops.client_set_text only, since other loops read them. Owned by net/. */
+    bool close_after_reply; /* QUIT, protocol errors */
+    /* Changed through server_ops.client_set_text only, since other loops read them. Owned by net/.
+     */
     char *name;
     char *lib_name;
     char *lib_ver;

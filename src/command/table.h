@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * table.h - one row per command: what the executor, COMMAND, the statistics and redis-compat.md's check know of it.
- * What only people and clients ask for (summary, key specifications, tips) is in docs.h.
+ * table.h - one row per command: what the executor, COMMAND, the statistics and redis-compat.md's
+ * check know of it. What only people and clients ask for (summary, key specifications, tips) is in
+ * docs.h.
  *
- * Rows live in the file of their functions (strings.c, keys.c, ...) as an array that ends with a row whose name is
- * NULL; table.c lists the arrays and looks names up by a hash made at start.
+ * Rows live in the file of their functions (strings.c, keys.c, ...) as an array that ends with a
+ * row whose name is NULL; table.c lists the arrays and looks names up by a hash made at start.
  */
 #ifndef BK_COMMAND_TABLE_H
 #define BK_COMMAND_TABLE_H
@@ -34,11 +35,12 @@ enum command_flag {
     CMD_NO_MULTI = 1 << 18,
     CMD_MOVABLEKEYS = 1 << 19,
     /* Ours: how the executor treats the command. */
-    CMD_ALL_KEYS = 1 << 24,  /* takes every key lock */
-    CMD_NO_STORE = 1 << 25   /* touches no data: no transaction is begun, fetched or locked */
+    CMD_ALL_KEYS = 1 << 24, /* takes every key lock */
+    CMD_NO_STORE = 1 << 25  /* touches no data: no transaction is begun, fetched or locked */
 };
 
-/* Redis's ACL categories, as bits in the order of ACL CAT; a few follow from the flags by Redis's own rules. */
+/* Redis's ACL categories, as bits in the order of ACL CAT; a few follow from the flags by Redis's
+ * own rules. */
 enum command_category {
     CAT_KEYSPACE = 1 << 0,
     CAT_READ = 1 << 1,
@@ -63,22 +65,27 @@ enum command_category {
     CAT_SCRIPTING = 1 << 20
 };
 
-struct command_doc; /* docs.h: summary, since, group, complexity, arguments: what COMMAND DOCS answers */
+struct command_doc; /* docs.h: summary, since, group, complexity, arguments: what COMMAND DOCS
+                       answers */
 
 struct command_row {
-    const char *name;      /* lower case; NULL ends an array */
-    int arity;             /* as Redis: negative = at least; the command's name counts */
-    uint32_t flags;        /* enum command_flag */
-    uint32_t categories;   /* enum command_category */
-    int first_key, last_key, key_step; /* as Redis: 0 = no keys, last -1 = up to the last argument */
-    enum ks_need need;     /* of every key, unless need_of says otherwise */
-    /* By the arguments (SET's options, RENAME's second key): arg is the key's place in argv. NULL = need. */
+    const char *name;    /* lower case; NULL ends an array */
+    int arity;           /* as Redis: negative = at least; the command's name counts */
+    uint32_t flags;      /* enum command_flag */
+    uint32_t categories; /* enum command_category */
+    int first_key, last_key,
+        key_step;      /* as Redis: 0 = no keys, last -1 = up to the last argument */
+    enum ks_need need; /* of every key, unless need_of says otherwise */
+    /* By the arguments (SET's options, RENAME's second key): arg is the key's place in argv. NULL =
+     * need. */
     enum ks_need (*need_of)(const struct resp_command *cmd, int arg);
     void (*run)(struct command_ctx *c);
-    const struct command_row *subcommands; /* rows of "config|get" and so on, name without "config|"; or NULL */
+    const struct command_row
+        *subcommands; /* rows of "config|get" and so on, name without "config|"; or NULL */
 };
 
-/* NULL when there is no such command. Looks at argv[0] only; the executor goes on to subcommands. */
+/* NULL when there is no such command. Looks at argv[0] only; the executor goes on to subcommands.
+ */
 const struct command_row *command_find(struct bk_span name);
 const struct command_row *command_find_sub(const struct command_row *parent, struct bk_span name);
 size_t command_count(void);
@@ -86,13 +93,16 @@ size_t command_count(void);
 const struct command_row *command_at(size_t i);
 
 /* Arrays of rows, one per file. */
-extern const struct command_row command_rows_string[];     /* strings.c */
-extern const struct command_row command_rows_key[];        /* keys.c */
-extern const struct command_row command_rows_expire[];     /* expire.c */
-extern const struct command_row command_rows_database[];   /* database.c: SELECT, FLUSHDB, DBSIZE, SCAN ... */
-extern const struct command_row command_rows_connection[]; /* connection.c: PING, HELLO, AUTH, RESET ... */
-extern const struct command_row command_rows_client[];     /* client.c */
-extern const struct command_row command_rows_server[];     /* server.c: CONFIG, INFO, TIME, DEBUG, SHUTDOWN ... */
-extern const struct command_row command_rows_command[];    /* introspect.c: COMMAND */
+extern const struct command_row command_rows_string[]; /* strings.c */
+extern const struct command_row command_rows_key[];    /* keys.c */
+extern const struct command_row command_rows_expire[]; /* expire.c */
+extern const struct command_row
+    command_rows_database[]; /* database.c: SELECT, FLUSHDB, DBSIZE, SCAN ... */
+extern const struct command_row
+    command_rows_connection[]; /* connection.c: PING, HELLO, AUTH, RESET ... */
+extern const struct command_row command_rows_client[]; /* client.c */
+extern const struct command_row
+    command_rows_server[]; /* server.c: CONFIG, INFO, TIME, DEBUG, SHUTDOWN ... */
+extern const struct command_row command_rows_command[]; /* introspect.c: COMMAND */
 
 #endif

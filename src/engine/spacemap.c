@@ -73,11 +73,16 @@ void bki_spacemap_encode(const struct bki_spacemap *m, struct bk_buf *out)
 
 int bki_spacemap_apply(struct bki_spacemap *m, const uint8_t *pairs, uint32_t n)
 {
+    uint32_t last = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (bk_get32(pairs + (size_t)i * 8) >= BK_DATABASES_MAX ||
-            bk_get32(pairs + (size_t)i * 8 + 4) == 0) {
+        uint32_t num = bk_get32(pairs + (size_t)i * 8);
+        if (num >= BK_DATABASES_MAX || bk_get32(pairs + (size_t)i * 8 + 4) == 0) {
             return BK_CORRUPT;
         }
+        last = num > last ? num : last;
+    }
+    if (n > 0) {
+        bki_spacemap_set(m, last, bki_spacemap_get(m, last)); /* grows it once */
     }
     for (uint32_t i = 0; i < n; i++) {
         bki_spacemap_set(m, bk_get32(pairs + (size_t)i * 8), bk_get32(pairs + (size_t)i * 8 + 4));
