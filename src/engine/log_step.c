@@ -214,9 +214,10 @@ static uint64_t larger(uint64_t a, uint64_t b)
 
 struct need {
     struct bki_file *active, *next;
-    uint64_t next_bytes;   /* room that the next file is to have */
-    uint64_t active_bytes; /* and the active one */
-    bool pause;            /* a failure was too recent */
+    uint64_t next_bytes;             /* room that the next file is to have */
+    uint64_t active_bytes;           /* and the active one */
+    uint64_t next_want, active_want; /* without so much a record cannot be accepted */
+    bool pause;                      /* a failure was too recent */
 };
 
 static void look_at_need(struct bki_log *log, struct need *n)
@@ -227,6 +228,8 @@ static void look_at_need(struct bki_log *log, struct need *n)
     n->next = log->next;
     n->pause = log->retry_us != 0 && now_us(log) < log->retry_us;
     n->next_bytes = larger(smaller(BKI_LOG_ALLOCATE, max), log->want_bytes);
+    n->next_want = log->want_bytes;
+    n->active_want = log->active_want;
     n->active_bytes = 0;
     if (n->active != NULL) {
         uint64_t size = load(&n->active->size);
@@ -239,10 +242,9 @@ static void look_at_need(struct bki_log *log, struct need *n)
     bk_mutex_unlock(&log->mu);
 }
 
-/* False: the room is there, but less than some record waits for. */
-static bool made_room(struct bki_log *log, struct bki_file *fresh, const struct need *n)
+/* A record that has come to want more in the meantime keeps its wish: the next step looks at it. */
+static void made_room(struct bki_log *log, struct bki_file *fresh)
 {
-    bool enough;
     bk_mutex_lock(&log->mu);
     if (fresh != NULL) {
         log->next = fresh;
@@ -253,22 +255,12 @@ static bool made_room(struct bki_log *log, struct bki_file *fresh, const struct 
     if (log->active != NULL && log->active_want <= load(&log->active->allocated)) {
         log->active_want = 0;
     }
-    enough = log->want_bytes == 0 && log->active_want == 0;
-    if (enough) {
-        log->no_space = false;
-        log->retry_us = 0;
-    }
+    log->no_space = false;
+    log->retry_us = 0;
     bk_mutex_unlock(&log->mu);
-    if (!enough) {
-        struct bk_error err;
-        bk_ignore(bk_error_set(&err, BK_ENOSPC, ENOSPC, n->active == NULL ? NULL : n->active->path,
-                               0, "reserving room on disk failed"),
-                  "the log keeps it");
-        retry_later(log, &err);
-    } else if (atomic_load_explicit(&log->waiters, memory_order_acquire)) {
+    if (atomic_load_explicit(&log->waiters, memory_order_acquire)) {
         bki_log_wake(log);
     }
-    return enough;
 }
 
 /* Room up to want bytes; on a disk that is nearly full less, but no less than min. */
@@ -298,6 +290,14 @@ static int make_next(struct bki_log *log, const struct need *n, struct bki_file 
     return rc;
 }
 
+/* There is room, but less than a record waits for. */
+static bool falls_short(const struct need *n, const struct bki_file *fresh)
+{
+    const struct bki_file *next = fresh != NULL ? fresh : n->next;
+    return (next != NULL && load(&next->allocated) < n->next_want) ||
+           (n->active != NULL && load(&n->active->allocated) < n->active_want);
+}
+
 /* Makes the next file, or room in it or in the active one. */
 static bool room_step(struct bki_log *log)
 {
@@ -318,11 +318,17 @@ static bool room_step(struct bki_log *log)
     if (rc == BK_OK && next_due) {
         rc = make_next(log, &n, &fresh, &err);
     }
+    if (rc == BK_OK && falls_short(&n, fresh)) {
+        rc = bk_error_set(&err, BK_ENOSPC, ENOSPC, log->files->dir, 0,
+                          "reserving room on disk failed");
+    }
+    if (fresh != NULL || rc == BK_OK) {
+        made_room(log, fresh);
+    }
     if (rc != BK_OK) {
         retry_later(log, &err);
-        return false;
     }
-    return made_room(log, fresh, &n);
+    return rc == BK_OK;
 }
 
 static void activate_locked(struct bki_log *log)

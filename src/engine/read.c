@@ -198,6 +198,9 @@ int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, st
     const struct bki_file *f = bki_files_at(&db->files, item->at, &offset);
     bk_block_unref(&item->block);
     item->buf.len = 0;
+    if (offset + item->size > atomic_load_explicit(&f->size, memory_order_acquire)) {
+        return BK_CHANGED; /* the write was undone, and its file ends before it */
+    }
     if (bki_cache_get(db->cache, item->at, &item->buf, &item->flags)) {
         item->value = bk_buf_span(&item->buf);
         return BK_OK;
