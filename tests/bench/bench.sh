@@ -78,22 +78,40 @@ start_both() {
     start redis $2
 }
 
+# send NAME: commands from stdin; QUIT behind them ends the connection when all are answered. (redis-cli --pipe may wait
+# for ever when a server answers faster than it sends.)
+send() {
+    local reader
+    exec 3<>"/dev/tcp/127.0.0.1/${port[$1]}"
+    cat <&3 >/dev/null &
+    reader=$!
+    { cat; printf '*1\r\n$4\r\nQUIT\r\n'; } >&3
+    wait "$reader"
+    exec 3>&-
+}
+
 # fill NAME SIZE: every key that redis-benchmark will draw (16 bytes each), with values of SIZE bytes.
 fill() {
     awk -v n="$KEYS" -v size="$2" 'BEGIN {
         value = sprintf("%" size "s", ""); gsub(/ /, "x", value)
         for (i = 0; i < n; i++)
             printf "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$%d\r\n%s\r\n", i, size, value }' |
-        ask "$1" --pipe >/dev/null
+        send "$1"
     [ "$(ask "$1" dbsize)" = "$KEYS" ] || { say "$1 holds $(ask "$1" dbsize) keys of $KEYS"; exit 1; }
 }
 
-# warm NAME: reads every key once, so that what has a cache has it filled.
+# warm NAME: reads every key once, so that what has a cache has it filled. redis-cli --pipe is too slow with replies.
 warm() {
+    local reader
+    exec 3<>"/dev/tcp/127.0.0.1/${port[$1]}"
+    cat <&3 >/dev/null &
+    reader=$!
     awk -v n="$KEYS" 'BEGIN {
         for (i = 0; i < n; i++)
-            printf "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012d\r\n", i }' |
-        ask "$1" --pipe >/dev/null
+            printf "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012d\r\n", i
+        printf "*1\r\n$4\r\nQUIT\r\n" }' >&3
+    wait "$reader"
+    exec 3>&-
 }
 
 ticks() {

@@ -19,11 +19,10 @@ struct rare {
     atomic_uint sync_failures;  /* the same for syncs */
     atomic_bool all_writes_fail;
     bool keeps_part; /* a refused allocate keeps what there was room for, as some file systems do */
-    void (*in_read)(struct rare *s); /* runs once, in front of the next read */
-    void (*in_sync)(struct rare *s); /* the same for a sync */
+    void (*in_sync)(struct rare *s); /* runs once, in front of the next sync */
     void (*in_wake)(struct rare *s); /* runs in each wake call */
     void *arg;                       /* for in_wake */
-    uint64_t pos;                    /* for in_read and in_sync */
+    uint64_t pos;                    /* for in_sync */
     atomic_uint wakes;
     atomic_uint creates; /* tries to make a file */
 };
@@ -57,7 +56,6 @@ static inline int rare_open_file(void *arg, const char *path, enum bk_io_open ho
 static inline int64_t rare_pread(void *arg, int fd, void *buf, size_t len, uint64_t offset)
 {
     struct rare *s = arg;
-    rare_run(s, &s->in_read);
     return rare_base(s)->pread(rare_base(s)->arg, fd, buf, len, offset);
 }
 
