@@ -14,21 +14,34 @@
 #include "engine/bitkv.h"
 #include "net/net.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define APP_RUN_ID_LEN 40
 
+/* The start of the store, loading.c. */
+struct app_loading {
+    struct bk_progress progress; /* atomic */
+    /* Set once, before the loops run. */
+    int64_t started_ms; /* wall clock */
+    /* The opening thread's, until it has been joined. */
+    pthread_t thread;
+    struct bk_options options; /* strings borrowed from the server's options */
+    struct bk_db *db;          /* handed on */
+    struct bk_error err;
+    int rc;
+    atomic_bool done;
+};
+
 struct app {
     /* Set once, before the loops run. */
     struct net *net;     /* owned */
-    struct bk_db *db;    /* owned */
     struct keyspace *ks; /* owned */
     struct server_ops ops;
     struct net_store_ops store_ops;
     char *conf_file; /* owned, absolute; NULL: none */
-    char *dir;       /* owned, absolute */
     char run_id[APP_RUN_ID_LEN + 1];
     int64_t started_ms;     /* wall clock */
     int64_t started_us;     /* monotonic */
@@ -43,6 +56,13 @@ struct app {
     struct options options BK_GUARDED(mu);
     uint64_t cache_bytes
         BK_GUARDED(mu); /* what the store's cache may have now: cache-size, or less for maxmemory */
+
+    /* Guarded by mu until loaded, then set. */
+    char *dir; /* owned, absolute; NULL: not yet known */
+
+    /* Atomic: NULL while the store is being opened; owned. */
+    _Atomic(struct bk_db *) db;
+    struct app_loading loading;
 
     /* Atomic: copies of options and samples that loops look at on every command. */
     atomic_bool has_password;
@@ -69,6 +89,8 @@ enum bk_log_level app_log_level(const struct options *o);
 void app_config_ops(struct server_ops *ops);
 /* Puts options to use that loops look at through atomics. */
 void app_apply_atomics(struct app *a) BK_REQUIRES(a->mu);
+/* Gives the store its settings; without one nothing is done. */
+void app_apply_store(struct app *a) BK_REQUIRES(a->mu);
 
 /* app_memory.c: maxmemory. Ten times a second, on a loop; never blocks. */
 void app_memory_sample(struct app *a);
@@ -77,6 +99,23 @@ void app_memory_sample_locked(struct app *a) BK_REQUIRES(a->mu);
 /* app_ops.c: the rest of server_ops, and net_store_ops. */
 void app_server_ops(struct app *a);
 void app_store_ops(struct app *a);
+
+/* NULL while the store is being opened. Once there it stays as long as a loop runs. */
+static inline struct bk_db *app_db(const struct app *a)
+{
+    return atomic_load_explicit(&a->db, memory_order_acquire);
+}
+/* All zero, or "writable", while there is no store. */
+void app_stats(const struct app *a, struct bk_stats *out);
+int app_write_state(const struct app *a, struct bk_error *err);
+
+/* loading.c: the store is opened by a thread of its own, while clients already get -LOADING. */
+BK_MUST_USE int app_load_begin(struct app *a, struct bk_error *err);
+/* Waits until the opening thread has ended, which cancel makes happen soon; then the store is there
+ * for all, or err says why not. BK_ECANCELED: it was called off. */
+BK_MUST_USE int app_load_end(struct app *a, bool cancel, struct bk_error *err);
+/* One line for the log. */
+void app_load_log(const struct app *a);
 
 /* info.c */
 void app_info(void *arg, const struct bk_span *sections, size_t n, struct bk_buf *out);

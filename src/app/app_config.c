@@ -70,7 +70,6 @@ struct change {
 /* All of these are called with the options locked. */
 static bool apply_listen(struct app *a, struct bk_buf *why) BK_REQUIRES(a->mu);
 static bool apply_clients(struct app *a, struct bk_buf *why) BK_REQUIRES(a->mu);
-static void apply_store(struct app *a) BK_REQUIRES(a->mu);
 static bool apply(struct app *a, unsigned groups, struct bk_buf *why) BK_REQUIRES(a->mu);
 static bool apply_changes(struct app *a, struct change *changes, size_t n, struct bk_buf *error)
     BK_REQUIRES(a->mu);
@@ -103,7 +102,7 @@ static bool apply_listen(struct app *a, struct bk_buf *why)
 static bool apply_clients(struct app *a, struct bk_buf *why)
 {
     uint64_t wanted = (uint64_t)option_num(&a->options, OPTION_MAXCLIENTS);
-    uint64_t possible = process_raise_files(wanted, a->dir);
+    uint64_t possible = process_raise_files(wanted, option_text(&a->options, OPTION_DIR));
     if (possible < wanted) {
         bk_buf_printf(why,
                       "The operating system is not able to handle the specified number of clients, "
@@ -113,18 +112,22 @@ static bool apply_clients(struct app *a, struct bk_buf *why)
     return possible >= wanted;
 }
 
-static void apply_store(struct app *a)
+void app_apply_store(struct app *a)
 {
     struct bk_options o;
     struct bk_tunables t;
+    struct bk_db *db = app_db(a);
+    if (db == NULL) {
+        return; /* it gets them as soon as it is there */
+    }
     app_store_options(a, &o);
-    bk_tunables_get(a->db, &t);
+    bk_tunables_get(db, &t);
     t.sync = o.sync;
     t.max_file_bytes = o.max_file_bytes;
     t.max_file_age_s = o.max_file_age_s;
     t.log_buffer_bytes = o.log_buffer_bytes;
     t.cache_bytes = o.cache_bytes;
-    bk_tune(a->db, &t);
+    bk_tune(db, &t);
     a->cache_bytes = o.cache_bytes;
     app_memory_sample_locked(a);
 }
@@ -142,7 +145,7 @@ static bool apply(struct app *a, unsigned groups, struct bk_buf *why)
         net_tune(a->net, &t);
     }
     if ((groups & GROUP_STORE) != 0) {
-        apply_store(a);
+        app_apply_store(a);
     }
     if ((groups & GROUP_LOG) != 0) {
         bk_log_set_level(app_log_level(&a->options));
@@ -396,7 +399,7 @@ static void config_resetstat(void *arg)
     struct app *a = arg;
     struct bk_stats s;
     net_resetstat(a->net);
-    bk_stats_get(a->db, &s);
+    app_stats(a, &s);
     atomic_store(&a->expired_base, s.expired);
     atomic_store(&a->memory_peak, 0);
 }

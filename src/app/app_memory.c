@@ -15,9 +15,13 @@
 static void set_cache(struct app *a, uint64_t bytes)
 {
     struct bk_tunables t;
-    bk_tunables_get(a->db, &t);
+    struct bk_db *db = app_db(a);
+    if (db == NULL) {
+        return; /* its cache comes with it */
+    }
+    bk_tunables_get(db, &t);
     t.cache_bytes = bytes;
-    bk_tune(a->db, &t);
+    bk_tune(db, &t);
     a->cache_bytes = bytes;
 }
 
@@ -35,7 +39,7 @@ void app_memory_sample_locked(struct app *a)
     uint64_t target = wanted;
     bool over = false;
     if (limit != 0) {
-        bk_stats_get(a->db, &s);
+        app_stats(a, &s);
         uint64_t without_cache = m.allocated > s.cache_used ? m.allocated - s.cache_used : 0;
         over = without_cache > limit;
         uint64_t room = over ? 0 : limit - without_cache;

@@ -140,37 +140,59 @@ void app_server_ops(struct app *a)
     a->ops.proto_max_bulk_len = proto_max_bulk_len;
 }
 
-/* ---- For loops ---- */
+/* ---- For loops. While the store is being opened no command has come to it: nothing was written,
+ * and no reply waits. ---- */
+
+void app_stats(const struct app *a, struct bk_stats *out)
+{
+    struct bk_db *db = app_db(a);
+    *out = (struct bk_stats){0};
+    if (db != NULL) {
+        bk_stats_get(db, out);
+    }
+}
+
+int app_write_state(const struct app *a, struct bk_error *err)
+{
+    struct bk_db *db = app_db(a);
+    return db != NULL ? bk_write_state(db, err) : BK_OK;
+}
 
 static void store_flush(void *arg, uint64_t pos)
 {
     struct app *a = arg;
-    bk_flush(a->db, pos);
+    struct bk_db *db = app_db(a);
+    if (db != NULL) {
+        bk_flush(db, pos);
+    }
 }
 
 static int store_pos_state(void *arg, uint64_t pos)
 {
     struct app *a = arg;
-    return bk_pos_state(a->db, pos);
+    struct bk_db *db = app_db(a);
+    return db != NULL ? bk_pos_state(db, pos) : BK_OK;
 }
 
 static uint64_t store_tail(void *arg)
 {
     struct app *a = arg;
-    return bk_tail(a->db);
+    struct bk_db *db = app_db(a);
+    return db != NULL ? bk_tail(db) : 0;
 }
 
 static size_t store_expire_step(void *arg, size_t max)
 {
     struct app *a = arg;
-    return bk_expire_step(a->db, max);
+    struct bk_db *db = app_db(a);
+    return db != NULL ? bk_expire_step(db, max) : 0;
 }
 
 static void store_write_error(void *arg, char *text, size_t size)
 {
     struct app *a = arg;
     struct bk_error err = {0};
-    if (bk_write_state(a->db, &err) == BK_OK) {
+    if (app_write_state(a, &err) == BK_OK) {
         snprintf(text, size, "the write was undone");
     } else {
         bk_error_format(&err, text, size);

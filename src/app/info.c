@@ -105,7 +105,8 @@ static void gather(struct info *i)
     options_copy(&i->options, &a->options);
     bk_mutex_unlock(&a->mu);
     i->now_ms = bk_clock_wall_ms(&bk_clock_system);
-    bk_stats_get(a->db, &i->store);
+    app_stats(a, &i->store);
+    i->loading = !ks_ready(a->ks);
     net_stats_get(a->net, &i->net);
     size_t n = 0;
     struct exec *const *all = net_execs(a->net, &n);

@@ -14,6 +14,7 @@ struct info {
     struct net_stats net;
     struct exec_totals commands;
     int64_t now_ms;
+    bool loading; /* there is no store yet */
 };
 
 void info_server(struct info *i);

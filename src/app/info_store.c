@@ -6,11 +6,30 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Redis's figures, over the bytes of what is read. */
+static void lines_loading(struct info *i)
+{
+    const struct app_loading *l = &i->a->loading;
+    uint64_t total = atomic_load(&l->progress.bytes_total);
+    uint64_t done = atomic_load(&l->progress.bytes_done);
+    uint64_t left = total > done ? total - done : 0;
+    int64_t now_ms = i->now_ms > l->started_ms ? i->now_ms : l->started_ms;
+    uint64_t elapsed = (uint64_t)(now_ms - l->started_ms) / 1000;
+    info_num(i, "loading_start_time", (uint64_t)l->started_ms / 1000);
+    info_num(i, "loading_total_bytes", total);
+    info_num(i, "loading_rdb_used_mem", 0);
+    info_num(i, "loading_loaded_bytes", done);
+    info_line(i, "loading_loaded_perc", "%.2f",
+              total > 0 ? (double)done * 100.0 / (double)total : 0.0);
+    /* As in Redis one second when there is nothing to tell it from. */
+    info_num(i, "loading_eta_seconds", elapsed == 0 ? 1 : elapsed * left / (done + 1));
+}
+
 void info_persistence(struct info *i)
 {
     struct bk_error err = {0};
-    bool writable = bk_write_state(i->a->db, &err) == BK_OK;
-    info_num(i, "loading", 0);
+    bool writable = app_write_state(i->a, &err) == BK_OK;
+    info_num(i, "loading", i->loading);
     info_num(i, "async_loading", 0);
     /* Nothing is ever waiting for a snapshot: every write is in the log. */
     info_num(i, "rdb_changes_since_last_save", 0);
@@ -32,6 +51,9 @@ void info_persistence(struct info *i)
     info_num(i, "aof_buffer_length", i->store.log_buffer_used);
     info_num(i, "aof_pending_bio_fsync", i->store.synced_pos < i->store.written_pos);
     info_num(i, "aof_delayed_fsync", i->store.sync_waits);
+    if (i->loading) {
+        lines_loading(i);
+    }
 }
 
 void info_stats(struct info *i)
@@ -78,7 +100,7 @@ void info_commandstats(struct info *i)
 
 void info_keyspace(struct info *i)
 {
-    uint32_t databases = ks_databases(i->a->ks);
+    uint32_t databases = i->loading ? 0 : ks_databases(i->a->ks);
     for (uint32_t db = 0; db < databases; db++) {
         uint64_t keys = ks_count(i->a->ks, db);
         if (keys > 0) {
@@ -92,7 +114,7 @@ void info_keyspace(struct info *i)
 static void lines_files(struct info *i)
 {
     const struct bk_stats *s = &i->store;
-    info_line(i, "dir", "%s", i->a->dir);
+    info_line(i, "dir", "%s", option_text(&i->options, OPTION_DIR));
     info_num(i, "files", s->files);
     info_num(i, "file_bytes", s->file_bytes);
     info_num(i, "live_bytes", s->live_bytes);
@@ -113,7 +135,7 @@ static void lines_log(struct info *i)
     const struct bk_stats *s = &i->store;
     struct bk_error err = {0};
     char reason[512] = "none";
-    if (bk_write_state(i->a->db, &err) != BK_OK) {
+    if (app_write_state(i->a, &err) != BK_OK) {
         bk_error_format(&err, reason, sizeof reason);
     }
     info_line(i, "appendfsync", "%s",

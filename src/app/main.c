@@ -3,8 +3,8 @@
  * main.c - bitkv-server: reads options, sets the modules up in order, runs, takes them down in
  * reverse.
  *
- * Up: options, log, background, signals, limits, loops made (not run), store opened, listeners and
- * loops. Down: loops (no command runs from then on), keyspace, store (everything synced), the rest.
+ * Up: options, log, background, signals, limits, listeners and loops (which answer -LOADING),
+ * store. Down: loops (no command runs from then on), keyspace, store (everything synced), the rest.
  */
 #include "app/app.h"
 #include "app/memory.h"
@@ -26,6 +26,8 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+
+#define LOG_EVERY_US 1000000
 
 extern char **environ;
 
@@ -129,17 +131,11 @@ static void make_run_id(char id[APP_RUN_ID_LEN + 1])
     }
 }
 
-static void wake_loops(void *arg)
-{
-    struct app *a = arg;
-    net_wake(a->net);
-}
-
 /* The store itself logs what it read; here is what an operator must not miss. */
 static void log_recovery(struct app *a)
 {
     struct bk_stats s;
-    bk_stats_get(a->db, &s);
+    app_stats(a, &s);
     if (s.tail_bytes_cut > 0) {
         bk_log(BK_LOG_NOTICE,
                "%" PRIu64
@@ -151,33 +147,6 @@ static void log_recovery(struct app *a)
                "DAMAGE: %" PRIu64 " records, %" PRIu64 " bytes do not check; the rest is served",
                s.damaged_records, s.damaged_bytes);
     }
-}
-
-static bool open_store(struct run *r)
-{
-    struct app *a = &r->app;
-    struct bk_options o;
-    struct bk_error err = {0};
-    app_store_options(a, &o);
-    o.wake = wake_loops;
-    o.wake_arg = a;
-    a->cache_bytes = o.cache_bytes;
-    if (bk_open(&a->db, &o, &err) != BK_OK) {
-        char what[PATH_MAX + 64];
-        snprintf(what, sizeof what, "Could not open the data directory '%s'", o.dir);
-        return start_failed(r, what, &err);
-    }
-    a->dir = realpath(o.dir, NULL);
-    if (a->dir == NULL) {
-        return system_failed(r, "Could not find the data directory");
-    }
-    struct bk_span word = bk_span_str(a->dir);
-    struct bk_buf why = {0};
-    struct option_value *v = &a->options.values[OPTION_DIR];
-    bool ok = option_parse(OPTION_DIR, v, &(struct option_words){&word, 1, false}, v, &why);
-    bk_buf_fini(&why);
-    log_recovery(a);
-    return ok;
 }
 
 static bool start_loops(struct run *r)
@@ -203,10 +172,7 @@ static bool setup_modules(struct run *r)
     if (net_new(&a->net, loops, &err) != BK_OK) {
         return start_failed(r, "Could not set up the loops", &err);
     }
-    if (!open_store(r)) {
-        return false;
-    }
-    a->ks = ks_new(a->db, (uint32_t)option_num(&a->options, OPTION_DATABASES));
+    a->ks = ks_new(NULL, (uint32_t)option_num(&a->options, OPTION_DATABASES));
     app_server_ops(a);
     app_store_ops(a);
     bk_mutex_lock(&a->mu);
@@ -241,32 +207,87 @@ static void say_ready(struct run *r)
 
 /* ---- Running ---- */
 
-static void wait_for_end(struct run *r)
+/* Waits for a signal, a SHUTDOWN, or the opening thread; at most timeout_ms (-1: for ever). True:
+ * the server is to end. */
+static bool wait_for_end(struct run *r, int timeout_ms)
 {
+    struct app *a = &r->app;
     struct pollfd fds[] = {{.fd = r->signal_fd, .events = POLLIN},
-                           {.fd = r->app.wake_fd, .events = POLLIN}};
-    while (!atomic_load(&r->app.shutdown_asked)) {
-        struct signalfd_siginfo info;
-        if (poll(fds, 2, -1) < 0 && errno != EINTR) {
-            bk_log(BK_LOG_WARNING, "Waiting for signals failed: %s", strerror(errno));
-            return;
+                           {.fd = a->wake_fd, .events = POLLIN}};
+    struct signalfd_siginfo info;
+    uint64_t times;
+    if (poll(fds, 2, timeout_ms) < 0 && errno != EINTR) {
+        bk_log(BK_LOG_WARNING, "Waiting for signals failed: %s", strerror(errno));
+        return true;
+    }
+    ssize_t n = read(a->wake_fd, &times, sizeof times);
+    bk_ignore((int)n, "nothing to read: nobody has called");
+    if (read(r->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        bk_log(BK_LOG_WARNING, "Received %s scheduling shutdown...",
+               info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+        return true;
+    }
+    return atomic_load(&a->shutdown_asked);
+}
+
+enum load { LOAD_DONE, LOAD_FAILED, LOAD_CALLED_OFF };
+
+/* Clients are answered meanwhile. A failure that comes after somebody has asked for the end is
+ * none. */
+static enum load load_store(struct run *r)
+{
+    struct app *a = &r->app;
+    struct bk_error err = {0};
+    bool end = false;
+    int rc = app_load_begin(a, &err);
+    if (rc == BK_OK) {
+        int64_t next_us = bk_clock_mono_us(&bk_clock_system) + LOG_EVERY_US;
+        while (!end && !atomic_load(&a->loading.done)) {
+            int64_t now_us = bk_clock_mono_us(&bk_clock_system);
+            if (now_us >= next_us) {
+                app_load_log(a);
+                next_us = now_us + LOG_EVERY_US;
+            }
+            end = wait_for_end(r, (int)((next_us - now_us + 999) / 1000));
         }
-        if (read(r->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-            bk_log(BK_LOG_WARNING, "Received %s scheduling shutdown...",
-                   info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
-            return;
+        rc = app_load_end(a, end, &err);
+    }
+    if (rc == BK_OK && !end) {
+        log_recovery(a);
+        return LOAD_DONE;
+    }
+    if (end) {
+        return LOAD_CALLED_OFF;
+    }
+    char what[PATH_MAX + 64];
+    snprintf(what, sizeof what, "Could not open the data directory '%s'",
+             option_text(&a->options, OPTION_DIR));
+    start_failed(r, what, &err);
+    return LOAD_FAILED;
+}
+
+/* From listeners to the end. False: the start failed. */
+static bool serve(struct run *r)
+{
+    enum load load = load_store(r);
+    if (load == LOAD_DONE) {
+        say_ready(r);
+        while (!wait_for_end(r, -1)) {
         }
     }
+    return load != LOAD_FAILED;
 }
 
 /* ---- Down ---- */
 
-static bool take_down(struct run *r, bool running)
+/* started: the server got as far as it should, and somebody has asked for its end. */
+static bool take_down(struct run *r, bool started)
 {
     struct app *a = &r->app;
     struct bk_error err = {0};
+    struct bk_db *db = NULL;
     bool ok = true;
-    if (running) {
+    if (started) {
         bool now = (atomic_load(&a->shutdown_flags) & SHUTDOWN_NOW) != 0;
         bk_mutex_lock(&a->mu);
         int64_t seconds = now ? 0 : option_num(&a->options, OPTION_SHUTDOWN_TIMEOUT);
@@ -275,9 +296,12 @@ static bool take_down(struct run *r, bool running)
         bk_log(BK_LOG_WARNING, "User requested shutdown...");
         process_notify(r->supervisor, "STOPPING=1\nSTATUS=Saving the final data\n");
         net_shutdown(a->net, seconds > UINT32_MAX / 1000 ? UINT32_MAX : (uint32_t)seconds * 1000);
+    } else if (a->net != NULL) {
+        net_shutdown(a->net, 0);
     }
     ks_free(&a->ks);
-    if (a->db != NULL && bk_close(&a->db, &err) != BK_OK) {
+    db = atomic_exchange(&a->db, NULL);
+    if (db != NULL && bk_close(&db, &err) != BK_OK) {
         char text[512];
         bk_error_format(&err, text, sizeof text);
         bk_log(BK_LOG_WARNING, "Closing the store failed, what was not yet synced may be lost: %s",
@@ -289,7 +313,7 @@ static bool take_down(struct run *r, bool running)
         bk_log(BK_LOG_NOTICE, "Removing the pid file.");
         unlink(option_text(&a->options, OPTION_PIDFILE));
     }
-    if (running) {
+    if (started) {
         bk_log(BK_LOG_WARNING, "bitkv is now ready to exit, bye bye...");
     }
     return ok;
@@ -316,7 +340,7 @@ static void dump_state(int fd)
         " s, loops %zu, commands %" PRIu64 ", memory peak %" PRIu64 ", store %s, shutdown %s\n",
         crashed->run_id, (bk_clock_mono_us(&bk_clock_system) - crashed->started_us) / 1000000,
         loops, commands, atomic_load(&crashed->memory_peak),
-        crashed->db != NULL ? "open" : "closed",
+        app_db(crashed) != NULL ? "open" : "not open",
         atomic_load(&crashed->shutdown_asked) ? "asked for" : "not asked for");
     ssize_t written = write(fd, text, n < (int)sizeof text ? (size_t)n : sizeof text - 1);
     (void)written; /* nothing is left to do with the error */
@@ -353,17 +377,15 @@ static int run_server(struct conf *conf)
     options_copy(&a->options, &conf->options);
     a->conf_file = conf->file != NULL ? strdup(conf->file) : NULL;
     a->started_ms = bk_clock_wall_ms(&bk_clock_system);
+    a->loading.started_ms = a->started_ms;
     a->started_us = bk_clock_mono_us(&bk_clock_system);
     make_run_id(a->run_id);
     crashed = a;
     process_crash_report(dump_state);
 
-    bool running = detach(r) && setup_log(r, conf) && setup_process(r) && setup_modules(r);
-    if (running) {
-        say_ready(r);
-        wait_for_end(r);
-    }
-    bool ok = take_down(r, running) && running;
+    bool started =
+        detach(r) && setup_log(r, conf) && setup_process(r) && setup_modules(r) && serve(r);
+    bool ok = take_down(r, started) && started;
 
     if (r->signal_fd >= 0) {
         close(r->signal_fd);

@@ -26,9 +26,10 @@ enum bk_err {
     BK_ELOCKED = -6, /* another process has the directory open */
     BK_EAGAIN =
         -7, /* no room in the log right now: nothing was changed, try again after the notify call */
-    BK_ETOOBIG = -8,   /* over a documented limit; nothing was changed */
-    BK_EVERSION = -9,  /* written by a newer major version of the format */
-    BK_EREADONLY = -10 /* the store was opened for reading only */
+    BK_ETOOBIG = -8,    /* over a documented limit; nothing was changed */
+    BK_EVERSION = -9,   /* written by a newer major version of the format */
+    BK_EREADONLY = -10, /* the store was opened for reading only */
+    BK_ECANCELED = -11  /* the caller no longer wants it */
 };
 
 /* Detail of a failure. Storage is the caller's; every field is a value, nothing to free. */

@@ -30,7 +30,7 @@ struct command_ctx {
     const struct command_row *row;
     struct resp_writer *reply;
     struct keyspace *ks;
-    struct ks_txn *txn; /* NULL-free for every command; begun, fetched and locked as the row says */
+    struct ks_txn *txn; /* begun, fetched and locked as the row says; not for CMD_NO_STORE */
     const struct server_ops *ops;
     struct exec *exec;
     int64_t now_ms; /* the command's moment, by the wall clock */
@@ -46,7 +46,8 @@ enum exec_result {
     EXEC_MORE
 };
 
-/* One per loop thread. ks and ops are borrowed until exec_free. */
+/* One per loop thread. ks and ops are borrowed until exec_free. As long as ks has no store,
+ * commands without the loading flag are answered with -LOADING. */
 struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops);
 void exec_free(struct exec **e);
 

@@ -23,6 +23,7 @@
 #include <string.h>
 
 #define ERROR_TEXT_MAX 512
+#define LOADING_TEXT "LOADING Redis is loading the dataset in memory"
 #define QUOTED_MAX 128 /* of a name, and of all arguments together, in "unknown command" */
 
 /* The one protected command is DEBUG. */
@@ -48,7 +49,6 @@ struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops)
     e->ks = ks;
     e->ops = ops;
     e->stats = bk_alloc_zero(command_slot_count(), sizeof(*e->stats));
-    e->txn = ks_txn_new(ks);
     return e;
 }
 
@@ -178,6 +178,8 @@ static bool admit(const struct run *r)
         resp_write_error(c->reply, "OOM command not allowed when used memory > 'maxmemory'.");
     } else if ((row->flags & CMD_WRITE) != 0 && ks_write_state(c->ks, &err) != BK_OK) {
         reply_writes_refused(c->reply, &err);
+    } else if ((row->flags & CMD_LOADING) == 0 && !ks_ready(c->ks)) {
+        resp_write_error(c->reply, LOADING_TEXT);
     } else {
         ok = true;
     }
@@ -276,11 +278,16 @@ static void reply_store_error(const struct run *r, int rc, const struct bk_error
 static enum exec_result run_with_store(struct run *r, uint64_t *pos)
 {
     struct command_ctx *c = &r->ctx;
+    struct exec *e = c->exec;
     enum exec_result result = EXEC_DONE;
     struct bk_error err;
     uint64_t seen = 0;
     int rc;
     clear_error(&err);
+    if (e->txn == NULL) {
+        e->txn = ks_txn_new(e->ks); /* not before there is a store */
+    }
+    c->txn = e->txn;
     ks_txn_begin(c->txn, atomic_load_explicit(&c->session->db, memory_order_relaxed), c->now_ms);
     rc = prepare(c, &err);
     if (rc == BK_OK) {

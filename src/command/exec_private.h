@@ -28,7 +28,7 @@ struct exec {
     exec_counter commands, errors, hits, misses;
     struct exec_command_stat *stats; /* owned; by slot id */
     /* This loop only. */
-    struct ks_txn *txn;        /* owned */
+    struct ks_txn *txn;        /* owned; NULL until the first command that needs the store */
     struct exec_slice **slice; /* borrowed for one exec_command or exec_resume */
 };
 

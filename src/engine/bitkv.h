@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "base/span.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,15 @@ enum bk_on_corruption {
     BK_CORRUPT_REFUSE /* bk_open fails with BK_CORRUPT */
 };
 
+/* How far bk_open is: figures for whoever watches it from another thread, and a wish of his. All
+ * zero to begin with. */
+struct bk_progress {
+    _Atomic uint64_t bytes_total, bytes_done; /* of what is read; the total may still change */
+    _Atomic uint64_t files_total, files_done;
+    _Atomic uint64_t keys; /* records of keys that were read so far */
+    atomic_bool cancel;    /* set by the watcher: bk_open soon fails with BK_ECANCELED */
+};
+
 struct bk_options {
     size_t size;               /* sizeof(struct bk_options): set by bk_options_init */
     const char *dir;           /* borrowed for bk_open; made (0750) when it is not there */
@@ -71,6 +81,7 @@ struct bk_options {
     uint64_t hash_seed;     /* seed of a new store's key hash; 0 = random (default) */
     const struct bk_io *io; /* borrowed until bk_close; NULL = the operating system (engine/io.h) */
     const struct bk_clock *clock; /* borrowed until bk_close; NULL = the system's */
+    struct bk_progress *progress; /* borrowed for bk_open; NULL = nobody watches */
     /* Called without any lock held, from any thread, after the committed position moved, room came
      * back to the log, or a write failed. Must not block or call into the store; NULL = not called.
      */
@@ -81,7 +92,7 @@ struct bk_options {
 void bk_options_init(struct bk_options *o);
 
 /* BK_ELOCKED: another process holds the directory (its pid is in err->text). BK_EVERSION: newer
- * format. On success *out is owned by the caller. */
+ * format. BK_ECANCELED: progress->cancel was set. On success *out is owned by the caller. */
 BK_MUST_USE int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err);
 
 /* Commits everything, seals the active file, releases the lock; takes and nulls *db also when it

@@ -161,7 +161,7 @@ int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err
         rc = take_lock(db, o->dir, err);
     }
     if (rc == BK_OK) {
-        rc = bki_recover(db, o->hash_seed, err);
+        rc = bki_recover(db, o, err);
     }
     if (rc == BK_OK) {
         rc = bki_log_start(&db->log, err);

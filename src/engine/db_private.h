@@ -70,6 +70,6 @@ void bki_db_discard_keydir(struct bk_db *db, struct bki_keydir **kd);
 bool bki_db_step(struct bk_db *db);
 
 /* recover.c: fills files, keydirs and the log's counters from the directory. */
-BK_MUST_USE int bki_recover(struct bk_db *db, uint64_t hash_seed, struct bk_error *err);
+BK_MUST_USE int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *err);
 
 #endif

@@ -390,6 +390,7 @@ static int replay_all(struct recover *r, struct bk_error *err)
     int rc = bki_replay_marks(r, err);
     for (uint32_t i = 0; rc == BK_OK && i < r->n; i++) {
         rc = bki_replay_file(r, &r->files[i], err);
+        atomic_fetch_add_explicit(&r->progress->files_done, 1, memory_order_relaxed);
     }
     if (rc != BK_OK) {
         return rc;
@@ -406,12 +407,33 @@ static int replay_all(struct recover *r, struct bk_error *err)
     return BK_OK;
 }
 
-int bki_recover(struct bk_db *db, uint64_t hash_seed, struct bk_error *err)
+int bki_recover_wanted(const struct recover *r, struct bk_error *err)
 {
-    struct recover r = {.db = db, .now_ms = bk_clock_wall_ms(db->clock)};
+    return atomic_load_explicit(&r->progress->cancel, memory_order_relaxed)
+               ? bk_error_set(err, BK_ECANCELED, 0, r->db->files.dir, 0, "opening was called off")
+               : BK_OK;
+}
+
+/* What there is to be read, for those who watch. */
+static void announce(struct recover *r)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < r->n; i++) {
+        bytes += atomic_load(&r->files[i].file->size);
+    }
+    atomic_store_explicit(&r->progress->files_total, r->n, memory_order_relaxed);
+    atomic_store_explicit(&r->progress->bytes_total, bytes, memory_order_relaxed);
+}
+
+int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *err)
+{
+    struct bk_progress unwatched = {0};
+    struct recover r = {.db = db,
+                        .now_ms = bk_clock_wall_ms(db->clock),
+                        .progress = o->progress != NULL ? o->progress : &unwatched};
     int64_t started = bk_clock_mono_us(db->clock);
     uint8_t boot_id[16];
-    int rc = load_manifest(db, hash_seed, &r.manifest, err);
+    int rc = load_manifest(db, o->hash_seed, &r.manifest, err);
     if (rc != BK_OK) {
         return rc;
     }
@@ -419,7 +441,11 @@ int bki_recover(struct bk_db *db, uint64_t hash_seed, struct bk_error *err)
     r.same_boot = same_boot(db, r.manifest, boot_id);
     rc = open_files(&r, err);
     if (rc == BK_OK) {
+        announce(&r);
         rc = replay_all(&r, err);
+    }
+    if (rc == BK_OK) {
+        rc = bki_recover_wanted(&r, err);
     }
     if (rc == BK_OK) {
         rc = seal_found(&r, boot_id, err);

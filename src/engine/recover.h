@@ -33,8 +33,11 @@ struct recover {
     uint64_t max_seq;
     int64_t now_ms;
     uint64_t damaged_places;
+    struct bk_progress *progress; /* borrowed */
 };
 
+/* BK_ECANCELED when nobody wants the store any more: asked now and then by all that takes long. */
+BK_MUST_USE int bki_recover_wanted(const struct recover *r, struct bk_error *err);
 /* Finds the last sync mark in the unsealed files and sets synced. */
 BK_MUST_USE int bki_replay_marks(struct recover *r, struct bk_error *err);
 /* Applies the records of one file to the keydirs; sets its size to its logical end. */

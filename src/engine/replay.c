@@ -349,12 +349,25 @@ static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan
     return BK_OK;
 }
 
+/* Now and then: says how far the file is, and asks whether to go on. */
+#define PROGRESS_RECORDS 1024u
+static int progress(struct recover *r, uint64_t offset, uint64_t *told, struct bk_error *err)
+{
+    atomic_fetch_add_explicit(&r->progress->bytes_done, offset - *told, memory_order_relaxed);
+    atomic_store_explicit(&r->progress->keys, atomic_load(&r->db->recovered_records),
+                          memory_order_relaxed);
+    *told = offset;
+    return bki_recover_wanted(r, err);
+}
+
 int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error *err)
 {
     struct bki_scan s;
     struct bki_scan_item it;
     enum step step = STEP_ON;
     bool first = true;
+    uint64_t told = 0;
+    uint32_t records = 0;
     int rc = BK_OK;
     scan_of(r, rf, &s);
     if (r->cut && !rf->sealed) {
@@ -368,9 +381,15 @@ int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error 
         } else if (rc == BK_CORRUPT) {
             rc = step_over(r, rf, &s, &step, err);
         }
+        if (rc >= 0 && ++records % PROGRESS_RECORDS == 0) {
+            rc = progress(r, s.offset, &told, err);
+        }
         if (rc < 0) {
             break;
         }
+    }
+    if (rc >= 0) {
+        rc = progress(r, s.end, &told, err);
     }
     r->last_unsealed = !rf->sealed;
     bki_scan_fini(&s);

@@ -35,10 +35,24 @@ const char *ks_type_name(enum ks_type type)
 struct keyspace *ks_new(struct bk_db *db, uint32_t databases)
 {
     struct keyspace *ks = bk_alloc_zero(1, sizeof(*ks));
-    ks->db = db;
     ks->databases = databases;
     atomic_init(&ks->random, (uint64_t)bk_clock_mono_us(&bk_clock_system));
+    if (db != NULL) {
+        ks_attach(ks, db);
+    }
     return ks;
+}
+
+void ks_attach(struct keyspace *ks, struct bk_db *db)
+{
+    BK_ASSERT(!ks_ready(ks));
+    ks->db = db;
+    atomic_store_explicit(&ks->ready, true, memory_order_release);
+}
+
+bool ks_ready(const struct keyspace *ks)
+{
+    return atomic_load_explicit(&ks->ready, memory_order_acquire);
 }
 
 void ks_free(struct keyspace **ks)
@@ -109,5 +123,5 @@ int ks_random_key(struct keyspace *ks, uint32_t db, int64_t now_ms, struct bk_bu
 
 int ks_write_state(struct keyspace *ks, struct bk_error *err)
 {
-    return bk_write_state(ks->db, err);
+    return ks_ready(ks) ? bk_write_state(ks->db, err) : BK_OK;
 }

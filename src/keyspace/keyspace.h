@@ -36,8 +36,12 @@ struct ks_txn;
 enum ks_type { KS_STRING = 0, KS_LIST, KS_SET, KS_ZSET, KS_HASH, KS_STREAM };
 const char *ks_type_name(enum ks_type type); /* "string", as TYPE answers */
 
-/* db is borrowed until ks_free. */
+/* db is borrowed until ks_free. NULL: the store is still being opened, ks_attach brings it. */
 struct keyspace *ks_new(struct bk_db *db, uint32_t databases);
+/* Once, from any thread; from then on ks_ready is true for all of them. */
+void ks_attach(struct keyspace *ks, struct bk_db *db);
+/* False: there is no store yet. Nothing may be asked but ks_databases and ks_write_state. */
+bool ks_ready(const struct keyspace *ks);
 void ks_free(struct keyspace **ks);
 uint32_t ks_databases(const struct keyspace *ks);
 

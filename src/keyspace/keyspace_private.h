@@ -11,9 +11,11 @@
 
 struct keyspace {
     /* Set once, by ks_new. */
-    struct bk_db *db; /* borrowed until ks_free */
     uint32_t databases;
+    /* Set once, before ready. */
+    struct bk_db *db; /* borrowed until ks_free */
     /* Any thread, atomic. */
+    atomic_bool ready;
     _Atomic uint64_t random; /* state of RANDOMKEY's generator */
 };
 

@@ -3,9 +3,9 @@
  * net.h - clients over TCP and unix sockets: one libevent loop per thread, a connection for life on
  * one of them.
  *
- * Order of calls (app/): net_new, then the store is opened with net_wake as its wake call, then
- * net_start, ... net_shutdown, then the store is closed, net_free last. So net_wake is valid as
- * long as the store.
+ * Order of calls (app/): net_new, net_start, then the store is opened with net_wake as its wake
+ * call (until then commands are answered with -LOADING and net_store_ops do nothing), ...
+ * net_shutdown, then the store is closed, net_free last. So net_wake is valid as long as the store.
  */
 #ifndef BK_NET_NET_H
 #define BK_NET_NET_H
