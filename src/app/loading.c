@@ -35,12 +35,15 @@ static void *load_main(void *arg)
     return NULL;
 }
 
-/* options.dir names what bk_open made or found: from here on the option is its absolute path. */
+/* The option becomes an absolute path, as soon as there is something that it names. */
 static int find_dir(struct app *a, struct bk_error *err) BK_REQUIRES(a->mu);
 static int find_dir(struct app *a, struct bk_error *err)
 {
     struct option_value *v = &a->options.values[OPTION_DIR];
     struct bk_buf why = {0};
+    if (a->dir != NULL) {
+        return BK_OK;
+    }
     a->dir = realpath(option_text(&a->options, OPTION_DIR), NULL);
     if (a->dir == NULL) {
         return bk_error_set(err, BK_EIO, errno, option_text(&a->options, OPTION_DIR), 0,
@@ -56,6 +59,7 @@ int app_load_begin(struct app *a, struct bk_error *err)
 {
     struct app_loading *l = &a->loading;
     bk_mutex_lock(&a->mu);
+    bk_ignore(find_dir(a, NULL), "it may be that bk_open makes it first");
     app_store_options(a, &l->options);
     a->cache_bytes = l->options.cache_bytes;
     bk_mutex_unlock(&a->mu);

@@ -250,6 +250,9 @@ static enum load load_store(struct run *r)
             }
             end = wait_for_end(r, (int)((next_us - now_us + 999) / 1000));
         }
+        if (end) {
+            bk_log(BK_LOG_NOTICE, "Loading is called off");
+        }
         rc = app_load_end(a, end, &err);
     }
     if (rc == BK_OK && !end) {

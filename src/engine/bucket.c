@@ -47,6 +47,24 @@ uint64_t bki_entry_units_at(const uint64_t *p)
     return (uint64_t)(key - p) + key_units(len);
 }
 
+uint64_t bki_entry_units_within(const uint64_t *p, uint64_t left)
+{
+    uint64_t word = left > 0 ? *p : 0;
+    uint64_t klen = word >> KEY_SHIFT & 0xff;
+    bool large = (word >> CLASS_SHIFT & 0xff) == BKI_CLASS_LONG;
+    uint64_t head = 1u + ((word & EXPIRY_BIT) != 0) + large + (klen == KEY_LONG);
+    if ((word & BKI_LOC_MASK) == 0 || head > left) {
+        return 0;
+    }
+    if (klen == KEY_LONG) {
+        klen = p[head - 1];
+        if (klen < KEY_LONG || klen > BK_KEY_MAX) {
+            return 0;
+        }
+    }
+    return key_units(klen) <= left - head ? head + key_units(klen) : 0;
+}
+
 void bki_entry_write(uint64_t *p, const struct bki_entry *e, struct bk_span key)
 {
     BK_ASSERT(e->loc != 0 && e->loc <= BKI_LOC_MASK && e->type <= BK_TYPE_MASK);

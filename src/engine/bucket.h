@@ -26,6 +26,8 @@ struct bki_bucket {
 uint64_t bki_entry_units(const struct bki_entry *e, size_t key_len);
 /* Units of the entry at p. */
 uint64_t bki_entry_units_at(const uint64_t *p);
+/* The same, when no more than left units may belong to it: 0 when it is not whole, or none. */
+uint64_t bki_entry_units_within(const uint64_t *p, uint64_t left);
 void bki_entry_write(uint64_t *p, const struct bki_entry *e, struct bk_span key);
 void bki_entry_read(const uint64_t *p, struct bki_entry *e, struct bk_span *key);
 

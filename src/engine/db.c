@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/db_private.h"
+#include "engine/image.h"
 
 #include <errno.h>
 #include <stdalign.h>
@@ -180,23 +181,6 @@ int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err
     return BK_OK;
 }
 
-int bk_close(struct bk_db **handle, struct bk_error *err)
-{
-    struct bk_db *db = *handle;
-    *handle = NULL;
-    if (db->threaded) {
-        bk_mutex_lock(&db->log.mu);
-        atomic_store(&db->stop, true);
-        bk_cond_broadcast(&db->log.work);
-        bk_mutex_unlock(&db->log.mu);
-        int joined = pthread_join(db->sync_thread, NULL);
-        BK_ASSERT(joined == 0);
-    }
-    int rc = bki_log_finish(&db->log, err);
-    db_free(db);
-    return rc;
-}
-
 /* ---- Settings ---- */
 
 static uint64_t clamp(uint64_t v, uint64_t low, uint64_t high)
@@ -313,6 +297,43 @@ static bool garbage_step(struct bk_db *db)
         bki_keydir_free(&kd);
     }
     return true;
+}
+
+/* What the next start reads instead of the data. It can do without. */
+static void leave_image(struct bk_db *db)
+{
+    struct bk_error err = {0};
+    /* What flushes took away is to be counted as dead. */
+    bki_undo_trim(db);
+    while (garbage_step(db)) {
+    }
+    int rc = bki_image_write(db, &err);
+    if (rc < 0) {
+        char text[512];
+        bk_error_format(&err, text, sizeof text);
+        bk_log(BK_LOG_WARNING, "The index image could not be written, the next start is slower: %s",
+               text);
+    }
+}
+
+int bk_close(struct bk_db **handle, struct bk_error *err)
+{
+    struct bk_db *db = *handle;
+    *handle = NULL;
+    if (db->threaded) {
+        bk_mutex_lock(&db->log.mu);
+        atomic_store(&db->stop, true);
+        bk_cond_broadcast(&db->log.work);
+        bk_mutex_unlock(&db->log.mu);
+        int joined = pthread_join(db->sync_thread, NULL);
+        BK_ASSERT(joined == 0);
+    }
+    int rc = bki_log_finish(&db->log, err);
+    if (rc == BK_OK) {
+        leave_image(db);
+    }
+    db_free(db);
+    return rc;
 }
 
 bool bki_db_step(struct bk_db *db)

@@ -37,7 +37,7 @@ static struct bki_bucket **bucket_find(const struct table *t, uint64_t hash)
     return bucket_at(t, bucket_of(t, (uint32_t)hash, &depth));
 }
 
-static void segment_add(struct table *t)
+void bki_table_add_segment(struct table *t)
 {
     if (t->segments_n == t->segments_cap) {
         t->segments_cap = t->segments_cap == 0 ? 2 : t->segments_cap * 2;
@@ -70,7 +70,7 @@ static uint32_t table_split(struct table *t, uint64_t seed)
     uint32_t from = t->split;
     uint32_t to = from + ((uint32_t)1 << bit);
     if (to / SEGMENT >= t->segments_n) {
-        segment_add(t);
+        bki_table_add_segment(t);
     }
     if (++t->split == (uint32_t)1 << bit) {
         t->level++;
@@ -231,7 +231,7 @@ static void replace_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p,
 static void insert_locked(struct stripe *s, const struct bk_key *key, const struct bki_entry *e)
 {
     if (s->t.segments_n == 0) {
-        segment_add(&s->t);
+        bki_table_add_segment(&s->t);
     }
     struct bki_bucket **b = bucket_find(&s->t, key->hash);
     s->t.bytes -= bki_bucket_bytes(*b);

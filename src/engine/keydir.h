@@ -21,7 +21,10 @@
 #include <stdint.h>
 
 #define BKI_KD_STRIPES 64u
-#define BKI_KD_FILL 8u /* average entries per bucket above which a bucket is split */
+#define BKI_KD_BUCKETS_MAX                                                 \
+    ((uint32_t)1 << 31) /* of a stripe: all bits of the hash that name one \
+                         */
+#define BKI_KD_FILL 8u  /* average entries per bucket above which a bucket is split */
 
 struct bki_keydir;
 
@@ -76,6 +79,22 @@ void bki_keydir_sample(struct bki_keydir *kd, uint64_t random, struct bk_buf *ou
 /* Appends the packed entries of some buckets to *out and takes them out: how contents that nobody
  * else sees any more are freed in slices. False: nothing was left. */
 bool bki_keydir_drain(struct bki_keydir *kd, struct bk_buf *out);
+
+/* A stripe as bytes, for the index image: for each bucket in its order the units (of 8 bytes) of
+ * its entries as a word, then the entries. The number of buckets tells level and split. */
+struct bki_keydir_shape {
+    uint32_t buckets; /* 0: an empty stripe */
+    uint64_t keys, expiring;
+};
+void bki_keydir_shape(struct bki_keydir *kd, unsigned stripe, struct bki_keydir_shape *out);
+/* Appends buckets from the given one on until *out is enough bytes long; returns how many. */
+uint32_t bki_keydir_dump(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, size_t enough,
+                         struct bk_buf *out);
+/* Makes room in a new keydir's stripe; then load takes n buckets at words in, each once. The caller
+ * vouches for the entries: whole, and of this stripe and bucket. */
+void bki_keydir_load_shape(struct bki_keydir *kd, unsigned stripe, uint32_t buckets);
+void bki_keydir_load(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, const uint64_t *words,
+                     uint32_t n);
 
 struct bki_keydir_stats {
     uint64_t keys, expiring, bytes, moved_max;

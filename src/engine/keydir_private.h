@@ -61,6 +61,7 @@ static inline uint64_t load_counter(const _Atomic uint64_t *c)
     return atomic_load_explicit(c, memory_order_relaxed);
 }
 
+void bki_table_add_segment(struct table *t);
 /* Gives the last segment of the directory back; its buckets are empty. */
 void bki_table_drop_segment(struct table *t);
 void bki_table_free(struct table *t);

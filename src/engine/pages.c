@@ -39,6 +39,27 @@ uint32_t bki_pages_take(struct bki_pages *p, uint32_t slot, uint32_t index)
     return page;
 }
 
+void bki_pages_restore(struct bki_pages *p, const uint64_t *owner)
+{
+    BK_ASSERT(atomic_load(&p->used) == 0 && owner[0] == BKI_NO_OWNER);
+    uint32_t used = 0;
+    uint32_t end = BKI_PAGES;
+    while (end > 1 && owner[end - 1] == BKI_NO_OWNER) {
+        end--;
+    }
+    p->fresh = end;
+    p->free_n = 0;
+    for (uint32_t page = end - 1; page > 0; page--) {
+        if (owner[page] == BKI_NO_OWNER) {
+            p->free_list[p->free_n++] = page;
+        } else {
+            atomic_store_explicit(&p->owner[page], owner[page], memory_order_release);
+            used++;
+        }
+    }
+    atomic_store(&p->used, used);
+}
+
 void bki_pages_give(struct bki_pages *p, uint32_t page)
 {
     BK_ASSERT(page < p->fresh && p->free_n < BKI_PAGES);

@@ -17,6 +17,7 @@
 #define BKI_LOC_BITS 40u
 #define BKI_LOC_MASK (((uint64_t)1 << BKI_LOC_BITS) - 1)
 #define BKI_NO_PAGE UINT32_MAX
+#define BKI_NO_OWNER UINT64_MAX
 
 struct bki_pages {
     /* Atomic: file slot << 32 | index of the page in its file. Valid as long as a location in it
@@ -33,6 +34,9 @@ void bki_pages_init(struct bki_pages *p);
 void bki_pages_fini(struct bki_pages *p);
 /* BKI_NO_PAGE when all are lent. */
 uint32_t bki_pages_take(struct bki_pages *p, uint32_t slot, uint32_t index);
+/* Lends pages as they were lent before: owner[page] is slot << 32 | index, BKI_NO_OWNER for a page
+ * that nobody has. Before any page is taken. */
+void bki_pages_restore(struct bki_pages *p, const uint64_t *owner);
 void bki_pages_give(struct bki_pages *p, uint32_t page);
 
 static inline uint64_t bki_loc_make(uint32_t page, uint64_t offset)

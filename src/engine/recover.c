@@ -6,6 +6,8 @@
  */
 #include "engine/recover.h"
 
+#include "engine/image.h"
+
 #include "base/assert.h"
 #include "base/log.h"
 
@@ -386,15 +388,18 @@ static void drop_empty(struct recover *r)
 
 static int replay_all(struct recover *r, struct bk_error *err)
 {
-    struct bk_db *db = r->db;
     int rc = bki_replay_marks(r, err);
     for (uint32_t i = 0; rc == BK_OK && i < r->n; i++) {
         rc = bki_replay_file(r, &r->files[i], err);
         atomic_fetch_add_explicit(&r->progress->files_done, 1, memory_order_relaxed);
     }
-    if (rc != BK_OK) {
-        return rc;
-    }
+    return rc;
+}
+
+/* Numbers that the log goes on with; and whether it may, with damage. */
+static int go_on_behind(struct recover *r, struct bk_error *err)
+{
+    struct bk_db *db = r->db;
     uint64_t next = db->files.manifest.state.next_seq;
     db->log.next_seq = r->max_seq + 1 > next ? r->max_seq + 1 : next;
     uint32_t next_space = db->files.manifest.state.map.next;
@@ -422,7 +427,24 @@ static void announce(struct recover *r)
         bytes += atomic_load(&r->files[i].file->size);
     }
     atomic_store_explicit(&r->progress->files_total, r->n, memory_order_relaxed);
+    atomic_store_explicit(&r->progress->bytes_done, 0, memory_order_relaxed);
+    atomic_store_explicit(&r->progress->keys, 0, memory_order_relaxed);
     atomic_store_explicit(&r->progress->bytes_total, bytes, memory_order_relaxed);
+}
+
+/* The image is for one start, and gone before anything is changed. */
+static int load_keys(struct recover *r, struct bk_error *err)
+{
+    announce(r);
+    int rc = bki_image_load(r, err);
+    if (rc == BK_NOTFOUND) {
+        announce(r);
+        rc = replay_all(r, err);
+    }
+    if (rc == BK_OK) {
+        rc = go_on_behind(r, err);
+    }
+    return rc == BK_OK ? bki_image_remove(r->db, err) : rc;
 }
 
 int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *err)
@@ -430,7 +452,8 @@ int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *e
     struct bk_progress unwatched = {0};
     struct recover r = {.db = db,
                         .now_ms = bk_clock_wall_ms(db->clock),
-                        .progress = o->progress != NULL ? o->progress : &unwatched};
+                        .progress = o->progress != NULL ? o->progress : &unwatched,
+                        .alone = o->stepped};
     int64_t started = bk_clock_mono_us(db->clock);
     uint8_t boot_id[16];
     int rc = load_manifest(db, o->hash_seed, &r.manifest, err);
@@ -441,8 +464,7 @@ int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *e
     r.same_boot = same_boot(db, r.manifest, boot_id);
     rc = open_files(&r, err);
     if (rc == BK_OK) {
-        announce(&r);
-        rc = replay_all(&r, err);
+        rc = load_keys(&r, err);
     }
     if (rc == BK_OK) {
         rc = bki_recover_wanted(&r, err);

@@ -34,6 +34,7 @@ struct recover {
     int64_t now_ms;
     uint64_t damaged_places;
     struct bk_progress *progress; /* borrowed */
+    bool alone;                   /* no thread but the caller's (stepped stores) */
 };
 
 /* BK_ECANCELED when nobody wants the store any more: asked now and then by all that takes long. */

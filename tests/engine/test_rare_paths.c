@@ -359,6 +359,7 @@ static void test_rare_paths__damaged_map_in_an_old_file__later_files_lose_no_key
             assert_int_equal(rare_put(s, 0, key, bk_span_str("1")), BK_OK);
             assert_int_equal(rig_close(&s->r), BK_OK);
         }
+        rig_forget_image(&s->r);
         simdisk_patch(s->r.disk, path[bad], 64 + 2, &byte, 1);
         s->r.opt.on_corruption = BK_CORRUPT_SERVE;
         RIG_TRUE(&s->r, rig_open(&s->r) == BK_OK);

@@ -191,6 +191,7 @@ static void test_trap09__hole_in_a_sealed_file__is_damage(void **state)
     unsigned keys = fill_pages(r, 60);
     active_file(r, path);
     assert_int_equal(rig_close(r), BK_OK);
+    rig_forget_image(r);
     for (int kind = SIMDISK_KILL; kind <= SIMDISK_POWER; kind++) {
         struct copy c;
         bool prefix;

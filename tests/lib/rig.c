@@ -123,6 +123,15 @@ int rig_close(struct rig *r)
     return rc;
 }
 
+void rig_forget_image(struct rig *r)
+{
+    char path[300];
+    rig_path("KEYDIR", path, sizeof(path));
+    if (simdisk_exists(r->disk, path)) {
+        simdisk_remove(r->disk, path);
+    }
+}
+
 void rig_crash(struct rig *r, enum simdisk_kind kind)
 {
     if (r->db != NULL) {

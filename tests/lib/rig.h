@@ -52,6 +52,8 @@ void rig_fini(struct rig *r);
 int rig_open(struct rig *r);
 /* The code of a clean close; then everything that was acknowledged is durable. */
 int rig_close(struct rig *r);
+/* After a close: the next open reads the records, not the index image. */
+void rig_forget_image(struct rig *r);
 /* Ends the life (if it has not ended yet), frees the store and begins the next life of the disk;
  * not opened. */
 void rig_crash(struct rig *r, enum simdisk_kind kind);

@@ -99,6 +99,7 @@ static void let_go(const char *name)
     close(fd);
 }
 
+#define IMAGE "KEYDIR"            /* with no image in it: the records are read then */
 #define NOBODYS "0000009999.data" /* looked at, since no manifest names it */
 
 static void expect_info(const char *line)
@@ -107,6 +108,17 @@ static void expect_info(const char *line)
     assert_non_null(r);
     if (strstr(r->text, line) == NULL) {
         fail_msg("INFO persistence does not have %s:\n%s", line, r->text);
+    }
+    reply_free(&r);
+}
+
+static void expect_loaded(void)
+{
+    struct reply *r = NULL;
+    for (long ms = 0; r == NULL || r->type != '+'; look_again(&ms)) {
+        reply_free(&r);
+        r = respc_command(client, "PING", NULL);
+        assert_non_null(r);
     }
     reply_free(&r);
 }
@@ -169,6 +181,7 @@ static void test_loading__sigterm__ends_the_process_cleanly(void **state)
     start_held(NOBODYS);
     kill(server.pid, SIGTERM);
     expect_log("Received SIGTERM scheduling shutdown");
+    expect_log("Loading is called off");
     let_go(NOBODYS);
     assert_int_equal(server_wait(&server), 0);
     assert_false(server_log_has(&server, "Ready to accept connections"));
@@ -183,6 +196,7 @@ static void test_loading__shutdown__ends_the_process_cleanly(void **state)
     respc_format(&command, "SHUTDOWN", NULL);
     assert_true(respc_send(client, command.data, command.len));
     bk_buf_fini(&command);
+    expect_log("Loading is called off");
     let_go(NOBODYS);
     expect_closed(client);
     assert_int_equal(server_wait(&server), 0);
@@ -198,6 +212,60 @@ static void test_loading__store_cannot_be_opened__ends_the_process(void **state)
     expect_closed(client);
     assert_int_equal(server_wait(&server), 1);
     assert_true(server_log_has(&server, "Could not open the data directory"));
+}
+
+/* A load that comes to its end: what was configured meanwhile holds, and the keys are there. */
+static void test_loading__done__serves_what_was_stored(void **state)
+{
+    (void)state;
+    server.no_wait = false;
+    assert_true(server_start(&server));
+    client = expect_connection(&server);
+    expect_reply(client, "+OK", "SET", "k", "v", NULL);
+    respc_close(&client);
+    assert_int_equal(server_signal(&server, SIGKILL), -SIGKILL);
+    server.no_wait = true;
+    start_held(IMAGE);
+    expect_reply(client, LOADING, "GET", "k", NULL);
+    expect_reply(client, "+OK", "CONFIG", "SET", "cache-size", "3mb", NULL);
+    expect_info("\r\nloading:1\r\n");
+    expect_info("\r\nloading_total_bytes:");
+    let_go(IMAGE);
+    expect_loaded();
+    expect_reply(client, "$\"v\"", "GET", "k", NULL); /* on the same connection */
+    expect_info("\r\nloading:0\r\n");
+    expect_reply(client, "*2 [$\"cache-size\" $\"3145728\"]", "CONFIG", "GET", "cache-size", NULL);
+    expect_reply(client, "+OK", "SET", "k", "w", NULL);
+    respc_close(&client);
+    assert_int_equal(server_stop(&server), 0);
+}
+
+/* Called off while records are read: nothing is lost for the next start. */
+static void test_loading__called_off__next_start_has_all(void **state)
+{
+    (void)state;
+    server.no_wait = false;
+    assert_true(server_start(&server));
+    client = expect_connection(&server);
+    expect_reply(client, "+OK", "SET", "k", "v", NULL);
+    respc_close(&client);
+    assert_int_equal(server_signal(&server, SIGKILL), -SIGKILL);
+    server.no_wait = true;
+    start_held(IMAGE);
+    kill(server.pid, SIGINT);
+    expect_log("Loading is called off");
+    let_go(IMAGE);
+    assert_int_equal(server_wait(&server), 0);
+    respc_close(&client);
+    char path[PATH_SIZE];
+    path_of(IMAGE, path);
+    unlink(path); /* the pipe, if it is still there */
+    server.no_wait = false;
+    assert_true(server_start(&server));
+    client = expect_connection(&server);
+    expect_reply(client, "$\"v\"", "GET", "k", NULL);
+    respc_close(&client);
+    assert_int_equal(server_stop(&server), 0);
 }
 
 /* A port in use is told before anything is read. */
@@ -231,6 +299,8 @@ int main(void)
         TEST(test_loading__sigterm__ends_the_process_cleanly),
         TEST(test_loading__shutdown__ends_the_process_cleanly),
         TEST(test_loading__store_cannot_be_opened__ends_the_process),
+        TEST(test_loading__done__serves_what_was_stored),
+        TEST(test_loading__called_off__next_start_has_all),
         TEST(test_loading__port_in_use__ends_the_start_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* keydir_image.c - the buckets of a stripe out to bytes, and back in as they are. */
+#include "engine/keydir_private.h"
+
+#include "base/assert.h"
+
+#include <stdlib.h>
+
+void bki_keydir_shape(struct bki_keydir *kd, unsigned stripe, struct bki_keydir_shape *out)
+{
+    struct stripe *s = &kd->stripe[stripe];
+    bk_mutex_lock(&s->mu);
+    *out = (struct bki_keydir_shape){
+        .buckets = bucket_count(&s->t),
+        .keys = load_counter(&s->keys),
+        .expiring = load_counter(&s->expiring),
+    };
+    bk_mutex_unlock(&s->mu);
+}
+
+uint32_t bki_keydir_dump(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, size_t enough,
+                         struct bk_buf *out)
+{
+    struct stripe *s = &kd->stripe[stripe];
+    uint32_t first = bucket;
+    bk_mutex_lock(&s->mu);
+    for (; bucket < bucket_count(&s->t) && out->len < enough; bucket++) {
+        const struct bki_bucket *b = *bucket_at(&s->t, bucket);
+        uint64_t units = b == NULL ? 0 : b->used;
+        bk_buf_append(out, &units, sizeof units);
+        if (b != NULL) {
+            bk_buf_append(out, b->words, (size_t)units * 8);
+        }
+    }
+    bk_mutex_unlock(&s->mu);
+    return bucket - first;
+}
+
+void bki_keydir_load_shape(struct bki_keydir *kd, unsigned stripe, uint32_t buckets)
+{
+    struct stripe *s = &kd->stripe[stripe];
+    BK_ASSERT(buckets > 0 && s->t.segments_n == 0);
+    bk_mutex_lock(&s->mu);
+    s->t.level = 31u - (unsigned)__builtin_clz(buckets);
+    s->t.split = buckets - ((uint32_t)1 << s->t.level);
+    while ((uint64_t)s->t.segments_n * SEGMENT < buckets) {
+        bki_table_add_segment(&s->t);
+    }
+    bk_mutex_unlock(&s->mu);
+}
+
+/* One bucket as it was, into its empty place. */
+static void load_bucket_locked(struct stripe *s, uint32_t index, const uint64_t *words,
+                               uint64_t units)
+{
+    struct bki_bucket **b = bucket_at(&s->t, index);
+    const uint64_t *end = words + units;
+    uint64_t keys = 0;
+    uint64_t expiring = 0;
+    BK_ASSERT(*b == NULL);
+    if (units == 0) {
+        return;
+    }
+    bki_bucket_append(b, words, units);
+    s->t.bytes += bki_bucket_bytes(*b);
+    for (const uint64_t *p = words; p < end; p += bki_entry_units_at(p)) {
+        struct bki_entry e;
+        bki_entry_read(p, &e, NULL);
+        keys++;
+        expiring += e.expire_ms != 0;
+    }
+    atomic_store_explicit(&s->keys, load_counter(&s->keys) + keys, memory_order_relaxed);
+    atomic_store_explicit(&s->expiring, load_counter(&s->expiring) + expiring,
+                          memory_order_relaxed);
+}
+
+void bki_keydir_load(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, const uint64_t *words,
+                     uint32_t n)
+{
+    struct stripe *s = &kd->stripe[stripe];
+    bk_mutex_lock(&s->mu);
+    BK_ASSERT(bucket <= bucket_count(&s->t) && n <= bucket_count(&s->t) - bucket);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t units = *words++;
+        load_bucket_locked(s, bucket + i, words, units);
+        words += units;
+    }
+    bk_mutex_unlock(&s->mu);
+}
