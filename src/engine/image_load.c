@@ -148,13 +148,15 @@ static bool check_bucket(struct worker *w, const uint64_t *p, uint64_t units)
     const struct loader *l = w->l;
     while (units > 0) {
         struct bki_entry e;
+        struct bk_span key;
         uint64_t n = bki_entry_units_within(p, units);
         if (n == 0) {
             return false;
         }
-        bki_entry_read(p, &e, NULL);
+        bki_entry_read(p, &e, &key);
         uint64_t owner = l->owner[e.loc >> (BKI_PAGE_SHIFT - 3)];
-        if (owner == BKI_NO_OWNER) {
+        /* In the one form that the keydir writes, since it may write it anew. */
+        if (owner == BKI_NO_OWNER || e.size % 8 != 0 || n != bki_entry_units(&e, key.len)) {
             return false;
         }
         const struct bounds *b = &l->bounds[owner >> 32];

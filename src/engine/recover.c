@@ -437,6 +437,7 @@ static int load_keys(struct recover *r, struct bk_error *err)
 {
     announce(r);
     int rc = bki_image_load(r, err);
+    r->by_image = rc == BK_OK;
     if (rc == BK_NOTFOUND) {
         announce(r);
         rc = replay_all(r, err);
@@ -476,8 +477,9 @@ int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *e
         drop_empty(&r);
         atomic_store(&db->recover_us, (uint64_t)(bk_clock_mono_us(db->clock) - started));
         bk_log(BK_LOG_NOTICE,
-               "Store opened: %" PRIu32 " data files, %" PRIu64 " records read in %.3f seconds",
-               r.n, atomic_load(&db->recovered_records),
+               "Store opened: %" PRIu32 " data files, %" PRIu64 " %s in %.3f seconds", r.n,
+               atomic_load(&db->recovered_records),
+               r.by_image ? "keys from the index image" : "records read",
                (double)atomic_load(&db->recover_us) / 1e6);
     }
     free(r.files);

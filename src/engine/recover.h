@@ -34,6 +34,7 @@ struct recover {
     int64_t now_ms;
     uint64_t damaged_places;
     struct bk_progress *progress; /* borrowed */
+    bool by_image;                /* no record had to be read */
     bool alone;                   /* no thread but the caller's (stepped stores) */
 };
 
