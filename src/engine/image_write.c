@@ -40,11 +40,11 @@ static bool take_files(struct writer *w)
     w->im.files_n = ms->files_n;
     for (uint32_t i = 0; i < atomic_load(&fs->slots_n); i++) {
         const struct bki_file *f = bki_files_slot(fs, i);
-        if (f == NULL || atomic_load(&f->state) == BKI_FILE_DROPPED) {
-            continue;
+        const struct bki_manifest_file *mf = f == NULL ? NULL : bki_manifest_find(ms, f->id);
+        if (mf == NULL) {
+            continue; /* dropped: no key is in it */
         }
-        const struct bki_manifest_file *mf = bki_manifest_find(ms, f->id);
-        if (mf == NULL || mf->size != atomic_load(&f->size)) {
+        if (mf->size != atomic_load(&f->size)) {
             return false;
         }
         struct bki_image_file *to = &w->im.files[mf - ms->files];
