@@ -79,10 +79,8 @@ static void start_held(const char *name)
     path_of(name, path);
     assert_int_equal(mkfifo(path, 0640), 0);
     assert_true(server_start(&server));
-    for (long ms = 0; client == NULL; client = server_connect(&server)) {
-        if (client == NULL) {
-            look_again(&ms);
-        }
+    for (long ms = 0; (client = server_connect(&server)) == NULL;) {
+        look_again(&ms);
     }
 }
 
