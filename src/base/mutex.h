@@ -33,6 +33,7 @@ enum bk_rank {
     BK_RANK_KEY = 10,     /* key lock stripes */
     BK_RANK_CONFIG = 15,  /* options: held while a change is put to use */
     BK_RANK_CONTROL = 20, /* background work: prepare, seal, merge control */
+    BK_RANK_EDITS = 25,   /* the manifest; held across I/O, never taken by a loop */
     BK_RANK_FILES = 30,   /* file list */
     BK_RANK_KEYDIR = 40,  /* keydir stripes */
     BK_RANK_WRITE = 45,   /* the one writer of the log's buffer */

@@ -455,15 +455,6 @@ static void fill_map(struct bk_batch *b, const struct bki_spacemap *after, struc
     a->size = bki_record_size(&a->rec);
 }
 
-static struct bki_spacemap *copy_of_map(struct bk_db *db)
-{
-    struct bki_spacemap *map = bk_alloc_zero(1, sizeof *map);
-    bk_mutex_lock(&db->log.mu);
-    bki_spacemap_copy(map, &db->log.map);
-    bk_mutex_unlock(&db->log.mu);
-    return map;
-}
-
 /* Does the flushes and swaps in memory. Each is noted for undoing with the map as it was before all
  * of them. */
 static void swing_maps(struct bk_batch *b, const struct bki_append *a, uint64_t pos)
@@ -579,9 +570,10 @@ int bk_batch_commit(struct bk_batch *b, uint64_t *pos, struct bk_error *err)
         return BK_OK;
     }
     size_t n;
+    unsigned pin = bki_pin(&b->db->files.pins);
     lock_writes(b);
     if (b->maps_n > 0) {
-        b->map_before = copy_of_map(b->db);
+        b->map_before = bki_db_map_copy(b->db);
     }
     int rc = prepare(b, &n, err);
     if (rc == BK_OK) {
@@ -591,6 +583,7 @@ int bk_batch_commit(struct bk_batch *b, uint64_t *pos, struct bk_error *err)
         swing(b, *pos);
     }
     unlock(b);
+    bki_unpin(&b->db->files.pins, pin);
     if (b->map_before != NULL) {
         bki_spacemap_fini(b->map_before);
         free(b->map_before);

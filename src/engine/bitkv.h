@@ -64,6 +64,30 @@ struct bk_progress {
     atomic_bool cancel;    /* set by the watcher: bk_open soon fails with BK_ECANCELED */
 };
 
+enum bk_merge_policy {
+    BK_MERGE_ALWAYS, /* whenever a file is worth it */
+    BK_MERGE_WINDOW, /* within the hours of window only */
+    BK_MERGE_NEVER   /* only when bk_merge asks for it */
+};
+
+/* When a merge rewrites which files. A file is worth it when so much of it can be reclaimed. */
+struct bk_merge_rules {
+    enum bk_merge_policy policy;
+    uint32_t dead_ratio;  /* percent of a file; 1 .. 100 */
+    uint64_t dead_bytes;  /* or so many bytes, in a file */
+    uint64_t small_file;  /* files below this are put together */
+    uint32_t max_files;   /* in one run */
+    uint64_t max_bytes;   /* read in one run; one larger file is a run of its own */
+    char window[64];      /* "22:00-06:00", local time */
+    uint64_t rate;        /* bytes a second, read and written; 0 = no limit */
+    uint64_t rate_min;    /* bk_merge_slow goes no lower */
+    uint32_t interval_ms; /* between looks at the files */
+    uint64_t
+        disk_max_bytes; /* data files may take so much, then writes get BK_ENOSPC; 0 = no cap */
+};
+void bk_merge_rules_init(struct bk_merge_rules *r); /* the defaults */
+bool bk_merge_window_valid(const char *window);     /* "HH:MM-HH:MM" */
+
 struct bk_options {
     size_t size;               /* sizeof(struct bk_options): set by bk_options_init */
     const char *dir;           /* borrowed for bk_open; made (0750) when it is not there */
@@ -76,6 +100,7 @@ struct bk_options {
                                   default 8 MiB */
     uint64_t cache_bytes;      /* value cache; 0 = none; default 0 */
     uint64_t batch_bytes_max;  /* a larger batch is refused with BK_ETOOBIG; default 1 GiB */
+    struct bk_merge_rules merge;
     enum bk_on_corruption on_corruption; /* default BK_CORRUPT_SERVE */
     bool stepped;           /* no thread is started: bk_step does all background work (tests) */
     uint64_t hash_seed;     /* seed of a new store's key hash; 0 = random (default) */
@@ -107,6 +132,7 @@ struct bk_tunables {
     uint32_t max_file_age_s;
     uint64_t log_buffer_bytes;
     uint64_t cache_bytes;
+    struct bk_merge_rules merge;
 };
 void bk_tunables_get(struct bk_db *db, struct bk_tunables *out);
 void bk_tune(struct bk_db *db, const struct bk_tunables *t); /* values out of range are clamped */
@@ -131,6 +157,15 @@ BK_MUST_USE int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struc
                        int64_t *expire_ms);
 
 /* ---- Reading ---- */
+
+/*
+ * A place on disk that a look-up found (bk_item.at) may be used, to load or to compare, only under
+ * a pin that was taken before the look-up: a merge that has moved the record waits for the pin
+ * before it gives the place to another. Pins nest and cost nothing to speak of; one held for long
+ * keeps disk space from coming back. bk_batch_commit and the plain functions hold their own.
+ */
+unsigned bk_pin(struct bk_db *db);
+void bk_unpin(struct bk_db *db, unsigned token); /* what bk_pin returned */
 
 /* What a look-up found. All zero is a valid empty item; release with bk_item_fini. One item serves
  * many look-ups and keeps its buffer, so that reads do not allocate. */
@@ -249,6 +284,40 @@ BK_MUST_USE int bk_write_state(struct bk_db *db, struct bk_error *err);
  * how many. */
 size_t bk_expire_step(struct bk_db *db, size_t max);
 
+enum bk_merge_command { BK_MERGE_NOW, BK_MERGE_PAUSE, BK_MERGE_RESUME };
+/* NOW: run after run until nothing is left that can be reclaimed, whatever the policy. PAUSE: no
+ * run begins, and one that has not been committed stands still. Returns at once. */
+void bk_merge(struct bk_db *db, enum bk_merge_command what);
+/* While slow, a merge runs at half its rate, but no slower than rate_min. */
+void bk_merge_slow(struct bk_db *db, bool slow);
+
+/* In the order of a run; src/engine/merge.h tells what is done in each. */
+enum bk_merge_state {
+    BK_MERGE_IDLE,
+    BK_MERGE_PLAN,
+    BK_MERGE_COPY,
+    BK_MERGE_SYNC,
+    BK_MERGE_LOG,
+    BK_MERGE_EDIT,
+    BK_MERGE_SWING,
+    BK_MERGE_RETIRE,
+    BK_MERGE_PAUSED
+};
+struct bk_merge_status {
+    enum bk_merge_state state;
+    bool paused;
+    /* Of this run, or the last one. */
+    uint64_t files_in, files_out, bytes_total, bytes_done, lost_races;
+    int64_t started_ms, ended_ms, last_ms; /* last_ms: how long the last whole run took */
+    char why[128];
+    /* Since the store was opened. */
+    uint64_t runs, aborted, bytes_read, bytes_written, bytes_reclaimed, markers;
+    uint64_t reclaimable; /* dead bytes and guards in sealed files at the moment */
+    uint64_t rate;        /* bytes a second; 0 = no limit */
+    char last_error[128];
+};
+void bk_merge_status(struct bk_db *db, struct bk_merge_status *out);
+
 /* One step of all background work, for stepped stores. Returns true while there is more to do at
  * once. */
 bool bk_step(struct bk_db *db);
@@ -278,7 +347,11 @@ void bk_stats_get(struct bk_db *db, struct bk_stats *out);
 enum bk_file_state { BK_FILE_ACTIVE, BK_FILE_ROTATED, BK_FILE_SEALED, BK_FILE_NEXT };
 struct bk_file_info {
     uint64_t id, uid, rank, size, live_bytes, dead_bytes, guard_bytes;
+    uint64_t records;   /* with a key, as its hint lists them; 0 = not known */
+    int64_t created_ms; /* information only */
+    bool hinted;
     enum bk_file_state state;
+    const char *reason; /* static: why a merge takes it or does not */
 };
 /* Calls each() for every data file in rank order, no lock held. */
 void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_info *info),

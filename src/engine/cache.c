@@ -241,6 +241,35 @@ void bki_cache_forget(struct bki_cache *c, uint64_t loc)
     bk_mutex_unlock(&s->mu);
 }
 
+#define PURGE_CHAINS 256u /* a step, so that nobody waits long for the shard */
+
+bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
+                     bool (*gone)(void *arg, uint64_t loc), void *arg)
+{
+    struct shard *s = &c->shard[p->shard];
+    bk_mutex_lock(&s->mu);
+    if (s->table_n != p->table_n) {
+        p->table_n = s->table_n; /* entries have other places in a table of another size */
+        p->at = 0;
+    }
+    for (uint32_t n = 0; n < PURGE_CHAINS && p->at < s->table_n; n++, p->at++) {
+        struct entry **at = &s->table[p->at];
+        while (*at != NULL) {
+            if (gone(arg, (*at)->loc)) {
+                remove_locked(s, at);
+            } else {
+                at = &(*at)->chain;
+            }
+        }
+    }
+    bool over = p->at >= s->table_n;
+    bk_mutex_unlock(&s->mu);
+    if (over) {
+        *p = (struct bki_cache_purge){.shard = p->shard + 1};
+    }
+    return p->shard == SHARDS;
+}
+
 void bki_cache_stats(struct bki_cache *c, struct bki_cache_stats *out)
 {
     *out = (struct bki_cache_stats){0};

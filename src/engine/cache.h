@@ -2,9 +2,9 @@
 /*
  * cache.h - values of hot keys in memory, bounded in bytes, by location.
  *
- * Sharded CLOCK (second chance). A location names one record for ever, so an entry is never wrong,
- * only unused once its key has moved on. Not here: files whose address pages are used again; who
- * gives a page back forgets it first.
+ * Sharded CLOCK (second chance). A location names one record as long as its file is there, so an
+ * entry is never wrong, only unused once its key has moved on; before a file's address pages are
+ * lent again, what lies in them is forgotten.
  */
 #ifndef BK_ENGINE_CACHE_H
 #define BK_ENGINE_CACHE_H
@@ -26,6 +26,14 @@ bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_
 /* Copies the value in; one that is larger than a sixteenth of a shard is left out. */
 void bki_cache_put(struct bki_cache *c, uint64_t loc, struct bk_span value, uint8_t flags);
 void bki_cache_forget(struct bki_cache *c, uint64_t loc);
+
+/* Forgets what lies at places that are to be lent again, a few entries a step. Begins with all
+ * zero. True: the whole cache has been seen. */
+struct bki_cache_purge {
+    uint32_t shard, at, table_n;
+};
+bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
+                     bool (*gone)(void *arg, uint64_t loc), void *arg);
 
 struct bki_cache_stats {
     uint64_t hits, misses, used;

@@ -119,7 +119,7 @@ int bk_check(struct bk_db *db, struct bk_error *err)
     }
     for (uint32_t i = 0; rc == BK_OK && i < slots; i++) {
         struct bki_file *f = bki_files_slot(&db->files, i);
-        bool gone = f == NULL || atomic_load(&f->state) == BKI_FILE_DROPPED;
+        bool gone = f == NULL || atomic_load(&f->state) >= BKI_FILE_DROPPED;
         rc = gone ? BK_OK : check_file(&t, f, err);
     }
     free(t.live);

@@ -24,6 +24,8 @@ enum {
     AT_CRC = 60
 };
 
+#define MERGED 0x80000000u /* in the field of the count */
+
 void bki_datafile_header_fini(struct bki_datafile_header *h)
 {
     free(h->replaces);
@@ -59,7 +61,7 @@ void bki_datafile_header_encode(struct bki_datafile_header *h, struct bk_buf *ou
     bk_put64(p + AT_RANK, h->rank);
     bk_put64(p + AT_STORE, h->store);
     bk_put64(p + AT_CREATED, (uint64_t)h->created_ms);
-    bk_put32(p + AT_REPLACES_N, h->replaces_n);
+    bk_put32(p + AT_REPLACES_N, h->replaces_n | (h->merged ? MERGED : 0));
     bk_put32(p + AT_CRC, header_crc(p, out->len));
 }
 
@@ -72,7 +74,7 @@ int bki_datafile_header_decode(const uint8_t *bytes, size_t len, struct bki_data
         return BK_EVERSION;
     }
     uint32_t n = bk_get32(bytes + AT_BYTES);
-    uint64_t replaces_n = bk_get32(bytes + AT_REPLACES_N);
+    uint64_t replaces_n = bk_get32(bytes + AT_REPLACES_N) & ~MERGED;
     if (n > len || n > BKI_DATAFILE_HEADER_MAX || BKI_DATAFILE_FIXED + replaces_n * 8 != n ||
         header_crc(bytes, n) != bk_get32(bytes + AT_CRC)) {
         return BK_CORRUPT;
@@ -84,6 +86,7 @@ int bki_datafile_header_decode(const uint8_t *bytes, size_t len, struct bki_data
         .store = bk_get64(bytes + AT_STORE),
         .created_ms = (int64_t)bk_get64(bytes + AT_CREATED),
         .replaces_n = (uint32_t)replaces_n,
+        .merged = (bk_get32(bytes + AT_REPLACES_N) & MERGED) != 0,
         .bytes = n,
     };
     const uint8_t *list = bytes + BKI_DATAFILE_FIXED;

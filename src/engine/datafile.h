@@ -29,6 +29,7 @@ struct bki_datafile_header {
     int64_t created_ms; /* information only */
     uint64_t *replaces; /* owned: uids of the files that a merge put into this one */
     uint32_t replaces_n;
+    bool merged;    /* written by a merge: sequence numbers need not rise */
     uint32_t bytes; /* length of the header: records start here */
 };
 void bki_datafile_header_fini(struct bki_datafile_header *h);

@@ -24,6 +24,7 @@ void bk_options_init(struct bk_options *o)
         .batch_bytes_max = (uint64_t)1 << 30,
         .on_corruption = BK_CORRUPT_SERVE,
     };
+    bk_merge_rules_init(&o->merge);
 }
 
 static int check_options(const struct bk_options *o, struct bk_error *err)
@@ -120,8 +121,11 @@ static struct bk_db *db_new(const struct bk_options *o)
     bki_log_init(&db->log, &db->files, o);
     bki_undo_init(&db->undo);
     bk_mutex_init(&db->control, "control", BK_RANK_CONTROL);
-    struct bk_tunables t = {o->sync, o->max_file_bytes, o->max_file_age_s, o->log_buffer_bytes,
-                            o->cache_bytes};
+    bki_background_init(db);
+    bki_merge_init(db);
+    struct bk_tunables t = {o->sync,           o->max_file_bytes,
+                            o->max_file_age_s, o->log_buffer_bytes,
+                            o->cache_bytes,    o->merge};
     bk_tune(db, &t);
     return db;
 }
@@ -132,6 +136,8 @@ static void db_free(struct bk_db *db)
         struct bki_keydir *kd = atomic_load(&db->keydir[i]);
         bki_keydir_free(&kd);
     }
+    bki_merge_fini(db);
+    bki_background_fini(db);
     bki_undo_fini(&db->undo);
     for (uint32_t i = 0; i < db->garbage_n; i++) {
         bki_keydir_free(&db->garbage[i]);
@@ -148,6 +154,18 @@ static void db_free(struct bk_db *db)
         db->io->unlock(db->io->arg, db->lock_handle);
     }
     free(db);
+}
+
+static void sync_stop(struct bk_db *db)
+{
+    if (db->threaded) {
+        bk_mutex_lock(&db->log.mu);
+        atomic_store(&db->stop, true);
+        bk_cond_broadcast(&db->log.work);
+        bk_mutex_unlock(&db->log.mu);
+        int joined = pthread_join(db->sync_thread, NULL);
+        BK_ASSERT(joined == 0);
+    }
 }
 
 int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err)
@@ -173,6 +191,12 @@ int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err
                  ? BK_OK
                  : bk_error_set(err, BK_EIO, errno, NULL, 0, "cannot start the sync thread");
     }
+    if (rc == BK_OK && db->threaded) {
+        rc = bki_background_start(db, err);
+        if (rc != BK_OK) {
+            sync_stop(db);
+        }
+    }
     if (rc != BK_OK) {
         db_free(db);
         return rc;
@@ -197,6 +221,11 @@ void bk_tune(struct bk_db *db, const struct bk_tunables *t)
     atomic_store(&log->max_file_age_s, t->max_file_age_s);
     atomic_store(&log->buffer_bytes, clamp(t->log_buffer_bytes, 65536, (uint64_t)1 << 30));
     bki_cache_resize(db->cache, t->cache_bytes);
+    atomic_store(&log->disk_max_bytes, t->merge.disk_max_bytes);
+    bk_mutex_lock(&db->control);
+    db->merge_rules = t->merge;
+    bk_mutex_unlock(&db->control);
+    bki_background_wake(db);
     bk_mutex_lock(&log->mu);
     atomic_store(&log->cache_bytes, t->cache_bytes);
     bki_log_signal_locked(log);
@@ -216,9 +245,22 @@ void bk_tunables_get(struct bk_db *db, struct bk_tunables *out)
         .log_buffer_bytes = atomic_load(&log->buffer_bytes),
         .cache_bytes = atomic_load(&log->cache_bytes),
     };
+    bk_mutex_lock(&db->control);
+    out->merge = db->merge_rules;
+    bk_mutex_unlock(&db->control);
 }
 
 /* ---- Shared by the files of the engine ---- */
+
+unsigned bk_pin(struct bk_db *db)
+{
+    return bki_pin(&db->files.pins);
+}
+
+void bk_unpin(struct bk_db *db, unsigned token)
+{
+    bki_unpin(&db->files.pins, token);
+}
 
 struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make)
 {
@@ -237,6 +279,15 @@ struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make)
     }
     bk_mutex_unlock(&db->control);
     return kd;
+}
+
+struct bki_spacemap *bki_db_map_copy(struct bk_db *db)
+{
+    struct bki_spacemap *map = bk_alloc_zero(1, sizeof *map);
+    bk_mutex_lock(&db->log.mu);
+    bki_spacemap_copy(map, &db->log.map);
+    bk_mutex_unlock(&db->log.mu);
+    return map;
 }
 
 void bki_db_dead(struct bk_db *db, uint64_t loc, uint64_t size)
@@ -307,6 +358,7 @@ static void leave_image(struct bk_db *db)
     bki_undo_trim(db);
     while (garbage_step(db)) {
     }
+    bki_merge_end(db);
     int rc = bki_image_write(db, &err);
     if (rc < 0) {
         char text[512];
@@ -320,17 +372,13 @@ int bk_close(struct bk_db **handle, struct bk_error *err)
 {
     struct bk_db *db = *handle;
     *handle = NULL;
-    if (db->threaded) {
-        bk_mutex_lock(&db->log.mu);
-        atomic_store(&db->stop, true);
-        bk_cond_broadcast(&db->log.work);
-        bk_mutex_unlock(&db->log.mu);
-        int joined = pthread_join(db->sync_thread, NULL);
-        BK_ASSERT(joined == 0);
-    }
+    bki_background_stop(db);
+    sync_stop(db);
     int rc = bki_log_finish(&db->log, err);
     if (rc == BK_OK) {
         leave_image(db);
+    } else {
+        bki_merge_end(db);
     }
     db_free(db);
     return rc;
@@ -356,8 +404,10 @@ bool bki_db_step(struct bk_db *db)
 
 bool bk_step(struct bk_db *db)
 {
+    int64_t due;
     BK_ASSERT(!db->threaded);
-    return bki_db_step(db);
+    bool did = bki_db_step(db);
+    return bki_background_step(db, &due) || did;
 }
 
 /* ---- Durability ---- */

@@ -6,11 +6,13 @@
 #define BK_ENGINE_DB_PRIVATE_H
 
 #include "engine/bitkv.h"
+#include "engine/background.h"
 #include "engine/cache.h"
 #include "engine/files.h"
 #include "engine/keydir.h"
 #include "engine/keylock.h"
 #include "engine/log.h"
+#include "engine/merge.h"
 #include "engine/undo.h"
 
 #include <pthread.h>
@@ -36,6 +38,11 @@ struct bk_db {
     struct bki_files files;
     struct bki_log log;
     struct bki_undo undo;
+    struct bki_background background;
+
+    /* Background thread. */
+    int64_t hints_retry_us; /* a hint could not be written: not again before */
+    struct bki_merge merge;
 
     /* control (rank 20). */
     struct bk_mutex control;
@@ -44,10 +51,13 @@ struct bk_db {
     uint32_t garbage_n BK_GUARDED(control);
     uint32_t expire_num BK_GUARDED(control); /* where the expiry sweep goes on */
     uint64_t expire_cursor BK_GUARDED(control);
+    struct bk_merge_rules merge_rules BK_GUARDED(control);
+    struct bk_merge_status merge_status BK_GUARDED(control); /* as of the last step */
 
     /* Atomic. */
     atomic_bool stop;
     _Atomic uint32_t garbage_due;
+    _Atomic uint64_t undo_generation; /* rises with each undoing */
     _Atomic uint64_t disk_reads, disk_read_bytes, buffer_reads, expired;
     _Atomic uint64_t damaged_records, damaged_bytes, tail_bytes_cut;
     _Atomic uint64_t recover_us, recovered_records;
@@ -59,6 +69,9 @@ struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make);
 /* A look-up in memory; fills at, expire_ms, pos, flags and size. */
 void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struct bk_item *item);
 
+/* The map of databases at the moment; the caller finis and frees it. */
+struct bki_spacemap *bki_db_map_copy(struct bk_db *db);
+
 /* The record at loc is no longer live, or was a guard from the start. */
 void bki_db_dead(struct bk_db *db, uint64_t loc, uint64_t size);
 void bki_db_guard(struct bk_db *db, uint64_t loc, uint64_t size);
@@ -68,6 +81,9 @@ void bki_db_discard_keydir(struct bk_db *db, struct bki_keydir **kd);
 
 /* One step of everything but expiry. True: there may be more to do at once. */
 bool bki_db_step(struct bk_db *db);
+
+/* hints.c: writes one hint file that is missing. False: none is, or none can be written now. */
+bool bki_hints_step(struct bk_db *db);
 
 /* recover.c: fills files, keydirs and the log's counters from the directory. */
 BK_MUST_USE int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *err);

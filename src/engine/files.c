@@ -17,16 +17,17 @@ void bki_files_init(struct bki_files *fs, const struct bk_io *io, const struct b
     BK_ASSERT(fs->dir != NULL);
     fs->manifest.fd = -1;
     bki_pages_init(&fs->pages);
+    bk_mutex_init(&fs->edits, "manifest", BK_RANK_EDITS);
     bk_mutex_init(&fs->mu, "files", BK_RANK_FILES);
     fs->slot = bk_alloc_zero(BKI_FILES_MAX, sizeof *fs->slot);
 }
 
-static void file_free(struct bki_files *fs, struct bki_file **f)
+void bki_file_free(struct bki_files *fs, struct bki_file **f)
 {
     if (*f == NULL) {
         return;
     }
-    if ((*f)->fd >= 0 && !(*f)->closed) {
+    if ((*f)->fd >= 0) {
         fs->io->close(fs->io->arg, (*f)->fd);
     }
     if ((*f)->old_fd >= 0) {
@@ -42,10 +43,11 @@ void bki_files_fini(struct bki_files *fs)
 {
     for (uint32_t i = 0; i < atomic_load(&fs->slots_n); i++) {
         struct bki_file *f = bki_files_slot(fs, i);
-        file_free(fs, &f);
+        bki_file_free(fs, &f);
     }
     bki_manifest_close(&fs->manifest);
     bki_pages_fini(&fs->pages);
+    bk_mutex_fini(&fs->edits);
     bk_mutex_fini(&fs->mu);
     free(fs->slot);
     free(fs->dir);
@@ -62,7 +64,7 @@ int bki_random64(uint64_t *out, struct bk_error *err)
 }
 
 /* Gives the file a slot, a free one if there is one, and makes it visible to readers. */
-static int publish(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
+int bki_file_publish(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
 {
     bk_mutex_lock(&fs->mu);
     uint32_t n = atomic_load_explicit(&fs->slots_n, memory_order_relaxed);
@@ -91,7 +93,7 @@ static void unpublish(struct bki_files *fs, struct bki_file *f)
     bk_mutex_unlock(&fs->mu);
 }
 
-static struct bki_file *file_new(struct bki_files *fs, uint64_t id, uint64_t uid, uint64_t rank)
+struct bki_file *bki_file_new(struct bki_files *fs, uint64_t id, uint64_t uid, uint64_t rank)
 {
     char path[BKI_PATH_MAX];
     bki_datafile_path(path, fs->dir, id);
@@ -103,6 +105,7 @@ static struct bki_file *file_new(struct bki_files *fs, uint64_t id, uint64_t uid
     f->fd = -1;
     f->old_fd = -1;
     f->created_us = bk_clock_mono_us(fs->clock);
+    f->created_ms = bk_clock_wall_ms(fs->clock);
     f->path = strdup(path);
     BK_ASSERT(f->path != NULL);
     return f;
@@ -111,7 +114,7 @@ static struct bki_file *file_new(struct bki_files *fs, uint64_t id, uint64_t uid
 int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf, struct bki_file **out,
                    struct bk_error *err)
 {
-    struct bki_file *f = file_new(fs, mf->id, mf->uid, mf->rank);
+    struct bki_file *f = bki_file_new(fs, mf->id, mf->uid, mf->rank);
     struct bki_datafile_header h = {0};
     int64_t size = 0;
     int rc = BK_OK;
@@ -135,24 +138,26 @@ int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf, str
          * record by stepping. */
         rc = BK_OK;
         h.bytes = BKI_DATAFILE_FIXED;
+        h.merged = mf->sealed;
     }
     if (rc != BK_OK) {
         goto out;
     }
     f->header_bytes = h.bytes;
-    f->merged = h.replaces_n > 0;
+    f->merged = h.merged;
+    f->created_ms = h.created_ms != 0 ? h.created_ms : f->created_ms;
     uint64_t end = mf->sealed && mf->size < (uint64_t)size ? mf->size : (uint64_t)size;
     atomic_init(&f->size, end < h.bytes ? h.bytes : end);
     atomic_init(&f->allocated, (uint64_t)size);
     atomic_init(&f->state, mf->sealed ? BKI_FILE_SEALED : BKI_FILE_ROTATED);
-    rc = publish(fs, f, err);
+    rc = bki_file_publish(fs, f, err);
     if (rc == BK_OK) {
         *out = f;
         f = NULL;
     }
 out:
     bki_datafile_header_fini(&h);
-    file_free(fs, &f);
+    bki_file_free(fs, &f);
     return rc;
 }
 
@@ -196,6 +201,14 @@ static int write_header(struct bki_files *fs, struct bki_file *f, struct bk_erro
     return rc;
 }
 
+int bki_files_commit(struct bki_files *fs, const struct bk_buf *edit, struct bk_error *err)
+{
+    bk_mutex_lock(&fs->edits);
+    int rc = bki_manifest_commit(&fs->manifest, edit, err);
+    bk_mutex_unlock(&fs->edits);
+    return rc;
+}
+
 int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out,
                      struct bk_error *err)
 {
@@ -205,13 +218,13 @@ int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out
     if (rc != BK_OK) {
         return rc;
     }
-    struct bki_file *f = file_new(fs, ms->next_id, uid, ms->next_rank);
-    struct bk_buf edit = {0};
-    bool named = false;
     /* The number is spent whether or not the file comes to be: a name is never used for two files.
      */
-    ms->next_id++;
-    ms->next_rank++;
+    bk_mutex_lock(&fs->edits);
+    struct bki_file *f = bki_file_new(fs, ms->next_id++, uid, ms->next_rank++);
+    bk_mutex_unlock(&fs->edits);
+    struct bk_buf edit = {0};
+    bool named = false;
     f->fd = fs->io->open(fs->io->arg, f->path, BK_IO_CREATE);
     if (f->fd < 0) {
         rc = bki_io_fail(err, f->fd, f->path, 0, "create");
@@ -238,11 +251,11 @@ int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out
     bki_edit_add(&edit, f->id, f->uid, f->rank);
     named =
         true; /* from here on the edit may be on disk, whatever commit says: the file must stay */
-    rc = bki_manifest_commit(&fs->manifest, &edit, err);
+    rc = bki_files_commit(fs, &edit, err);
     if (rc != BK_OK) {
         goto out;
     }
-    rc = publish(fs, f, err);
+    rc = bki_file_publish(fs, f, err);
     if (rc == BK_OK) {
         *out = f;
         f = NULL;
@@ -252,48 +265,26 @@ out:
         fs->io->unlink(fs->io->arg, f->path);
     }
     bk_buf_fini(&edit);
-    file_free(fs, &f);
+    bki_file_free(fs, &f);
     return rc;
 }
 
 void bki_files_forget(struct bki_files *fs, struct bki_file **f)
 {
     unpublish(fs, *f);
-    file_free(fs, f);
-}
-
-static void close_long_dropped(struct bki_files *fs)
-{
-    struct bki_file *oldest = NULL;
-    uint32_t open = 0;
-    for (uint32_t i = 0; i < atomic_load_explicit(&fs->slots_n, memory_order_relaxed); i++) {
-        struct bki_file *f = bki_files_slot(fs, i);
-        if (f == NULL || f->closed || atomic_load(&f->state) != BKI_FILE_DROPPED) {
-            continue;
-        }
-        open++;
-        oldest = oldest == NULL || f->id < oldest->id ? f : oldest;
-    }
-    if (open > BKI_FILES_DROPPED_OPEN) {
-        fs->io->close(fs->io->arg, oldest->fd);
-        oldest->closed = true;
-    }
+    bki_file_free(fs, f);
 }
 
 static int drop(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
 {
     struct bk_buf edit = {0};
     bki_edit_drop(&edit, f->id);
-    int rc = bki_manifest_commit(&fs->manifest, &edit, err);
+    int rc = bki_files_commit(fs, &edit, err);
     bk_buf_fini(&edit);
-    if (rc != BK_OK) {
-        return rc;
+    if (rc == BK_OK) {
+        atomic_store_explicit(&f->state, BKI_FILE_DROPPED, memory_order_release);
     }
-    /* An orphan that stays is removed by the next start. */
-    fs->io->unlink(fs->io->arg, f->path);
-    atomic_store_explicit(&f->state, BKI_FILE_DROPPED, memory_order_relaxed);
-    close_long_dropped(fs);
-    return BK_OK;
+    return rc;
 }
 
 int bki_files_seal(struct bki_files *fs, struct bki_file *f, const struct bki_spacemap *map,
@@ -306,8 +297,10 @@ int bki_files_seal(struct bki_files *fs, struct bki_file *f, const struct bki_sp
     struct bk_buf edit = {0};
     bki_edit_seal(&edit, f->id, size);
     bki_edit_map(&edit, map);
+    bk_mutex_lock(&fs->edits);
     bki_edit_counters(&edit, fs->manifest.state.next_id, fs->manifest.state.next_rank, next_seq);
     int rc = bki_manifest_commit(&fs->manifest, &edit, err);
+    bk_mutex_unlock(&fs->edits);
     bk_buf_fini(&edit);
     if (rc != BK_OK) {
         return rc;
@@ -338,4 +331,16 @@ uint64_t bki_file_locate(struct bki_files *fs, struct bki_file *f, uint64_t offs
         }
     }
     return bki_loc_make(f->pages[index], offset);
+}
+
+uint64_t bki_files_allocated(struct bki_files *fs)
+{
+    uint64_t n = 0;
+    bk_mutex_lock(&fs->mu);
+    for (uint32_t i = 0; i < atomic_load(&fs->slots_n); i++) {
+        struct bki_file *f = bki_files_slot(fs, i);
+        n += f == NULL ? 0 : atomic_load(&f->allocated);
+    }
+    bk_mutex_unlock(&fs->mu);
+    return n;
 }

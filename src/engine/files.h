@@ -12,6 +12,7 @@
 #include "engine/io.h"
 #include "engine/manifest.h"
 #include "engine/pages.h"
+#include "engine/pin.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -24,13 +25,9 @@ enum bki_file_state {
     BKI_FILE_ACTIVE,
     BKI_FILE_ROTATED,
     BKI_FILE_SEALED,
-    BKI_FILE_DROPPED /* gone from the manifest and the directory; readers may still hold it */
+    BKI_FILE_DROPPED, /* gone from the manifest; readers may still hold it */
+    BKI_FILE_OUTPUT   /* a merge writes it; not in the manifest yet */
 };
-
-/* A dropped file keeps its descriptor until so many others were dropped after it. One is dropped
- * while the store runs only when a write has failed, so that is many seconds later than any read
- * that found it. */
-#define BKI_FILES_DROPPED_OPEN 64u
 
 struct bki_file {
     /* Set once, before the file is published. */
@@ -53,8 +50,15 @@ struct bki_file {
     uint32_t *pages; /* owned: address page of each 16 MiB of the file, BKI_NO_PAGE where no record
                         starts */
     uint32_t pages_n;
+    _Atomic uint64_t map_bytes;   /* of the map records in a file that a merge wrote */
+    atomic_bool hinted;           /* sealed, and its hint is good */
+    _Atomic uint64_t hint_covers; /* bytes that the hint lists */
+    _Atomic uint64_t records;     /* that the hint of the sealed file lists */
+    int64_t created_ms;           /* wall clock; information only */
+    /* Merge only. */
+    _Atomic uint64_t guards_stuck; /* guard bytes that the last merge could not drop */
+    atomic_bool suspect;           /* a merge found less in it than there should be */
     /* Sync thread only. */
-    bool closed;      /* dropped long ago: fd is no longer ours */
     int old_fd;       /* owned; -1 unless the file was rescued */
     bool sync_failed; /* never synced again: the kernel may have dropped what it could not write */
 };
@@ -64,11 +68,16 @@ struct bki_files {
     const struct bk_io *io;       /* borrowed */
     const struct bk_clock *clock; /* borrowed */
     char *dir;                    /* owned */
-    /* One thread at a time: open, then the sync thread, then close. */
-    struct bki_manifest manifest;
+    /* edits (rank 25), held across I/O. */
+    struct bk_mutex edits;
+    struct bki_manifest manifest BK_GUARDED(edits);
+    atomic_uint holds; /* while not zero no file is unlinked */
+    /* Who may hold a location. */
+    struct bki_pins pins;
     /* Guarded by the log's mutex, but for its atomic table. */
     struct bki_pages pages;
-    /* Guarded by mu; the pointers may be read without it: a file stays until close. */
+    /* Guarded by mu; the pointers may be read under a pin: a file is freed when none is left that
+     * could have found it. */
     struct bk_mutex mu;
     _Atomic(struct bki_file *) *slot; /* owned */
     atomic_uint slots_n;
@@ -94,6 +103,10 @@ static inline struct bki_file *bki_files_at(const struct bki_files *fs, uint64_t
 BK_MUST_USE int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf,
                                struct bki_file **out, struct bk_error *err);
 
+/* Makes an edit of the manifest durable. */
+BK_MUST_USE int bki_files_commit(struct bki_files *fs, const struct bk_buf *edit,
+                                 struct bk_error *err);
+
 /*
  * Makes a new data file of the next rank with room for bytes on disk: header written and synced,
  * directory synced, named in the manifest. A file that was made but could not be named stays as an
@@ -101,6 +114,35 @@ BK_MUST_USE int bki_files_open(struct bki_files *fs, const struct bki_manifest_f
  */
 BK_MUST_USE int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out,
                                  struct bk_error *err);
+
+/* Room that all data files take on disk. */
+uint64_t bki_files_allocated(struct bki_files *fs);
+
+/* While held, nothing is unlinked. Any thread. */
+void bki_files_hold(struct bki_files *fs);
+void bki_files_release(struct bki_files *fs);
+
+/*
+ * Makes a file that a merge writes into: a name, a slot, no place in the manifest yet. first: its
+ * header, which is to list n replaced files, has its room but is written by bki_files_finish_output
+ * only; until then it is no data file to anyone. The others have theirs from the start, with an
+ * empty list.
+ */
+BK_MUST_USE int bki_files_create_output(struct bki_files *fs, uint64_t rank, bool first,
+                                        uint32_t replaces_n, struct bki_file **out,
+                                        struct bk_error *err);
+/* Writes and syncs the header of the first output: from here on the outputs stand for the replaced
+ * files. */
+BK_MUST_USE int bki_files_finish_output(struct bki_files *fs, struct bki_file *f,
+                                        const uint64_t *replaces, uint32_t n, struct bk_error *err);
+/* Takes an output back that never came to be, its name and hint too. Takes and nulls *f. */
+void bki_files_cancel_output(struct bki_files *fs, struct bki_file **f);
+
+/* Removes a dropped file's names from the directory. BK_EIO: not all; try again. */
+BK_MUST_USE int bki_files_unlink(struct bki_files *fs, const struct bki_file *f,
+                                 struct bk_error *err);
+/* Gives a file's address pages back. With the log's mutex held. */
+void bki_file_pages_give(struct bki_files *fs, struct bki_file *f);
 
 /* Reserves room on disk up to offset bytes. */
 BK_MUST_USE int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes,
@@ -118,12 +160,18 @@ BK_MUST_USE int bki_files_seal(struct bki_files *fs, struct bki_file *f,
  * for the copy. */
 BK_MUST_USE int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *err);
 
-/* Takes a file without records out of the table and closes it; takes and nulls *f. */
+/* Takes a file that nobody can find out of the table and closes it; takes and nulls *f. */
 void bki_files_forget(struct bki_files *fs, struct bki_file **f);
 
 /* The location of a record that starts at offset; takes an address page where needed. 0 when none
  * is left. With the log's mutex held, or before threads start. */
 uint64_t bki_file_locate(struct bki_files *fs, struct bki_file *f, uint64_t offset);
+
+/* The parts of making a file, for files.c and files_merge.c: in memory only; a slot and visible to
+ * readers; closed and freed. */
+struct bki_file *bki_file_new(struct bki_files *fs, uint64_t id, uint64_t uid, uint64_t rank);
+BK_MUST_USE int bki_file_publish(struct bki_files *fs, struct bki_file *f, struct bk_error *err);
+void bki_file_free(struct bki_files *fs, struct bki_file **f);
 
 /* 64 random bits that no other call has returned. */
 BK_MUST_USE int bki_random64(uint64_t *out, struct bk_error *err);

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static int sys_open(void *arg, const char *path, enum bk_io_open how)
@@ -53,6 +54,16 @@ static int sys_sync(void *arg, int fd)
 {
     (void)arg;
     return fdatasync(fd) != 0 ? -errno : 0;
+}
+
+static int64_t sys_free_bytes(void *arg, const char *path)
+{
+    (void)arg;
+    struct statvfs s;
+    if (statvfs(path, &s) < 0) {
+        return -errno;
+    }
+    return (int64_t)((uint64_t)s.f_bavail * s.f_frsize);
 }
 
 static int sys_allocate(void *arg, int fd, uint64_t offset, uint64_t len)
@@ -197,6 +208,7 @@ const struct bk_io bk_io_system = {
     .allocate = sys_allocate,
     .truncate = sys_truncate,
     .size = sys_size,
+    .free_bytes = sys_free_bytes,
     .mkdir = sys_mkdir,
     .rename = sys_rename,
     .unlink = sys_unlink,

@@ -37,6 +37,7 @@ struct bk_io {
     int (*allocate)(void *arg, int fd, uint64_t offset, uint64_t len);
     int (*truncate)(void *arg, int fd, uint64_t size);
     int64_t (*size)(void *arg, int fd);
+    int64_t (*free_bytes)(void *arg, const char *path); /* on the file system of a directory */
 
     int (*mkdir)(void *arg, const char *path); /* 0750; -EEXIST when it is there */
     int (*rename)(void *arg, const char *from, const char *to);

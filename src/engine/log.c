@@ -187,6 +187,25 @@ static void put_front_locked(struct bki_log *log)
     }
 }
 
+bool bki_log_tell_map(struct bki_log *log)
+{
+    bool told = true;
+    bk_mutex_lock(&log->mu);
+    if (log->map.n > 0 &&
+        (log->active == NULL || load(&log->active->size) == log->active->header_bytes)) {
+        uint64_t need = own_size((size_t)log->map.n * 8) + own_size(16);
+        told = log->active != NULL &&
+               atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK &&
+               log->active->header_bytes + need <= load(&log->active->allocated);
+        if (told) {
+            put_front_locked(log);
+            bki_log_signal_locked(log);
+        }
+    }
+    bk_mutex_unlock(&log->mu);
+    return told;
+}
+
 /* The frame's header goes before its members and holds a CRC over theirs, so it is filled in last.
  */
 static void put_batch_locked(struct bki_log *log, struct bki_append *items, size_t n,
@@ -282,6 +301,7 @@ void bki_log_rotate_locked(struct bki_log *log)
     next->created_us = bk_clock_mono_us(log->files->clock);
     log->active = next;
     log->active_want = 0;
+    log->rotate_wanted = false;
     log->next = NULL;
     count_locked(&log->rotations, 1);
     bki_log_signal_locked(log);

@@ -73,6 +73,7 @@ struct bki_log {
     atomic_int sync; /* enum bk_sync */
     _Atomic uint64_t max_file_bytes, buffer_bytes, cache_bytes;
     _Atomic uint32_t max_file_age_s;
+    _Atomic uint64_t disk_max_bytes; /* 0 = none */
     /* Atomic: written under mu, read by anyone. */
     _Atomic uint64_t tail_pos, written_pos, synced_pos, committed_pos;
     atomic_int state; /* enum bki_log_state */
@@ -100,6 +101,8 @@ struct bki_log {
     struct bk_error error BK_GUARDED(mu);   /* why state is not OK, or why there is no room */
     bool no_space BK_GUARDED(mu);           /* the last try to reserve room failed */
     uint64_t undone[BKI_UNDONE_MAX][2] BK_GUARDED(mu); /* (from, to] positions that were undone */
+    bool rotate_wanted BK_GUARDED(mu);        /* the active file is to end, whatever its size */
+    _Atomic uint64_t sync_wanted;             /* to be synced up to here, whatever the mode */
     int64_t unsynced_since_us BK_GUARDED(mu); /* monotonic; 0 = all written bytes are synced */
     bool syncing BK_GUARDED(mu);
     struct bk_cond moved; /* with mu: committed, synced or failed */
@@ -131,6 +134,10 @@ BK_MUST_USE int bki_log_start(struct bki_log *log, struct bk_error *err);
 BK_MUST_USE int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n,
                                uint64_t *pos, struct bk_error *err);
 
+/* Makes sure that the active file tells the map of databases, if it is not the first map: then no
+ * sealed file is needed for it. False: not possible at the moment. */
+bool bki_log_tell_map(struct bki_log *log);
+
 /* Copies size bytes at offset of f out of the buffer. With a large value *block is set (counted)
  * and only what lies before the value is copied. False: no longer there, it has been written. */
 bool bki_log_read(struct bki_log *log, const struct bki_file *f, uint64_t offset, uint64_t size,
@@ -153,6 +160,9 @@ bool bki_log_step(struct bki_log *log, bool all);
 int64_t bki_log_due_locked(struct bki_log *log, int64_t now_us);
 /* Wakes the sync thread. */
 void bki_log_signal_locked(struct bki_log *log);
+
+/* Asks for a sync up to pos, whatever the mode; synced_pos tells when it is done. */
+void bki_log_want_sync(struct bki_log *log, uint64_t pos);
 
 /* Registers (committed, tail] as undone, drops the buffer, closes the active file at its last
  * committed byte. Under all key locks, state FAILED. */

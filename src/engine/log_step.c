@@ -9,6 +9,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define SYNC_AFTER_US                                                                        \
@@ -298,6 +299,17 @@ static bool falls_short(const struct need *n, const struct bki_file *fresh)
            (n->active != NULL && load(&n->active->allocated) < n->active_want);
 }
 
+/* The cap that the user has set for all data files. A merge may go over it: it makes room. */
+static int check_cap(const struct bki_log *log, struct bk_error *err)
+{
+    uint64_t cap = load(&log->disk_max_bytes);
+    uint64_t used = cap == 0 ? 0 : bki_files_allocated(log->files);
+    return used <= cap || cap == 0
+               ? BK_OK
+               : bk_error_set(err, BK_ENOSPC, ENOSPC, log->files->dir, 0,
+                              "data files take %" PRIu64 " bytes, over disk-max-bytes", used);
+}
+
 /* Makes the next file, or room in it or in the active one. */
 static bool room_step(struct bki_log *log)
 {
@@ -309,8 +321,8 @@ static bool room_step(struct bki_log *log)
     if (n.pause || (!next_due && n.active_bytes == 0)) {
         return false;
     }
-    int rc = BK_OK;
-    if (n.active_bytes > 0) {
+    int rc = check_cap(log, &err);
+    if (rc == BK_OK && n.active_bytes > 0) {
         uint64_t room = load(&n.active->allocated);
         rc = allocate(log, n.active, n.active_bytes,
                       smaller(n.active_bytes, room + BKI_LOG_ALLOCATE_MIN), &err);
@@ -398,7 +410,7 @@ static bool sync_due_locked(const struct bki_log *log, int64_t now)
     if (log->rotated_n > 0 && (log->retry_us == 0 || now >= log->retry_us)) {
         return true;
     }
-    if (mode == BK_SYNC_ALWAYS) {
+    if (mode == BK_SYNC_ALWAYS || load(&log->sync_wanted) > load(&log->synced_pos)) {
         return load(&log->tail_pos) > load(&log->synced_pos);
     }
     return mode == BK_SYNC_EVERYSEC && log->unsynced_since_us != 0 &&
@@ -408,9 +420,10 @@ static bool sync_due_locked(const struct bki_log *log, int64_t now)
 static bool age_due_locked(const struct bki_log *log, int64_t now)
 {
     uint32_t age_s = atomic_load_explicit(&log->max_file_age_s, memory_order_relaxed);
-    return age_s != 0 && log->active != NULL &&
-           load(&log->active->size) > log->active->header_bytes &&
-           now - log->active->created_us >= (int64_t)age_s * 1000000;
+    bool old = age_s != 0 && log->active != NULL &&
+               now - log->active->created_us >= (int64_t)age_s * 1000000;
+    return (old || log->rotate_wanted) && log->active != NULL &&
+           load(&log->active->size) > log->active->header_bytes;
 }
 
 static bool age_step(struct bki_log *log)
@@ -479,6 +492,16 @@ bool bki_log_step(struct bki_log *log, bool all)
     did |= room_step(log);
     did |= age_step(log);
     return did;
+}
+
+void bki_log_want_sync(struct bki_log *log, uint64_t pos)
+{
+    bk_mutex_lock(&log->mu);
+    if (pos > load(&log->sync_wanted)) {
+        store(&log->sync_wanted, pos);
+        bki_log_signal_locked(log);
+    }
+    bk_mutex_unlock(&log->mu);
 }
 
 int64_t bki_log_due_locked(struct bki_log *log, int64_t now)

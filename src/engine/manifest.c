@@ -362,6 +362,14 @@ int bki_manifest_load(struct bki_manifest *m, const struct bk_io *io, const char
     if ((uint64_t)size != bytes.len) {
         *end = BKI_MANIFEST_DAMAGED;
     }
+    /* What was read may be in the page cache only, and so may the name: before anything is removed
+     * because of it, it must be there for good. */
+    int64_t synced = io->sync(io->arg, fd);
+    synced = synced == 0 ? io->sync_dir(io->arg, dir) : synced;
+    if (synced < 0) {
+        rc = bki_io_fail(err, synced, path, 0, "sync");
+        goto out;
+    }
     if (*end == BKI_MANIFEST_WHOLE) {
         m->fd = fd;
         m->size = bytes.len;

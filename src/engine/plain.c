@@ -67,6 +67,7 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
     struct bk_item item = {0};
     struct bk_key k;
     int rc;
+    unsigned pin = bk_pin(db);
     bk_key_init(db, &k, key.data, key.len);
     do {
         bk_locate(db, num, &k, 1, &item);
@@ -74,6 +75,7 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
             item.at == 0 || (item.expire_ms != 0 && item.expire_ms <= bk_clock_wall_ms(db->clock));
         rc = gone ? BK_NOTFOUND : bk_load(db, &k, &item, NULL);
     } while (rc == BK_CHANGED);
+    bk_unpin(db, pin);
     if (rc == BK_OK) {
         value->len = 0;
         bk_buf_append(value, item.value.data, item.value.len);
@@ -130,9 +132,11 @@ size_t bk_expire_step(struct bk_db *db, size_t max)
         struct bki_keydir *kd = bki_db_keydir(db, num, false);
         bool any = kd != NULL && bki_keydir_expiring(kd) > 0;
         if (any) {
+            unsigned pin = bk_pin(db);
             packed.len = 0;
             bki_keydir_scan(kd, &cursor, &packed);
             removed += expire_bucket(db, kd, &packed, now_ms, &looked);
+            bk_unpin(db, pin);
         } else {
             cursor = 0;
         }

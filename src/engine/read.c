@@ -32,6 +32,7 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
     struct bki_keydir *kd = bki_db_keydir(db, num, false);
     uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     item->value = bk_span_of(NULL, 0);
+    unsigned pin = bki_pin(&db->files.pins);
     if (kd != NULL && bki_keydir_find(kd, key, &e, &del_pos)) {
         uint64_t offset;
         const struct bki_file *f = bki_files_at(&db->files, e.loc, &offset);
@@ -40,8 +41,10 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
         item->flags = e.type;
         item->size = e.size;
         item->pos = bki_log_record_pos(f, offset, e.size, committed);
+        bki_unpin(&db->files.pins, pin);
         return;
     }
+    bki_unpin(&db->files.pins, pin);
     item->at = 0;
     item->expire_ms = 0;
     item->flags = 0;

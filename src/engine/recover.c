@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "engine/hint.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,13 +21,14 @@
 struct id_list {
     uint64_t *ids; /* owned */
     size_t n, cap;
+    bool hints; /* of hint files, not of data files */
 };
 
 static void each_name(void *arg, const char *name)
 {
     struct id_list *l = arg;
     uint64_t id;
-    if (!bki_datafile_name_id(name, &id)) {
+    if (!(l->hints ? bki_hint_name_id(name, &id) : bki_datafile_name_id(name, &id))) {
         return;
     }
     if (l->n == l->cap) {
@@ -145,9 +147,25 @@ static int put_aside(struct bk_db *db, struct bk_error *err)
     return BK_OK;
 }
 
+/* Whether a file that the manifest names is not in the directory. */
+static bool any_missing(struct bk_db *db, const struct id_list *all)
+{
+    const struct bki_manifest_state *ms = &db->files.manifest.state;
+    bool missing = false;
+    for (uint32_t i = 0; !missing && i < ms->files_n; i++) {
+        size_t k = 0;
+        while (k < all->n && all->ids[k] != ms->files[i].id) {
+            k++;
+        }
+        missing = k == all->n;
+    }
+    return missing;
+}
+
 /* Whether the data file of this id holds a record that checks. A file without a header of ours does
  * not. */
-static int holds_records(struct bk_db *db, uint64_t id, bool *holds, struct bk_error *err)
+static int holds_records(struct bk_db *db, const struct id_list *all, uint64_t id, bool *holds,
+                         struct bk_error *err)
 {
     char path[BKI_PATH_MAX];
     struct bki_datafile_header h = {0};
@@ -168,7 +186,9 @@ static int holds_records(struct bk_db *db, uint64_t id, bool *holds, struct bk_e
                       (uint64_t)size);
         rc = bki_scan_next(&s, &it, err);
         rc = rc == BK_CORRUPT ? bki_scan_resync(&s, &zeros, err) : rc;
-        *holds = rc == BK_OK;
+        /* What a merge wrote holds nothing of its own as long as all that it was to replace is
+         * there. */
+        *holds = rc == BK_OK && (!h.merged || any_missing(db, all));
         bki_scan_fini(&s);
         bki_datafile_header_fini(&h);
     }
@@ -186,10 +206,32 @@ static int find_lost_edits(struct bk_db *db, const struct id_list *l, enum bki_m
     for (size_t i = 0; rc == BK_OK && i < l->n && *end == BKI_MANIFEST_WHOLE; i++) {
         if (l->ids[i] >= db->files.manifest.state.next_id) {
             bool holds;
-            rc = holds_records(db, l->ids[i], &holds, err);
+            rc = holds_records(db, l, l->ids[i], &holds, err);
             *end = rc == BK_OK && holds ? BKI_MANIFEST_DAMAGED : *end;
         }
     }
+    return rc;
+}
+
+/* Hints of files that are gone, and one whose writing was cut off. Their removal need not be
+ * durable: they name the file that they are of. */
+static int remove_orphan_hints(struct bk_db *db, struct bk_error *err)
+{
+    struct id_list l = {.hints = true};
+    int rc = list_files(db, &l, err);
+    for (size_t i = 0; rc == BK_OK && i < l.n; i++) {
+        char path[BKI_PATH_MAX];
+        char fresh[BKI_PATH_MAX + 8];
+        bki_hint_path(path, db->files.dir, l.ids[i]);
+        snprintf(fresh, sizeof fresh, "%s.new", path);
+        int failed = db->io->unlink(db->io->arg, fresh);
+        if (bki_manifest_find(&db->files.manifest.state, l.ids[i]) == NULL) {
+            int gone = db->io->unlink(db->io->arg, path);
+            failed = gone < 0 && gone != -ENOENT ? gone : failed;
+        }
+        rc = failed < 0 && failed != -ENOENT ? bki_io_fail(err, failed, path, 0, "unlink") : BK_OK;
+    }
+    free(l.ids);
     return rc;
 }
 
@@ -210,7 +252,8 @@ static int remove_orphans(struct bk_db *db, const struct id_list *l, struct bk_e
         removed = true;
     }
     int rc = removed ? db->io->sync_dir(db->io->arg, db->files.dir) : 0;
-    return rc < 0 ? bki_io_fail(err, rc, db->files.dir, 0, "sync directory") : BK_OK;
+    return rc < 0 ? bki_io_fail(err, rc, db->files.dir, 0, "sync directory")
+                  : remove_orphan_hints(db, err);
 }
 
 /* A manifest that is not whole: torn by a power cut at its end, which is no damage, or worse. */
@@ -380,7 +423,7 @@ static void drop_empty(struct recover *r)
     for (uint32_t i = 0; i < r->n; i++) {
         struct bki_file *f = r->files[i].file;
         if (bki_manifest_find(&db->files.manifest.state, f->id) == NULL) {
-            db->io->unlink(db->io->arg, f->path);
+            bk_ignore(bki_files_unlink(&db->files, f, NULL), "an orphan does no harm");
             bki_files_forget(&db->files, &f);
         }
     }

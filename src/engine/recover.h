@@ -44,6 +44,12 @@ BK_MUST_USE int bki_recover_wanted(const struct recover *r, struct bk_error *err
 BK_MUST_USE int bki_replay_marks(struct recover *r, struct bk_error *err);
 /* Applies the records of one file to the keydirs; sets its size to its logical end. */
 BK_MUST_USE int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error *err);
+/* The same from the file's hint, up to *covered. BK_NOTFOUND, BK_CORRUPT: there is none, or it is
+ * not to be used; nothing was applied. */
+BK_MUST_USE int bki_replay_hint(struct recover *r, const struct recover_file *rf, uint64_t *covered,
+                                uint64_t *last_seq, struct bk_error *err);
+/* A record of the map of databases. BK_CORRUPT: a number over the limit; nothing has changed. */
+BK_MUST_USE int bki_recover_map(struct recover *r, const uint8_t *pairs, uint32_t n);
 /* A place that does not check: counted, and logged while there are not too many. */
 void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, uint64_t bytes,
                         const char *what);

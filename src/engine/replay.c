@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/checksum.h"
 #include "base/log.h"
+#include "engine/hint.h"
 #include "engine/recover.h"
 
 #include <inttypes.h>
@@ -52,6 +53,20 @@ static void note_mark(struct recover *r, const struct bki_scan_item *it)
     }
 }
 
+/* A hint of a file that is still written to lists only what was synced before. */
+static void skip_synced(const struct recover *r, struct recover_file *rf, struct bki_scan *s)
+{
+    struct bki_hint h;
+    if (bki_hint_open(&h, r->db->io, r->db->files.dir, rf->file, r->db->hash_seed, NULL) == BK_OK) {
+        if (h.info.covers > s->offset) {
+            s->offset = h.info.covers;
+            s->last_seq = h.info.last_seq;
+            rf->synced = h.info.covers > rf->synced ? h.info.covers : rf->synced;
+        }
+        bki_hint_close(&h);
+    }
+}
+
 /* A mark is true wherever it is found, behind holes too: it was written after the sync that it
  * tells of. */
 int bki_replay_marks(struct recover *r, struct bk_error *err)
@@ -65,6 +80,7 @@ int bki_replay_marks(struct recover *r, struct bk_error *err)
         bool zeros;
         int rc;
         scan_of(r, &r->files[i], &s);
+        skip_synced(r, &r->files[i], &s);
         while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
             if (rc == BK_OK && it.rec.kind == BKI_SYNC_MARK && it.value_ok) {
                 note_mark(r, &it);
@@ -102,11 +118,9 @@ static void forget_keydir(struct recover *r, struct bki_keydir **kd)
 
 /* Numbers get other spaces: contents move with their space, and those of a space that no number has
  * are dropped. */
-static int apply_map(struct recover *r, const struct bki_scan_item *it)
+int bki_recover_map(struct recover *r, const uint8_t *pairs, uint32_t n)
 {
     struct bk_db *db = r->db;
-    uint32_t n = it->rec.value_len / 8;
-    const uint8_t *pairs = it->value.data;
     struct bki_spacemap before = {0};
     bki_spacemap_copy(&before, &db->log.map);
     int rc = bki_spacemap_apply(&db->log.map, pairs, n);
@@ -177,7 +191,10 @@ static int apply(struct recover *r, struct bki_file *f, const struct bki_scan_it
         return BK_OK;
     case BKI_MAP:
         atomic_fetch_add(&f->dead_bytes, it->size);
-        return it->value_ok && it->rec.value_len <= BKI_CRC_BLOCK ? apply_map(r, it) : BK_CORRUPT;
+        atomic_fetch_add(&f->map_bytes, f->merged ? it->size : 0);
+        return it->value_ok && it->rec.value_len <= BKI_CRC_BLOCK
+                   ? bki_recover_map(r, it->value.data, it->rec.value_len / 8)
+                   : BK_CORRUPT;
     case BKI_BATCH:
     case BKI_SYNC_MARK:
         atomic_fetch_add(&f->dead_bytes, it->size);
@@ -360,6 +377,22 @@ static int progress(struct recover *r, uint64_t offset, uint64_t *told, struct b
     return bki_recover_wanted(r, err);
 }
 
+/* What a good hint lists is applied from it; the scan goes on behind. */
+static int skip_hinted(struct recover *r, const struct recover_file *rf, struct bki_scan *s,
+                       bool *first, struct bk_error *err)
+{
+    uint64_t covered;
+    uint64_t last_seq;
+    int rc = bki_replay_hint(r, rf, &covered, &last_seq, err);
+    if (rc == BK_OK) {
+        s->offset = covered;
+        s->last_seq = last_seq;
+        r->last_seq = last_seq != 0 ? last_seq : r->last_seq;
+        *first = *first && last_seq == 0;
+    }
+    return rc == BK_EIO ? rc : BK_OK;
+}
+
 int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error *err)
 {
     struct bki_scan s;
@@ -373,6 +406,12 @@ int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error 
     if (r->cut && !rf->sealed) {
         cut_at(r, rf, s.offset, s.end);
         step = STEP_END;
+    } else {
+        rc = skip_hinted(r, rf, &s, &first, err);
+        if (rc != BK_OK) {
+            bki_scan_fini(&s);
+            return rc;
+        }
     }
     while (step == STEP_ON && (rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
         if (rc == BK_OK) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* stats.c - what bitkv.h shows of a store's inside. */
 #include "engine/db_private.h"
+#include "engine/merge_pick.h"
 
 #include <stdlib.h>
 
@@ -23,7 +24,7 @@ uint64_t bk_count_expiring(struct bk_db *db, uint32_t num)
 
 /* The three kinds of bytes of a file. What an append has counted in the size may not be in the
  * others yet. */
-static struct bk_file_info info_of(const struct bki_file *f)
+static struct bk_file_info info_of(const struct bki_file *f, const struct bk_merge_rules *rules)
 {
     static const enum bk_file_state states[] = {BK_FILE_NEXT, BK_FILE_ACTIVE, BK_FILE_ROTATED,
                                                 BK_FILE_SEALED};
@@ -38,6 +39,19 @@ static struct bk_file_info info_of(const struct bki_file *f)
     };
     uint64_t other = f->header_bytes + i.dead_bytes + i.guard_bytes;
     i.live_bytes = i.size > other ? i.size - other : 0;
+    i.records = load(&f->records);
+    i.created_ms = f->created_ms;
+    i.hinted = atomic_load(&f->hinted);
+    struct bki_pick_file p = {.size = i.size - f->header_bytes,
+                              .live = i.live_bytes,
+                              .dead = i.dead_bytes,
+                              .guards = i.guard_bytes,
+                              .guards_stuck = load(&f->guards_stuck),
+                              .excluded = f->suspect};
+    struct bki_pick_rules r = {.dead_ratio = rules->dead_ratio,
+                               .dead_bytes = rules->dead_bytes,
+                               .small_file = rules->small_file};
+    i.reason = i.state == BK_FILE_SEALED ? bki_pick_reason(&p, &r) : "still written to";
     return i;
 }
 
@@ -50,14 +64,17 @@ static int by_rank(const void *a, const void *b)
 
 void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_info *info), void *arg)
 {
+    bk_mutex_lock(&db->control);
+    struct bk_merge_rules rules = db->merge_rules;
+    bk_mutex_unlock(&db->control);
     bk_mutex_lock(&db->files.mu);
     uint32_t n = atomic_load(&db->files.slots_n);
     struct bk_file_info *infos = bk_alloc(n * sizeof *infos);
     uint32_t found = 0;
     for (uint32_t i = 0; i < n; i++) {
         const struct bki_file *f = bki_files_slot(&db->files, i);
-        if (f != NULL && atomic_load(&f->state) != BKI_FILE_DROPPED) {
-            infos[found++] = info_of(f);
+        if (f != NULL && atomic_load(&f->state) < BKI_FILE_DROPPED) {
+            infos[found++] = info_of(f, &rules);
         }
     }
     bk_mutex_unlock(&db->files.mu);

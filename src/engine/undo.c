@@ -206,6 +206,8 @@ void bki_undo_all(struct bk_db *db)
         }
     }
     atomic_fetch_add_explicit(&db->log.undone_records, n, memory_order_relaxed);
+    /* Before the committed position moves past what was undone: who waits for that looks here. */
+    atomic_fetch_add(&db->undo_generation, 1);
     bki_log_discard(&db->log);
     free(ops);
     for (uint32_t i = BKI_KEYLOCKS; i-- > 0;) {

@@ -43,6 +43,8 @@ struct ks_txn {
     bool any_value;      /* a key needs its value */
     bool all_keys;
     bool begun; /* the batch is */
+    bool pinned;
+    unsigned pin; /* from begin to end: what was located stays where it is */
     bool locked;
     bool wrote; /* a put: a count of 0 no longer says that a database is empty */
     size_t n, cap;
@@ -100,6 +102,10 @@ void ks_txn_free(struct ks_txn **t)
 void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
 {
     BK_ASSERT(!t->begun);
+    if (!t->pinned) {
+        t->pin = bk_pin(t->ks->db);
+        t->pinned = true;
+    }
     t->db = db;
     t->now_ms = now_ms;
     t->pos = 0;
@@ -334,6 +340,10 @@ static void reset(struct ks_txn *t)
 {
     t->begun = false;
     t->locked = false;
+    if (t->pinned) {
+        bk_unpin(t->ks->db, t->pin);
+        t->pinned = false;
+    }
     while (t->held_n > 0) {
         bk_block_unref(&t->held[--t->held_n]);
     }

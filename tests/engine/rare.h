@@ -24,7 +24,7 @@ struct rare {
     void *arg;                       /* for in_wake */
     uint64_t pos;                    /* for in_sync */
     atomic_uint wakes;
-    atomic_uint creates; /* tries to make a file */
+    atomic_uint creates; /* tries to make a file that is no hint */
 };
 
 static inline const struct bk_io *rare_base(const struct rare *s)
@@ -44,7 +44,7 @@ static inline void rare_run(struct rare *s, void (**hook)(struct rare *))
 static inline int rare_open_file(void *arg, const char *path, enum bk_io_open how)
 {
     struct rare *s = arg;
-    if (how == BK_IO_CREATE) {
+    if (how == BK_IO_CREATE && strstr(path, ".hint") == NULL) {
         atomic_fetch_add(&s->creates, 1);
         if (s->create_error != 0) {
             return -s->create_error;
@@ -109,6 +109,11 @@ static inline int rare_truncate(void *arg, int fd, uint64_t size)
 static inline int64_t rare_size(void *arg, int fd)
 {
     return rare_base(arg)->size(rare_base(arg)->arg, fd);
+}
+
+static inline int64_t rare_free_bytes(void *arg, const char *path)
+{
+    return rare_base(arg)->free_bytes(rare_base(arg)->arg, path);
 }
 
 static inline int rare_mkdir(void *arg, const char *path)
@@ -176,6 +181,7 @@ static inline struct rare *rare_new(uint64_t seed, enum bk_sync sync)
         .allocate = rare_allocate,
         .truncate = rare_truncate,
         .size = rare_size,
+        .free_bytes = rare_free_bytes,
         .mkdir = rare_mkdir,
         .rename = rare_rename,
         .unlink = rare_unlink,

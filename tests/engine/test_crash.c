@@ -60,6 +60,7 @@ static uint64_t calls_of(uint64_t seed, enum bk_sync sync)
 {
     struct rig r;
     rig_init(&r, seed, sync);
+    rig_merging(&r);
     play(&r, SCENARIO_OPS);
     uint64_t calls = simdisk_calls(r.disk, SIMDISK_ANY);
     rig_fini(&r);
@@ -74,6 +75,7 @@ static void crash_everywhere(enum bk_sync sync, enum simdisk_kind kind, unsigned
         for (uint64_t n = 1; n <= calls; n++) {
             struct rig r;
             rig_init(&r, seed, sync);
+            rig_merging(&r);
             simdisk_cut(r.disk, n);
             play(&r, SCENARIO_OPS);
             if (getenv("BITKV_TRACE") != NULL) {

@@ -84,6 +84,9 @@ static void run_seed(uint64_t seed, bool faults)
 {
     struct rig r;
     rig_init(&r, seed, (enum bk_sync)(seed % 3));
+    if (seed % 4 != 0) {
+        rig_merging(&r);
+    }
     r.opt.max_file_bytes = (uint64_t)4096 << (seed / 3 % 7);
     r.opt.log_buffer_bytes = seed % 2 == 0 ? 65536 : 1 << 20;
     r.opt.cache_bytes = seed % 5 == 0 ? 100000 : 0;

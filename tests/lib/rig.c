@@ -23,6 +23,16 @@ static bool broke(struct rig *r, const char *what, const struct bk_error *err)
     return false;
 }
 
+void rig_merging(struct rig *r)
+{
+    r->opt.merge.policy = BK_MERGE_ALWAYS;
+    r->opt.merge.dead_ratio = 1 + (uint32_t)(r->seed % 4) * 20;
+    r->opt.merge.small_file = 4096;
+    r->opt.merge.max_files = 1 + (uint32_t)(r->seed % 5);
+    r->opt.merge.rate = 0;
+    r->opt.merge.interval_ms = 1;
+}
+
 void rig_init(struct rig *r, uint64_t seed, enum bk_sync sync)
 {
     *r = (struct rig){.seed = seed};
@@ -38,6 +48,7 @@ void rig_init(struct rig *r, uint64_t seed, enum bk_sync sync)
     r->opt.on_corruption = BK_CORRUPT_REFUSE;
     r->opt.stepped = true;
     r->opt.hash_seed = seed + 1;
+    r->opt.merge.policy = BK_MERGE_NEVER;
     r->opt.io = simdisk_io(r->disk);
     r->opt.clock = &r->clock.clock;
     model_init(&r->model, RIG_DATABASES);

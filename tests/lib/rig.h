@@ -46,6 +46,9 @@ struct rig {
 /* A fresh disk; small files (16 KiB), RIG_DATABASES databases, stepped, on_corruption refuse. r
  * must not move. */
 void rig_init(struct rig *r, uint64_t seed, enum bk_sync sync);
+/* From the next open on merges run whenever they can, over tiny files; what is worth one depends on
+ * the seed. */
+void rig_merging(struct rig *r);
 void rig_fini(struct rig *r);
 
 /* bk_open's code; the model is not looked at. */

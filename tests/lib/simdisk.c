@@ -321,6 +321,18 @@ static int sd_truncate(void *arg, int fd, uint64_t size)
     return (int)end(d, "truncate", handle_path(d, fd), size, 0, rc);
 }
 
+static int64_t sd_free_bytes(void *arg, const char *path)
+{
+    struct simdisk *d = arg;
+    int64_t rc = begin(d, SIMDISK_SIZE);
+    if (rc == 0) {
+        uint64_t used = simdisk_used_locked(d);
+        uint64_t room = d->capacity > used ? d->capacity - used : 0;
+        rc = room > INT64_MAX ? INT64_MAX : (int64_t)room;
+    }
+    return end(d, "free", path, 0, 0, rc);
+}
+
 static int64_t sd_size(void *arg, int fd)
 {
     struct simdisk *d = arg;
@@ -506,6 +518,7 @@ void simdisk_fill_table(struct simdisk *d)
         .allocate = sd_allocate,
         .truncate = sd_truncate,
         .size = sd_size,
+        .free_bytes = sd_free_bytes,
         .mkdir = sd_mkdir,
         .rename = sd_rename,
         .unlink = sd_unlink,

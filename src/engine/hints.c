@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hints.c - which data file gets its hint next: sealed ones that have none, oldest first; then the
+ * active one's front, each 64 MiB, so that a start reads no more than that of it.
+ */
+#include "base/log.h"
+#include "engine/db_private.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define PREFIX_BYTES ((uint64_t)64 << 20)
+#define RETRY_US 5000000
+
+static struct bki_file *oldest_without(struct bk_db *db)
+{
+    struct bki_file *found = NULL;
+    for (uint32_t i = 0; i < atomic_load(&db->files.slots_n); i++) {
+        struct bki_file *f = bki_files_slot(&db->files, i);
+        if (f != NULL && atomic_load(&f->state) == BKI_FILE_SEALED && !atomic_load(&f->hinted) &&
+            (found == NULL || f->rank < found->rank ||
+             (f->rank == found->rank && f->id < found->id))) {
+            found = f;
+        }
+    }
+    return found;
+}
+
+/* The active file, if it has grown enough behind its hint; *covers: up to where it was synced. */
+static struct bki_file *front_due(struct bk_db *db, uint64_t *covers)
+{
+    struct bki_log *log = &db->log;
+    bk_mutex_lock(&log->mu);
+    struct bki_file *f = log->active;
+    if (f != NULL) {
+        uint64_t base = atomic_load(&f->pos_base);
+        uint64_t synced = atomic_load(&log->synced_pos);
+        *covers = synced > base ? synced - base : 0;
+        f = *covers >= atomic_load(&f->hint_covers) + PREFIX_BYTES ? f : NULL;
+    }
+    bk_mutex_unlock(&log->mu);
+    return f;
+}
+
+static bool has_good(struct bk_db *db, struct bki_file *f)
+{
+    struct bki_hint h;
+    int rc = bki_hint_open(&h, db->io, db->files.dir, f, db->hash_seed, NULL);
+    if (rc == BK_OK) {
+        atomic_store(&f->records, h.info.entries);
+        bki_hint_close(&h);
+    }
+    return rc == BK_OK;
+}
+
+bool bki_hints_step(struct bk_db *db)
+{
+    struct bk_error err = {0};
+    uint64_t covers = 0;
+    int64_t now = bk_clock_mono_us(db->clock);
+    if (now < db->hints_retry_us) {
+        return false;
+    }
+    struct bki_file *f = oldest_without(db);
+    if (f != NULL) {
+        covers = atomic_load(&f->size);
+    } else {
+        f = front_due(db, &covers);
+    }
+    if (f == NULL) {
+        return false;
+    }
+    bool sealed = atomic_load(&f->state) == BKI_FILE_SEALED;
+    int rc = sealed && has_good(db, f)
+                 ? BK_OK
+                 : bki_hint_write(db->io, db->files.dir, f, covers, db->hash_seed, &err);
+    if (rc == BK_OK) {
+        atomic_store(&f->hint_covers, covers);
+        atomic_store(&f->hinted, sealed && has_good(db, f));
+        return true;
+    }
+    char text[512];
+    bk_error_format(&err, text, sizeof text);
+    bk_log(BK_LOG_WARNING, "No hint file for data file %" PRIu64 " yet: %s", f->id, text);
+    db->hints_retry_us = now + RETRY_US;
+    return false;
+}

@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * merge.c - when a merge runs, over which files, in which state it is, what it says of itself.
+ */
+#include "base/assert.h"
+#include "base/log.h"
+#include "engine/db_private.h"
+#include "engine/merge_pick.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define RETRY_US 5000000       /* after a run that failed */
+#define WAIT_US 2000           /* for the log, readers, counts */
+#define IDLE_ACTIVE_US 5000000 /* an active file that nobody has written to for so long */
+#define IDLE_ACTIVE_MIN 65536u
+
+void bki_merge_init(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    memset(m, 0, sizeof *m);
+    bki_spacemap_init(&m->map);
+    m->state = BK_MERGE_IDLE;
+}
+
+void bk_merge_rules_init(struct bk_merge_rules *r)
+{
+    *r = (struct bk_merge_rules){.policy = BK_MERGE_ALWAYS,
+                                 .dead_ratio = 50,
+                                 .dead_bytes = (uint64_t)512 << 20,
+                                 .small_file = (uint64_t)32 << 20,
+                                 .max_files = 256,
+                                 .max_bytes = (uint64_t)1 << 30,
+                                 .window = "00:00-24:00",
+                                 .rate = (uint64_t)200 << 20,
+                                 .rate_min = (uint64_t)20 << 20,
+                                 .interval_ms = 1000};
+}
+
+bool bk_merge_window_valid(const char *window)
+{
+    bool valid;
+    bk_ignore(bki_pick_hours(window, 0, &valid), "only whether it is one");
+    return valid;
+}
+
+/* ---- Beginning and ending a run ---- */
+
+static void forget_run(struct bki_merge *m)
+{
+    for (uint32_t i = 0; i < m->in_n; i++) {
+        free(m->in[i].keep);
+    }
+    free(m->in);
+    free(m->lower);
+    free(m->out);
+    m->in = NULL;
+    m->lower = NULL;
+    m->out = NULL;
+    m->in_n = m->lower_n = m->out_n = m->out_cap = 0;
+    if (m->scanning) {
+        bki_scan_fini(&m->scan);
+        m->scanning = false;
+    }
+    bk_buf_fini(&m->pending);
+    bki_spacemap_fini(&m->map);
+    bki_spacemap_init(&m->map);
+    m->unit = m->units = 0;
+    m->in_at = m->out_at = m->part = 0;
+    m->pass = 0;
+    m->edited = false;
+    m->patience_us = 0;
+    m->guards_kept = 0;
+    m->retire_pos = 0;
+}
+
+void bki_merge_fini(struct bk_db *db)
+{
+    forget_run(&db->merge);
+    bki_spacemap_fini(&db->merge.map);
+    free(db->merge.retired);
+}
+
+static uint64_t bytes_in(const struct bki_merge *m)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < m->in_n; i++) {
+        n += atomic_load(&m->in[i].file->size);
+    }
+    return n;
+}
+
+static uint64_t bytes_out(const struct bki_merge *m)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < m->out_n; i++) {
+        n += atomic_load(&m->out[i]->size);
+    }
+    return n;
+}
+
+static void say_begin(const struct bki_merge *m, const char *why)
+{
+    bk_log(BK_LOG_NOTICE,
+           "Merge of %" PRIu32 " data files begins (%s): files %" PRIu64 " to %" PRIu64 ", %" PRIu64
+           " bytes, %" PRIu64 " to be reclaimed",
+           m->in_n, why, m->in[0].file->id, m->in[m->in_n - 1].file->id, m->in_bytes, m->reclaim);
+}
+
+static void say_end(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    uint64_t out = bytes_out(m);
+    int64_t took = bk_clock_wall_ms(db->clock) - m->status.started_ms;
+    m->status.runs++;
+    m->status.files_out = m->out_n;
+    m->status.bytes_reclaimed += m->in_bytes > out ? m->in_bytes - out : 0;
+    m->status.ended_ms = bk_clock_wall_ms(db->clock);
+    m->status.last_ms = took;
+    bk_log(BK_LOG_NOTICE,
+           "Merge ended: %" PRIu32 " data files, %" PRIu64 " bytes, became %" PRIu32 ", %" PRIu64
+           " bytes, in %.3f seconds; %" PRIu64 " bytes of guards stay, %" PRIu64
+           " copies were outrun by writes",
+           m->in_n, m->in_bytes, m->out_n, out, (double)took / 1000, m->guards_kept,
+           m->status.lost_races);
+}
+
+/* Before the edit: as if it had never begun. */
+static void take_back(struct bk_db *db, const struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    for (uint32_t i = 0; i < m->out_n; i++) {
+        bki_files_cancel_output(&db->files, &m->out[i]);
+    }
+    if (err != NULL) {
+        bk_error_format(err, m->status.last_error, sizeof m->status.last_error);
+        m->status.aborted++;
+        m->next_pick_us = bk_clock_mono_us(db->clock) + RETRY_US;
+        bk_log(BK_LOG_WARNING, "Merge taken back: %s", m->status.last_error);
+    }
+    forget_run(m);
+    m->state = BK_MERGE_IDLE;
+}
+
+/* ---- Choosing ---- */
+
+struct listing {
+    struct bki_file **file;     /* owned; in the order of rank */
+    struct bki_pick_file *pick; /* owned; the same files */
+    uint32_t n;
+};
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct bki_file *x = *(struct bki_file *const *)a;
+    const struct bki_file *y = *(struct bki_file *const *)b;
+    if (x->rank != y->rank) {
+        return x->rank < y->rank ? -1 : 1;
+    }
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static void list_files(struct bk_db *db, struct listing *l)
+{
+    struct bki_files *fs = &db->files;
+    uint32_t n = atomic_load(&fs->slots_n);
+    *l = (struct listing){bk_alloc(n * sizeof(struct bki_file *)),
+                          bk_alloc_zero(n, sizeof *l->pick), 0};
+    for (uint32_t i = 0; i < n; i++) {
+        struct bki_file *f = bki_files_slot(fs, i);
+        if (f != NULL && atomic_load(&f->state) == BKI_FILE_SEALED) {
+            l->file[l->n++] = f;
+        }
+    }
+    if (l->n > 1) {
+        qsort(l->file, l->n, sizeof(struct bki_file *), by_rank);
+    }
+    for (uint32_t i = 0; i < l->n; i++) {
+        const struct bki_file *f = l->file[i];
+        struct bki_pick_file *p = &l->pick[i];
+        /* What an output says of the map of databases is the price of its being there. */
+        uint64_t own = atomic_load(&f->map_bytes);
+        uint64_t dead = atomic_load(&f->dead_bytes);
+        uint64_t size = atomic_load(&f->size) - f->header_bytes;
+        *p = (struct bki_pick_file){.size = size,
+                                    .dead = dead > own ? dead - own : 0,
+                                    .guards = atomic_load(&f->guard_bytes),
+                                    .guards_stuck = atomic_load(&f->guards_stuck),
+                                    .excluded = f->suspect || !atomic_load(&f->hinted)};
+        p->live = size > p->dead + p->guards ? size - p->dead - p->guards : 0;
+    }
+}
+
+static void listing_fini(struct listing *l)
+{
+    free(l->file);
+    free(l->pick);
+}
+
+static int minute_of_day(const struct bk_db *db)
+{
+    time_t t = (time_t)(bk_clock_wall_ms(db->clock) / 1000);
+    struct tm tm;
+    return localtime_r(&t, &tm) == NULL ? 0 : tm.tm_hour * 60 + tm.tm_min;
+}
+
+static bool may_run(struct bk_db *db, const struct bk_merge_rules *rules, bool now)
+{
+    bool valid;
+    if (now || rules->policy == BK_MERGE_ALWAYS) {
+        return true;
+    }
+    return rules->policy == BK_MERGE_WINDOW &&
+           bki_pick_hours(rules->window, minute_of_day(db), &valid);
+}
+
+/* A file that nobody writes to and that is mostly not live is closed for the merge. */
+static void retire_idle_active(struct bk_db *db, const struct bk_merge_rules *rules)
+{
+    struct bki_log *log = &db->log;
+    bk_mutex_lock(&log->mu);
+    const struct bki_file *f = log->active;
+    if (f != NULL) {
+        uint64_t size = atomic_load(&f->size);
+        uint64_t dead = atomic_load(&f->dead_bytes) + atomic_load(&f->guard_bytes);
+        int64_t now = bk_clock_mono_us(db->clock);
+        if (size != db->merge.active_size || f->id != db->merge.active_id) {
+            db->merge.active_size = size;
+            db->merge.active_id = f->id;
+            db->merge.active_since_us = now;
+        }
+        bool idle = now - db->merge.active_since_us >= IDLE_ACTIVE_US;
+        if (idle && size > IDLE_ACTIVE_MIN && dead >= size / 100 * rules->dead_ratio) {
+            log->rotate_wanted = true;
+            bki_log_signal_locked(log);
+        }
+    }
+    bk_mutex_unlock(&log->mu);
+}
+
+static void begin(struct bk_db *db, struct listing *l, const struct bki_pick *p)
+{
+    struct bki_merge *m = &db->merge;
+    m->in_n = p->n;
+    m->in = bk_alloc_zero(p->n, sizeof *m->in);
+    m->lower = bk_alloc_zero(l->n, sizeof(struct bki_file *));
+    uint64_t top = l->file[p->first + p->n - 1]->rank;
+    for (uint32_t i = 0; i < l->n; i++) {
+        bool input = i >= p->first && i < p->first + p->n;
+        if (input) {
+            m->in[i - p->first].file = l->file[i];
+            m->in[i - p->first].read = l->pick[i].live > 0;
+        } else if (l->file[i]->rank <= top) {
+            m->lower[m->lower_n++] = l->file[i];
+        }
+    }
+    m->in_bytes = bytes_in(m);
+    m->reclaim = p->reclaim;
+    m->now_ms = bk_clock_wall_ms(db->clock);
+    m->generation = atomic_load(&db->undo_generation);
+    m->status.files_in = p->n;
+    m->status.files_out = 0;
+    m->status.bytes_total = m->in_bytes;
+    m->status.bytes_done = 0;
+    m->status.lost_races = 0;
+    m->status.started_ms = m->now_ms;
+    snprintf(m->status.why, sizeof m->status.why, "%s", p->why);
+    m->state = BK_MERGE_PLAN;
+    say_begin(m, p->why);
+}
+
+static bool pick(struct bk_db *db, const struct bk_merge_rules *rules, bool now)
+{
+    struct listing l;
+    struct bki_pick p = {0};
+    int64_t free_bytes = db->io->free_bytes(db->io->arg, db->files.dir);
+    /* What is put together must become fewer files. */
+    uint64_t quarter = atomic_load(&db->log.max_file_bytes) / 4;
+    struct bki_pick_rules r = {.dead_ratio = now ? 1 : rules->dead_ratio,
+                               .dead_bytes = now ? 1 : rules->dead_bytes,
+                               .small_file =
+                                   rules->small_file < quarter ? rules->small_file : quarter,
+                               .max_files = rules->max_files,
+                               .max_bytes = rules->max_bytes,
+                               .free_bytes = free_bytes < 0 ? 0 : (uint64_t)free_bytes};
+    list_files(db, &l);
+    bki_merge_pick(l.pick, l.n, &r, &p);
+    if (p.n > 0) {
+        begin(db, &l, &p);
+    }
+    listing_fini(&l);
+    return p.n > 0;
+}
+
+static bool idle(struct bk_db *db, int64_t now_us)
+{
+    struct bki_merge *m = &db->merge;
+    if (bki_merge_any_dropped(db)) {
+        m->generation = atomic_load(&db->undo_generation);
+        m->state = BK_MERGE_RETIRE;
+        return true;
+    }
+    bk_mutex_lock(&db->control);
+    struct bk_merge_rules rules = db->merge_rules;
+    bool now = m->now;
+    bool paused = m->paused;
+    bk_mutex_unlock(&db->control);
+    if (paused || (!now && now_us < m->next_pick_us)) {
+        return false;
+    }
+    m->next_pick_us = now_us + (int64_t)rules.interval_ms * 1000;
+    if (!may_run(db, &rules, now)) {
+        return false;
+    }
+    if (pick(db, &rules, now)) {
+        return true;
+    }
+    bk_mutex_lock(&db->control);
+    m->now = false; /* nothing is left that is worth it */
+    bk_mutex_unlock(&db->control);
+    retire_idle_active(db, &rules);
+    return false;
+}
+
+/* ---- A run ---- */
+
+/* What the plan has found may be too little to write anything for. */
+static bool worth_it(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    uint64_t stay = 0;
+    uint64_t guards = 0;
+    for (uint32_t i = 0; i < m->in_n; i++) {
+        const struct bki_merge_in *in = &m->in[i];
+        guards += atomic_load(&in->file->guard_bytes);
+        for (uint64_t k = 0; in->keep != NULL && k <= atomic_load(&in->file->size) / 64; k++) {
+            stay += (uint64_t)__builtin_popcount(in->keep[k]) * 48; /* a tombstone, about */
+        }
+    }
+    stay = stay < guards ? stay : guards;
+    if (m->reclaim == 0 || m->reclaim - (stay < m->reclaim ? stay : m->reclaim) >= m->reclaim / 2) {
+        return true;
+    }
+    for (uint32_t i = 0; i < m->in_n; i++) {
+        atomic_store(&m->in[i].file->guards_stuck, atomic_load(&m->in[i].file->guard_bytes));
+    }
+    bk_log(BK_LOG_VERBOSE, "Merge not worth it: guards whose keys older files may hold stay");
+    return false;
+}
+
+/* After a state's work is done. */
+static void advance(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    switch (m->state) {
+    case BK_MERGE_PLAN:
+        if (worth_it(db)) {
+            m->state = BK_MERGE_COPY;
+        } else {
+            take_back(db, NULL);
+        }
+        break;
+    case BK_MERGE_COPY:
+        m->judged_pos = atomic_load(&db->log.tail_pos);
+        m->state = BK_MERGE_SYNC;
+        break;
+    case BK_MERGE_SYNC:
+        m->state = BK_MERGE_LOG;
+        break;
+    case BK_MERGE_LOG:
+        m->state = BK_MERGE_EDIT;
+        break;
+    case BK_MERGE_EDIT:
+        m->state = BK_MERGE_SWING;
+        break;
+    case BK_MERGE_SWING:
+        m->state = BK_MERGE_RETIRE;
+        break;
+    case BK_MERGE_RETIRE:
+        if (m->in_n > 0) {
+            say_end(db);
+        }
+        forget_run(m);
+        m->state = BK_MERGE_IDLE;
+        m->next_pick_us = 0; /* there may be more that is due */
+        break;
+    case BK_MERGE_IDLE:
+    case BK_MERGE_PAUSED:
+        break;
+    }
+}
+
+static int work(struct bk_db *db, struct bk_error *err)
+{
+    switch (db->merge.state) {
+    case BK_MERGE_PLAN:
+        return bki_merge_plan(db, err);
+    case BK_MERGE_COPY:
+        return bki_merge_copy(db, err);
+    case BK_MERGE_SYNC:
+        return bki_merge_sync(db, err);
+    case BK_MERGE_LOG:
+        return bki_merge_log(db, err);
+    case BK_MERGE_EDIT:
+        return bki_merge_edit(db, err);
+    case BK_MERGE_SWING:
+        return bki_merge_swing(db, err);
+    case BK_MERGE_RETIRE:
+        return bki_merge_retire(db, err);
+    case BK_MERGE_IDLE:
+    case BK_MERGE_PAUSED:
+        break;
+    }
+    return BK_OK;
+}
+
+/* The time that the bytes of a step were worth, at the rate that holds at the moment. */
+static void charge(struct bk_db *db, uint64_t bytes, int64_t now_us)
+{
+    struct bki_merge *m = &db->merge;
+    bk_mutex_lock(&db->control);
+    uint64_t rate = db->merge_rules.rate;
+    if (rate != 0 && m->slow) {
+        rate = rate / 2 > db->merge_rules.rate_min ? rate / 2 : db->merge_rules.rate_min;
+    }
+    bk_mutex_unlock(&db->control);
+    if (rate != 0) {
+        int64_t from = m->allowed_us > now_us ? m->allowed_us : now_us;
+        m->allowed_us = from + (int64_t)(bytes * 1000000 / rate);
+    }
+    m->status.rate = rate;
+}
+
+static bool run_step(struct bk_db *db, int64_t now_us)
+{
+    struct bki_merge *m = &db->merge;
+    struct bk_error err = {0};
+    enum bk_merge_state before = m->state;
+    uint64_t bytes = m->status.bytes_read + m->status.bytes_written;
+    int rc = work(db, &err);
+    charge(db, m->status.bytes_read + m->status.bytes_written - bytes, now_us);
+    if (rc == BK_OK) {
+        advance(db);
+        return true;
+    }
+    if (rc != BK_EAGAIN) {
+        BK_ASSERT(!m->edited);
+        take_back(db, &err);
+        return true;
+    }
+    bool waits = before == BK_MERGE_LOG || before == BK_MERGE_RETIRE;
+    if (waits && m->state == before && m->wait_us <= now_us) {
+        m->wait_us = now_us + WAIT_US;
+    }
+    return true;
+}
+
+static void publish(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    m->status.state = m->state;
+    bk_mutex_lock(&db->control);
+    db->merge_status = m->status;
+    db->merge_status.paused = m->paused;
+    if (m->paused && m->state < BK_MERGE_EDIT) {
+        db->merge_status.state = BK_MERGE_PAUSED;
+    }
+    if (m->scanning) {
+        db->merge_status.bytes_done += m->scan.offset;
+    }
+    bk_mutex_unlock(&db->control);
+}
+
+bool bki_merge_step(struct bk_db *db, int64_t *due_us)
+{
+    struct bki_merge *m = &db->merge;
+    int64_t now = bk_clock_mono_us(db->clock);
+    bk_mutex_lock(&db->control);
+    bool held = m->paused && m->state < BK_MERGE_EDIT && m->state != BK_MERGE_IDLE;
+    bk_mutex_unlock(&db->control);
+    bool did = false;
+    *due_us = -1;
+    int64_t until = m->wait_us > m->allowed_us ? m->wait_us : m->allowed_us;
+    if (held) {
+        did = false;
+    } else if (m->state == BK_MERGE_IDLE) {
+        did = idle(db, now);
+        *due_us = m->next_pick_us;
+    } else if (until > now) {
+        *due_us = until;
+    } else {
+        did = run_step(db, now);
+    }
+    publish(db);
+    return did;
+}
+
+void bki_merge_end(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    struct bk_error err = {0};
+    if (m->state < BK_MERGE_EDIT || m->state == BK_MERGE_PAUSED ||
+        (m->state == BK_MERGE_EDIT && !m->edited)) {
+        take_back(db, NULL);
+    }
+    /* Behind the log's end nothing is left to wait for but a disk that fails: then what is dropped
+     * is an orphan for the next start. */
+    if (m->state == BK_MERGE_IDLE && bki_merge_any_dropped(db)) {
+        m->generation = atomic_load(&db->undo_generation);
+        m->state = BK_MERGE_RETIRE;
+    }
+    for (unsigned stuck = 0; m->state != BK_MERGE_IDLE && stuck < 3; stuck++) {
+        struct bki_merge before = *m;
+        if (work(db, &err) == BK_OK) {
+            advance(db);
+        }
+        if (m->state != before.state || m->out_at != before.out_at || m->part != before.part ||
+            m->retire_stage != before.retire_stage || m->purge.at != before.purge.at ||
+            m->purge.shard != before.purge.shard) {
+            stuck = 0;
+        }
+    }
+}
+
+/* ---- bitkv.h ---- */
+
+void bk_merge(struct bk_db *db, enum bk_merge_command what)
+{
+    bk_mutex_lock(&db->control);
+    db->merge.now |= what == BK_MERGE_NOW;
+    db->merge.paused = what == BK_MERGE_PAUSE || (db->merge.paused && what != BK_MERGE_RESUME);
+    bk_mutex_unlock(&db->control);
+    bki_background_wake(db);
+}
+
+void bk_merge_slow(struct bk_db *db, bool slow)
+{
+    bk_mutex_lock(&db->control);
+    db->merge.slow = slow;
+    bk_mutex_unlock(&db->control);
+}
+
+static void add_reclaimable(void *arg, const struct bk_file_info *info)
+{
+    struct bk_merge_status *s = arg;
+    if (info->state == BK_FILE_SEALED) {
+        s->reclaimable += info->dead_bytes + info->guard_bytes;
+    }
+}
+
+void bk_merge_status(struct bk_db *db, struct bk_merge_status *out)
+{
+    bk_mutex_lock(&db->control);
+    *out = db->merge_status;
+    bk_mutex_unlock(&db->control);
+    out->reclaimable = 0;
+    bk_files(db, add_reclaimable, out);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * merge.h - rewriting sealed files without what is dead in them.
+ *
+ * One run at a time, a state machine; a thread or a test calls bki_merge_step. A run takes files
+ * that follow each other in rank, and goes through the states of enum bk_merge_state:
+ *
+ *   PLAN    guards: which may go, by the key filters of all files of lower rank
+ *   COPY    live records to outputs; what is damaged becomes a marker; guards that stay
+ *   SYNC    outputs get their hints and are synced
+ *   LOG     the log is synced up to its tail as it was when the last record was judged: it holds
+ * the proof that what was not copied is dead EDIT    directory synced, first output's header
+ * written, one edit of the manifest SWING   each key that still points into an input is pointed at
+ * its copy RETIRE  once nobody can hold a location in them, the inputs' names, pages and memory are
+ * given back
+ *
+ * Before EDIT everything can be taken back; after it nothing needs to be.
+ */
+#ifndef BK_ENGINE_MERGE_H
+#define BK_ENGINE_MERGE_H
+
+#include "base/buf.h"
+#include "engine/bitkv.h"
+#include "engine/cache.h"
+#include "engine/files.h"
+#include "engine/hint.h"
+#include "engine/keydir.h"
+#include "engine/pin.h"
+#include "engine/scan.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* An input of the run. */
+struct bki_merge_in {
+    struct bki_file *file;
+    uint8_t *keep;   /* owned; a bit per 8 bytes: guards that stay; NULL: none */
+    uint64_t copied; /* bytes of live records copied from it */
+    bool read;       /* false: there is nothing in it that stays */
+};
+
+struct bki_merge {
+    /* Merge thread only. */
+    enum bk_merge_state state;
+    struct bki_merge_in *in; /* owned */
+    uint32_t in_n;
+    struct bki_file **lower; /* owned: every file that an older copy may lie in */
+    uint32_t lower_n;
+    struct bki_file **out; /* owned array */
+    uint32_t out_n, out_cap;
+    int64_t now_ms;       /* what has expired by then is a guard */
+    uint64_t generation;  /* of undoing, when the first record was judged */
+    uint64_t judged_pos;  /* the log's tail when the last one was */
+    uint64_t guards_kept; /* bytes */
+    int64_t patience_us;  /* the balance of a run does not come out: looked at again until then */
+    int64_t wait_us;      /* no step before */
+    int64_t next_pick_us;
+    uint64_t reclaim; /* what the pick hoped for */
+    uint64_t in_bytes;
+    bool edited; /* the edit was tried: it may be on disk, so outputs must stay */
+
+    struct bki_spacemap map; /* of databases, as it was behind the inputs */
+
+    /* PLAN. */
+    uint32_t unit, units;
+    /* COPY. */
+    uint32_t in_at;
+    bool scanning;
+    struct bki_scan scan;
+    struct bk_buf pending; /* bytes for the last output, not written yet */
+    int64_t allowed_us;    /* the rate: no work before */
+    /* SYNC, SWING. */
+    uint32_t out_at, part;
+    unsigned pass; /* of swinging, from 1 */
+    struct bki_hint hint;
+    bool hint_open;
+    /* RETIRE. */
+    uint64_t retire_pos;
+    struct bki_file **retired; /* owned array */
+    uint32_t retired_n;
+    int retire_stage;
+    struct bki_grace grace;
+    struct bki_cache_purge purge;
+
+    struct bk_merge_status status;
+    uint64_t active_id, active_size; /* how long nobody has written to the active file */
+    int64_t active_since_us;
+
+    /* Guarded by control. */
+    bool paused, now, slow;
+};
+
+void bki_merge_init(struct bk_db *db);
+void bki_merge_fini(struct bk_db *db);
+/* One piece of work. False: nothing to be done before *due_us (monotonic; -1: not by itself). */
+bool bki_merge_step(struct bk_db *db, int64_t *due_us);
+/* At close, after the log's end: a run is taken back or ended, dropped files are removed. */
+void bki_merge_end(struct bk_db *db);
+
+/* ---- The states' work: merge_plan.c, merge_copy.c, merge_swing.c ---- */
+
+/* BK_OK: the state's work is done; BK_EAGAIN: there is more; else the run is taken back. */
+BK_MUST_USE int bki_merge_plan(struct bk_db *db, struct bk_error *err);
+BK_MUST_USE int bki_merge_copy(struct bk_db *db, struct bk_error *err);
+BK_MUST_USE int bki_merge_sync(struct bk_db *db, struct bk_error *err);
+BK_MUST_USE int bki_merge_log(struct bk_db *db, struct bk_error *err);
+BK_MUST_USE int bki_merge_edit(struct bk_db *db, struct bk_error *err);
+BK_MUST_USE int bki_merge_swing(struct bk_db *db, struct bk_error *err);
+BK_MUST_USE int bki_merge_retire(struct bk_db *db, struct bk_error *err);
+/* Whether there are dropped files, which RETIRE then gives back. */
+bool bki_merge_any_dropped(struct bk_db *db);
+
+/* The keydir that reads and writes space, or NULL. The key lock of the key at hand is held: so the
+ * answer stays true. */
+struct bki_keydir *bki_merge_keydir(struct bk_db *db, uint32_t space);
+/* What the keydir has for a key. */
+bool bki_merge_find(struct bk_db *db, uint32_t space, const struct bk_key *key,
+                    struct bki_entry *e);
+
+#endif

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * merge_copy.c - from the inputs to the outputs: live records as they are, guards that stay as
+ * tombstones, markers for live records that are damaged.
+ *
+ * A record is live when its key's entry names its place: nothing else counts. The value's CRC is
+ * carried on, never made anew; header and key get the output's seed.
+ */
+#include "base/assert.h"
+#include "base/checksum.h"
+#include "base/log.h"
+#include "engine/db_private.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STEP_BYTES (256u << 10) /* of an input, a step */
+#define WRITE_BYTES (1u << 20)
+#define ALLOCATE_BYTES ((uint64_t)16 << 20)
+
+/* ---- The outputs ---- */
+
+static struct bki_file *output(const struct bki_merge *m)
+{
+    return m->out_n == 0 ? NULL : m->out[m->out_n - 1];
+}
+
+static int write_pending(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    struct bki_file *f = output(m);
+    if (m->pending.len == 0) {
+        return BK_OK;
+    }
+    uint64_t at = atomic_load(&f->size);
+    uint64_t end = at + m->pending.len;
+    int rc = BK_OK;
+    if (end > atomic_load(&f->allocated)) {
+        /* Room first: a disk that is full says so before anything is half written. */
+        uint64_t want = (end + ALLOCATE_BYTES - 1) / ALLOCATE_BYTES * ALLOCATE_BYTES;
+        rc = bki_files_allocate(&db->files, f, want, err);
+        rc = rc == BK_ENOSPC ? bki_files_allocate(&db->files, f, end, err) : rc;
+    }
+    if (rc == BK_OK) {
+        struct iovec iov = {m->pending.data, m->pending.len};
+        rc = bki_io_write_all(db->io, f->fd, &iov, 1, at, f->path, err);
+    }
+    if (rc == BK_OK) {
+        atomic_store(&f->size, end);
+        m->status.bytes_written += m->pending.len;
+        m->pending.len = 0;
+    }
+    return rc;
+}
+
+static int next_output(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    uint64_t rank = m->in[m->in_n - 1].file->rank;
+    struct bki_file *f = NULL;
+    int rc = m->out_n > 0 ? write_pending(db, err) : BK_OK;
+    if (rc == BK_OK) {
+        rc = bki_files_create_output(&db->files, rank, m->out_n == 0, m->in_n, &f, err);
+    }
+    if (rc == BK_OK) {
+        if (m->out_n == m->out_cap) {
+            m->out_cap = m->out_cap == 0 ? 8 : m->out_cap * 2;
+            m->out = bk_realloc(m->out, m->out_cap * sizeof(struct bki_file *));
+        }
+        m->out[m->out_n++] = f;
+    }
+    return rc;
+}
+
+/* Header and key of a record, in the output's seed. The value's bytes come next. */
+static void put_front(struct bki_merge *m, struct bki_record *r, struct bk_span key)
+{
+    size_t most = BKI_HEADER_BYTES + BKI_EXPIRY_BYTES + key.len;
+    uint8_t *p = bk_buf_reserve(&m->pending, most);
+    m->pending.len += bki_record_encode(r, output(m)->seed, key.data, p);
+}
+
+static void pad_to(struct bki_merge *m, size_t end)
+{
+    size_t n = end - m->pending.len;
+    memset(bk_buf_reserve(&m->pending, n), 0, n);
+    m->pending.len = end;
+}
+
+/* Each output tells the map of databases before its records: it must not depend on another file,
+ * which a later merge may put behind it. */
+static void put_map(struct bki_merge *m)
+{
+    struct bk_buf pairs = {0};
+    bki_spacemap_encode(&m->map, &pairs);
+    struct bki_record r = {.kind = BKI_MAP,
+                           .seq = 1,
+                           .value_len = (uint32_t)pairs.len,
+                           .value_crc = bk_crc32c(0, pairs.data, pairs.len)};
+    size_t start = m->pending.len;
+    uint64_t size = bki_record_size(&r);
+    put_front(m, &r, bk_span_of(NULL, 0));
+    bk_buf_append(&m->pending, pairs.data, pairs.len);
+    pad_to(m, start + (size_t)size);
+    atomic_fetch_add(&output(m)->dead_bytes, size);
+    atomic_fetch_add(&output(m)->map_bytes, size);
+    bk_buf_fini(&pairs);
+}
+
+/* An output with room for a record of size bytes. */
+static int room(struct bk_db *db, uint64_t size, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    const struct bki_file *f = output(m);
+    uint64_t max = atomic_load(&db->log.max_file_bytes);
+    if (f != NULL && (atomic_load(&f->size) + m->pending.len + size <= max ||
+                      atomic_load(&f->size) + m->pending.len == f->header_bytes)) {
+        return BK_OK;
+    }
+    int rc = next_output(db, err);
+    if (rc == BK_OK && m->map.n > 0) {
+        put_map(m);
+    }
+    return rc;
+}
+
+/* A record without a value: a tombstone or a marker. */
+static int put_short(struct bk_db *db, enum bki_kind kind, const struct bki_record *of,
+                     struct bk_span key, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    struct bki_record r = {
+        .kind = kind,
+        .flags = kind == BKI_LOST ? of->flags : 0,
+        .seq = of->seq,
+        .space = of->space,
+        .key_len = of->key_len,
+        .expire_ms = kind == BKI_LOST ? of->expire_ms : 0,
+        .value_crc = bk_crc32c(0, NULL, 0),
+    };
+    uint64_t size = bki_record_size(&r);
+    int rc = room(db, size, err);
+    if (rc == BK_OK) {
+        size_t start = m->pending.len;
+        put_front(m, &r, key);
+        pad_to(m, start + (size_t)size);
+        if (kind == BKI_DELETE) {
+            atomic_fetch_add(&output(m)->guard_bytes, size);
+            m->guards_kept += size;
+        }
+    }
+    return rc;
+}
+
+/* The table and the value of a large record, piece by piece from the input. The scan has checked
+ * them. */
+static int put_long(struct bk_db *db, const struct bki_scan_item *it, uint64_t from,
+                    struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    const struct bki_file *f = m->in[m->in_at].file;
+    uint64_t end = it->offset + bki_record_value_offset(&it->rec) + it->rec.value_len;
+    int rc = BK_OK;
+    while (rc == BK_OK && from < end) {
+        size_t want = end - from < WRITE_BYTES ? (size_t)(end - from) : WRITE_BYTES;
+        size_t got = 0;
+        uint8_t *p = bk_buf_reserve(&m->pending, want);
+        rc = bki_io_read_all(db->io, f->fd, p, want, from, &got, f->path, err);
+        if (rc == BK_OK && got < want) {
+            rc = bk_error_set(err, BK_EIO, 0, f->path, from, "the file is shorter than it was");
+        }
+        m->pending.len += got;
+        from += got;
+        if (rc == BK_OK && m->pending.len >= WRITE_BYTES) {
+            rc = write_pending(db, err);
+        }
+    }
+    return rc;
+}
+
+static int put_record(struct bk_db *db, const struct bki_scan_item *it, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    struct bki_record r = it->rec;
+    int rc = room(db, it->size, err);
+    if (rc != BK_OK) {
+        return rc;
+    }
+    uint64_t start = atomic_load(&output(m)->size) + m->pending.len;
+    put_front(m, &r, it->key);
+    if (bki_record_blocks(r.value_len) > 0) {
+        uint64_t front = bki_record_key_offset(&r) + r.key_len;
+        rc = put_long(db, it, it->offset + front, err);
+    } else {
+        bk_buf_append(&m->pending, it->value.data, it->value.len);
+    }
+    if (rc == BK_OK) {
+        uint64_t end = start + it->size - atomic_load(&output(m)->size);
+        pad_to(m, (size_t)end);
+    }
+    return rc;
+}
+
+/* ---- The inputs ---- */
+
+static void marked(struct bk_db *db, const struct bki_file *f, uint64_t offset, struct bk_span key)
+{
+    db->merge.status.markers++;
+    bk_log(BK_LOG_WARNING,
+           "Damage: %s at offset %" PRIu64
+           ": the value of key \"%.*s\" does not check; reads of it "
+           "answer an error",
+           f->path, offset, key.len > 64 ? 64 : (int)key.len, (const char *)key.data);
+}
+
+static bool kept(const struct bki_merge_in *in, uint64_t offset)
+{
+    return in->keep != NULL && (in->keep[offset / 64] >> (offset / 8 % 8) & 1) != 0;
+}
+
+static bool is_live(struct bk_db *db, const struct bki_file *f, const struct bki_scan_item *it)
+{
+    struct bki_entry e;
+    struct bk_key key;
+    uint64_t offset;
+    bk_key_init(db, &key, it->key.data, it->key.len);
+    unsigned pin = bki_pin(&db->files.pins);
+    bool live = bki_merge_find(db, it->rec.space, &key, &e) &&
+                bki_files_at(&db->files, e.loc, &offset) == f && offset == it->offset;
+    bki_unpin(&db->files.pins, pin);
+    return live;
+}
+
+static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_error *err)
+{
+    struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
+    bool value = it->rec.kind == BKI_PUT || it->rec.kind == BKI_LOST;
+    if (!value && it->rec.kind != BKI_DELETE) {
+        return BK_OK; /* the log's own: marks, frames; maps, which each output has whole */
+    }
+    if (value && is_live(db, in->file, it)) {
+        in->copied += it->size;
+        if (it->value_ok) {
+            return put_record(db, it, err);
+        }
+        marked(db, in->file, it->offset, it->key);
+        return put_short(db, BKI_LOST, &it->rec, it->key, err);
+    }
+    return kept(in, it->offset) ? put_short(db, BKI_DELETE, &it->rec, it->key, err) : BK_OK;
+}
+
+/* Bytes that are no record any more, [from, to): whose keys the keydirs still name get markers. */
+static int mark_range(struct bk_db *db, struct bki_keydir *kd, uint64_t from, uint64_t to,
+                      struct bk_error *err)
+{
+    uint32_t space;
+    struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
+    struct bk_buf packed = {0};
+    struct bki_entry e;
+    struct bk_span key;
+    uint64_t cursor = 0;
+    int rc = BK_OK;
+    do {
+        packed.len = 0;
+        /* A flush or a swap takes all key locks: with one of them held, contents and space belong
+         * together. */
+        bki_keylock_lock(db->locks, 0);
+        bki_keydir_scan(kd, &cursor, &packed);
+        space = bki_keydir_space(kd);
+        bki_keylock_unlock(db->locks, 0);
+        for (size_t at = 0; rc == BK_OK && bki_entry_next(&packed, &at, &e, &key);) {
+            uint64_t offset;
+            struct bki_record r = {.flags = e.type,
+                                   .seq = 1,
+                                   .space = space,
+                                   .key_len = (uint32_t)key.len,
+                                   .expire_ms = e.expire_ms};
+            if (bki_files_at(&db->files, e.loc, &offset) == in->file && offset >= from &&
+                offset < to) {
+                in->copied += e.size;
+                marked(db, in->file, offset, key);
+                rc = put_short(db, BKI_LOST, &r, key, err);
+            }
+        }
+    } while (rc == BK_OK && cursor != 0);
+    bk_buf_fini(&packed);
+    return rc;
+}
+
+static int step_over(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    uint64_t from = m->scan.offset;
+    bool zeros;
+    int rc = bki_scan_resync(&m->scan, &zeros, err);
+    if (rc < 0 && rc != BK_CORRUPT) {
+        return rc;
+    }
+    rc = BK_OK;
+    for (uint32_t i = 0; rc == BK_OK && i <= BK_DATABASES_MAX; i++) {
+        struct bki_keydir *kd = bki_db_keydir(db, i, false);
+        rc = kd == NULL ? BK_OK : mark_range(db, kd, from, m->scan.offset, err);
+    }
+    return rc;
+}
+
+static void scan_begin(struct bk_db *db, const struct bki_file *f)
+{
+    struct bki_merge *m = &db->merge;
+    bki_scan_init(&m->scan, db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
+                  atomic_load(&f->size));
+    m->scanning = true;
+}
+
+static void scan_end(struct bki_merge *m)
+{
+    bki_scan_fini(&m->scan);
+    m->scanning = false;
+    m->status.bytes_done += atomic_load(&m->in[m->in_at].file->size);
+    m->in_at++;
+}
+
+/* A piece of one input. BK_NOTFOUND: its end. */
+static int copy_some(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    struct bki_scan_item it;
+    uint64_t start = m->scan.offset;
+    int rc = BK_OK;
+    while (rc == BK_OK && m->scan.offset - start < STEP_BYTES) {
+        rc = bki_scan_next(&m->scan, &it, err);
+        if (rc == BK_OK) {
+            rc = take(db, &it, err);
+        } else if (rc == BK_CORRUPT) {
+            rc = step_over(db, err);
+        }
+        if (rc == BK_OK && m->pending.len >= WRITE_BYTES) {
+            rc = write_pending(db, err);
+        }
+    }
+    m->status.bytes_read += m->scan.offset - start;
+    return rc;
+}
+
+int bki_merge_copy(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    while (m->in_at < m->in_n && !m->scanning) {
+        const struct bki_file *f = m->in[m->in_at].file;
+        scan_begin(db, f);
+        if (!m->in[m->in_at].read) {
+            scan_end(m);
+        }
+    }
+    if (m->in_at == m->in_n) {
+        /* With no output to tell the map, and perhaps no later file that does, the log has to. */
+        if (m->out_n == 0 && !bki_log_tell_map(&db->log)) {
+            return bk_error_set(err, BK_ENOSPC, 0, NULL, 0, "the log takes no records");
+        }
+        return m->out_n > 0 ? write_pending(db, err) : BK_OK;
+    }
+    int rc = copy_some(db, err);
+    if (rc == BK_NOTFOUND) {
+        scan_end(m);
+        rc = BK_OK;
+    }
+    return rc == BK_OK ? BK_EAGAIN : rc;
+}

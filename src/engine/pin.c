@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/pin.h"
+
+static unsigned own_slot(void)
+{
+    static atomic_uint threads;
+    static _Thread_local unsigned slot; /* + 1; 0: none yet */
+    if (slot == 0) {
+        slot = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % BKI_PIN_SLOTS + 1;
+    }
+    return slot - 1;
+}
+
+unsigned bki_pin(struct bki_pins *p)
+{
+    unsigned slot = own_slot();
+    unsigned which = atomic_load_explicit(&p->phase, memory_order_relaxed) & 1u;
+    atomic_fetch_add(&p->slot[slot].held[which], 1);
+    return slot << 1 | which;
+}
+
+void bki_unpin(struct bki_pins *p, unsigned token)
+{
+    atomic_fetch_sub_explicit(&p->slot[token >> 1].held[token & 1u], 1, memory_order_release);
+}
+
+void bki_grace_begin(struct bki_pins *p, struct bki_grace *g)
+{
+    g->seen = 0;
+    atomic_fetch_add(&p->phase, 1);
+}
+
+/* A pin that was held at begin lies in one of the two counters, and that one is not zero before the
+ * pin is given back: so it is enough to have seen each at zero once. New pins gather in the other
+ * one meanwhile. */
+bool bki_grace_over(struct bki_pins *p, struct bki_grace *g)
+{
+    while (g->seen < 2) {
+        unsigned old = (atomic_load(&p->phase) + 1) & 1u;
+        for (unsigned i = 0; i < BKI_PIN_SLOTS; i++) {
+            if (atomic_load(&p->slot[i].held[old]) != 0) {
+                return false;
+            }
+        }
+        g->seen++;
+        atomic_fetch_add(&p->phase, 1);
+    }
+    return true;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* test_hints.c - starts from hint files, good ones and others. */
+#include "merge_rig.h"
+
+struct names {
+    char data[64][300];
+    unsigned n;
+};
+
+static void add_name(void *arg, const struct bk_file_info *info)
+{
+    struct names *l = arg;
+    char name[64];
+    if (info->state == BK_FILE_SEALED && l->n < 64) {
+        snprintf(name, sizeof(name), "%010llu.hint", (unsigned long long)info->id);
+        rig_path(name, l->data[l->n++], 300);
+    }
+}
+
+static void hints_of(struct rig *r, struct names *l)
+{
+    l->n = 0;
+    bk_files(r->db, add_name, l);
+    for (unsigned i = 0; i < l->n; i++) {
+        assert_true(simdisk_exists(r->disk, l->data[i]));
+    }
+    assert_true(l->n >= 2);
+}
+
+static void test_trap06__hint_of_another_file_or_cut__is_not_used(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct names l;
+    setup_rig(&r, 9, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    next_file(&r);
+    for (unsigned i = 0; i < 300; i++) {
+        RIG_TRUE(&r, rig_random_op(&r));
+    }
+    RIG_TRUE(&r, rig_sync(&r));
+    for (unsigned how = 0; how < 4; how++) {
+        merge_all(&r); /* hints are made beside */
+        hints_of(&r, &l);
+        struct bk_buf a = {0};
+        struct bk_buf b = {0};
+        simdisk_read(r.disk, l.data[0], &a);
+        simdisk_read(r.disk, l.data[1], &b);
+        RIG_TRUE(&r, rig_close(&r) == BK_OK);
+        if (how == 0) {
+            simdisk_put(r.disk, l.data[0], b.data, b.len);
+            simdisk_put(r.disk, l.data[1], a.data, a.len);
+        } else if (how == 1) {
+            simdisk_resize(r.disk, l.data[0], a.len - 1);
+        } else if (how == 2) {
+            simdisk_remove(r.disk, l.data[0]);
+        } else {
+            simdisk_resize(r.disk, l.data[0], 0);
+        }
+        bk_buf_fini(&a);
+        bk_buf_fini(&b);
+        rig_forget_image(&r);
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        RIG_TRUE(&r, rig_same(&r));
+        RIG_TRUE(&r, rig_check(&r));
+    }
+    rig_fini(&r);
+}
+
+static void test_trap06__each_byte_of_a_hint_changed__every_key_is_right(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct names l;
+    setup_rig(&r, 10, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    next_file(&r);
+    for (unsigned i = 0; i < 120; i++) {
+        RIG_TRUE(&r, rig_random_op(&r));
+    }
+    RIG_TRUE(&r, rig_sync(&r));
+    merge_all(&r);
+    hints_of(&r, &l);
+    struct bk_buf hint = {0};
+    simdisk_read(r.disk, l.data[0], &hint);
+    for (size_t at = 0; at < hint.len; at += 1 + at / 200) {
+        RIG_TRUE(&r, rig_close(&r) == BK_OK);
+        rig_forget_image(&r);
+        uint8_t byte = hint.data[at] ^ (uint8_t)(1u << (at % 8));
+        simdisk_put(r.disk, l.data[0], hint.data, hint.len);
+        simdisk_patch(r.disk, l.data[0], at, &byte, 1);
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        RIG_TRUE(&r, rig_same(&r));
+    }
+    RIG_TRUE(&r, rig_check(&r));
+    bk_buf_fini(&hint);
+    rig_fini(&r);
+}
+
+static void test_trap07__delete_in_a_hinted_file__key_stays_deleted(void **state)
+{
+    (void)state;
+    struct rig r;
+    setup_rig(&r, 11, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    next_file(&r);
+    assert_int_equal(rig_put(&r, "k", "v"), BK_OK);
+    RIG_TRUE(&r, rig_settle(&r));
+    next_file(&r);
+    assert_int_equal(rig_delete(&r, "k"), BK_OK);
+    RIG_TRUE(&r, rig_settle(&r));
+    next_file(&r);
+    merge_all(&r);
+    next_file(&r);
+    assert_false(has(&r, "k"));
+    RIG_TRUE(&r, rig_same(&r));
+    rig_fini(&r);
+}
+
+static void test_trap44__start_with_hints__reads_no_data(void **state)
+{
+    (void)state;
+    struct rig r;
+    setup_rig(&r, 12, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    r.opt.max_file_bytes = 65536;
+    next_file(&r);
+    for (unsigned i = 0; i < 40; i++) {
+        static char value[2000];
+        memset(value, 'x', sizeof(value) - 1);
+        put_n(&r, "k", 30, value);
+        RIG_TRUE(&r, rig_settle(&r));
+    }
+    merge_all(&r);
+    next_file(&r);
+    merge_all(&r); /* the last file's hint */
+    uint64_t reads = simdisk_calls(r.disk, SIMDISK_READ);
+    struct bk_stats s;
+    next_file(&r);
+    bk_stats_get(r.db, &s);
+    uint64_t took = simdisk_calls(r.disk, SIMDISK_READ) - reads;
+    /* A few reads a file (header; hint's header, table, blocks twice), none for its megabytes. */
+    assert_true(s.file_bytes > 1000000);
+    assert_true(took < 20 * s.files + 20);
+    RIG_TRUE(&r, rig_same(&r));
+    rig_fini(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trap06__hint_of_another_file_or_cut__is_not_used),
+        cmocka_unit_test(test_trap06__each_byte_of_a_hint_changed__every_key_is_right),
+        cmocka_unit_test(test_trap07__delete_in_a_hinted_file__key_stays_deleted),
+        cmocka_unit_test(test_trap44__start_with_hints__reads_no_data),
+    };
+    quiet_log();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
