@@ -35,6 +35,16 @@ struct app_loading {
     atomic_bool done;
 };
 
+#define APP_PACE_SECONDS 60u
+
+/* The loops' p99 tick times, second by second: how fast a merge may go. */
+struct app_pace {
+    unsigned calls;
+    uint64_t before[NET_TICK_BUCKETS];
+    uint64_t p99[APP_PACE_SECONDS]; /* ring */
+    size_t n;                       /* ever taken */
+};
+
 struct app {
     /* Set once, before the loops run. */
     struct net *net;     /* owned */
@@ -63,6 +73,8 @@ struct app {
     /* Atomic: NULL while the store is being opened; owned. */
     _Atomic(struct bk_db *) db;
     struct app_loading loading;
+    /* Loop 0 only. */
+    struct app_pace pace;
 
     /* Atomic: copies of options and samples that loops look at on every command. */
     atomic_bool has_password;
@@ -84,6 +96,11 @@ void app_listen(const struct options *o, struct net_listen *out, const char **bi
                 struct bk_buf *store);
 int app_log_setup(const struct options *o);
 enum bk_log_level app_log_level(const struct options *o);
+
+/* app_merge.c */
+void app_merge_pace(struct app *a); /* 10 times a second, on loop 0 */
+void app_merge_lines(struct app *a, struct bk_buf *out);
+void app_file_lines(struct app *a, struct bk_buf *out);
 
 /* app_config.c */
 void app_config_ops(struct server_ops *ops);

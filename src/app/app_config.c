@@ -48,6 +48,17 @@ static unsigned group_of(enum option_id id)
     case OPTION_LOG_BUFFER_SIZE:
     case OPTION_CACHE_SIZE:
     case OPTION_MAXMEMORY:
+    case OPTION_MERGE_POLICY:
+    case OPTION_MERGE_DEAD_RATIO:
+    case OPTION_MERGE_DEAD_BYTES:
+    case OPTION_MERGE_SMALL_FILE:
+    case OPTION_MERGE_MAX_FILES:
+    case OPTION_MERGE_MAX_BYTES:
+    case OPTION_MERGE_WINDOW:
+    case OPTION_MERGE_RATE:
+    case OPTION_MERGE_RATE_MIN:
+    case OPTION_MERGE_INTERVAL:
+    case OPTION_DISK_MAX_BYTES:
         return GROUP_STORE;
     case OPTION_LOGLEVEL:
         return GROUP_LOG;
@@ -127,6 +138,7 @@ void app_apply_store(struct app *a)
     t.max_file_age_s = o.max_file_age_s;
     t.log_buffer_bytes = o.log_buffer_bytes;
     t.cache_bytes = o.cache_bytes;
+    t.merge = o.merge;
     bk_tune(db, &t);
     a->cache_bytes = o.cache_bytes;
     app_memory_sample_locked(a);

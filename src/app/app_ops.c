@@ -38,6 +38,35 @@ static bool auth_check(void *arg, struct bk_span user, struct bk_span password)
     return ok;
 }
 
+static void order_merge(void *arg, enum merge_order order)
+{
+    static const enum bk_merge_command commands[] = {BK_MERGE_NOW, BK_MERGE_PAUSE, BK_MERGE_RESUME};
+    struct app *a = arg;
+    if (app_db(a) != NULL) {
+        bk_merge(app_db(a), commands[order]);
+    }
+}
+
+static bool merge_running(void *arg)
+{
+    struct app *a = arg;
+    struct bk_merge_status s = {0};
+    if (app_db(a) != NULL) {
+        bk_merge_status(app_db(a), &s);
+    }
+    return s.state != BK_MERGE_IDLE;
+}
+
+static void merge_status(void *arg, struct bk_buf *out)
+{
+    app_merge_lines(arg, out);
+}
+
+static void list_files(void *arg, struct bk_buf *out)
+{
+    app_file_lines(arg, out);
+}
+
 static bool ask_shutdown(void *arg, unsigned flags, struct bk_buf *error)
 {
     struct app *a = arg;
@@ -133,6 +162,10 @@ void app_server_ops(struct app *a)
     a->ops.auth_required = auth_required;
     a->ops.auth_check = auth_check;
     a->ops.info = app_info;
+    a->ops.merge = order_merge;
+    a->ops.merge_running = merge_running;
+    a->ops.merge_status = merge_status;
+    a->ops.files = list_files;
     a->ops.shutdown = ask_shutdown;
     a->ops.shutdown_abort = shutdown_abort;
     a->ops.debug_allowed = debug_allowed;
@@ -203,6 +236,7 @@ static void store_cron(void *arg, int64_t now_ms)
 {
     (void)now_ms;
     app_memory_sample(arg);
+    app_merge_pace(arg);
 }
 
 void app_store_ops(struct app *a)

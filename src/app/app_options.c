@@ -15,6 +15,23 @@ static enum bk_sync sync_of(const struct options *o)
     return modes[option_num(o, OPTION_APPENDFSYNC)];
 }
 
+static void merge_rules(const struct options *o, struct bk_merge_rules *out)
+{
+    static const enum bk_merge_policy policies[] = {BK_MERGE_ALWAYS, BK_MERGE_WINDOW,
+                                                    BK_MERGE_NEVER};
+    out->policy = policies[option_num(o, OPTION_MERGE_POLICY)];
+    out->dead_ratio = (uint32_t)option_num(o, OPTION_MERGE_DEAD_RATIO);
+    out->dead_bytes = (uint64_t)option_num(o, OPTION_MERGE_DEAD_BYTES);
+    out->small_file = (uint64_t)option_num(o, OPTION_MERGE_SMALL_FILE);
+    out->max_files = (uint32_t)option_num(o, OPTION_MERGE_MAX_FILES);
+    out->max_bytes = (uint64_t)option_num(o, OPTION_MERGE_MAX_BYTES);
+    snprintf(out->window, sizeof out->window, "%s", option_text(o, OPTION_MERGE_WINDOW));
+    out->rate = (uint64_t)option_num(o, OPTION_MERGE_RATE);
+    out->rate_min = (uint64_t)option_num(o, OPTION_MERGE_RATE_MIN);
+    out->interval_ms = (uint32_t)option_num(o, OPTION_MERGE_INTERVAL);
+    out->disk_max_bytes = (uint64_t)option_num(o, OPTION_DISK_MAX_BYTES);
+}
+
 void app_store_options(const struct app *a, struct bk_options *out)
 {
     const struct options *o = &a->options;
@@ -27,6 +44,7 @@ void app_store_options(const struct app *a, struct bk_options *out)
     out->log_buffer_bytes = (uint64_t)option_num(o, OPTION_LOG_BUFFER_SIZE);
     out->cache_bytes = (uint64_t)option_num(o, OPTION_CACHE_SIZE);
     out->batch_bytes_max = (uint64_t)option_num(o, OPTION_BATCH_MAX_BYTES);
+    merge_rules(o, &out->merge);
     out->on_corruption =
         option_num(o, OPTION_ON_CORRUPTION) == 0 ? BK_CORRUPT_SERVE : BK_CORRUPT_REFUSE;
 }

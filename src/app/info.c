@@ -42,6 +42,7 @@ static const struct {
     {"latencystats", "Latencystats", IN_ALL, nothing},
     {"cluster", "Cluster", IN_DEFAULT | IN_ALL, info_cluster},
     {"keyspace", "Keyspace", IN_DEFAULT | IN_ALL, info_keyspace},
+    {"merge", "Merge", IN_DEFAULT | IN_ALL, info_merge},
     {"bitkv", "Bitkv", IN_DEFAULT | IN_ALL, info_bitkv},
 };
 #define SECTIONS (sizeof sections / sizeof sections[0])

@@ -27,6 +27,7 @@ void info_cpu(struct info *i);
 void info_commandstats(struct info *i);
 void info_keyspace(struct info *i);
 void info_bitkv(struct info *i);
+void info_merge(struct info *i);
 
 /* One line "name:...\r\n". */
 void info_line(struct info *i, const char *name, const char *fmt, ...)

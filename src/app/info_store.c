@@ -39,7 +39,11 @@ void info_persistence(struct info *i)
     info_line(i, "rdb_last_bgsave_time_sec", "-1");
     info_line(i, "rdb_current_bgsave_time_sec", "-1");
     info_num(i, "aof_enabled", 1);
-    info_num(i, "aof_rewrite_in_progress", 0);
+    struct bk_merge_status merge = {0};
+    if (app_db(i->a) != NULL) {
+        bk_merge_status(app_db(i->a), &merge);
+    }
+    info_num(i, "aof_rewrite_in_progress", merge.state != BK_MERGE_IDLE);
     info_num(i, "aof_rewrite_scheduled", 0);
     info_line(i, "aof_last_rewrite_time_sec", "-1");
     info_line(i, "aof_current_rewrite_time_sec", "-1");

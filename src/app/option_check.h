@@ -7,6 +7,7 @@
 #include "app/option.h"
 
 bool option_check_dir(struct bk_span value, struct bk_buf *why);
+bool option_check_window(struct bk_span value, struct bk_buf *why);
 bool option_check_hostname(struct bk_span value, struct bk_buf *why);
 bool option_check_dbfilename(struct bk_span value, struct bk_buf *why);
 bool option_check_appendfilename(struct bk_span value, struct bk_buf *why);

@@ -7,6 +7,7 @@
  * file.
  */
 #include "app/option_check.h"
+#include "engine/bitkv.h"
 #include "base/num.h"
 
 #include <ctype.h>
@@ -404,6 +405,18 @@ static bool has_slash(struct bk_span s)
 bool option_check_dir(struct bk_span value, struct bk_buf *why)
 {
     return value.len > 0 || no(why, "dir can't be empty");
+}
+
+bool option_check_window(struct bk_span value, struct bk_buf *why)
+{
+    char text[64];
+    bool fits = value.len < sizeof text;
+    if (fits) {
+        memcpy(text, value.data, value.len);
+        text[value.len] = '\0';
+    }
+    return (fits && bk_merge_window_valid(text)) ||
+           no(why, "merge-window must be two times of day, like 22:00-06:00");
 }
 
 bool option_check_hostname(struct bk_span value, struct bk_buf *why)

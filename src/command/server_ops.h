@@ -34,6 +34,8 @@ enum shutdown_flags {
     SHUTDOWN_FORCE = 8
 };
 
+enum merge_order { MERGE_NOW, MERGE_PAUSE, MERGE_RESUME };
+
 struct config_pair {
     struct bk_span name;
     struct bk_span value;
@@ -73,6 +75,12 @@ struct server_ops {
     /* Begins a shutdown; false with an error text when it is refused. abort: SHUTDOWN ABORT. */
     bool (*shutdown)(void *arg, unsigned flags, struct bk_buf *error);
     bool (*shutdown_abort)(void *arg);
+
+    /* BITKV and BGREWRITEAOF (app/). */
+    void (*merge)(void *arg, enum merge_order order);
+    bool (*merge_running)(void *arg);
+    void (*merge_status)(void *arg, struct bk_buf *out); /* lines "field:value\r\n", as in INFO */
+    void (*files)(void *arg, struct bk_buf *out);        /* a line for each data file */
 
     bool (*debug_allowed)(void *arg, const struct session *s); /* enable-debug-command */
     bool (*memory_over)(void *arg); /* maxmemory reached: commands flagged denyoom are refused */

@@ -34,6 +34,7 @@ enum command_flag {
     CMD_ALLOW_BUSY = 1 << 17,
     CMD_NO_MULTI = 1 << 18,
     CMD_MOVABLEKEYS = 1 << 19,
+    CMD_NO_ASYNC_LOADING = 1 << 20,
     /* Ours: how the executor treats the command. */
     CMD_ALL_KEYS = 1 << 24, /* takes every key lock */
     CMD_NO_STORE = 1 << 25  /* touches no data: no transaction is begun, fetched or locked */
@@ -103,6 +104,7 @@ extern const struct command_row
 extern const struct command_row command_rows_client[]; /* client.c */
 extern const struct command_row
     command_rows_server[]; /* server.c: CONFIG, INFO, TIME, DEBUG, SHUTDOWN ... */
+extern const struct command_row command_rows_bitkv[];   /* bitkv.c: BITKV, BGREWRITEAOF */
 extern const struct command_row command_rows_command[]; /* introspect.c: COMMAND */
 
 #endif

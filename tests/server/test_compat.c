@@ -99,7 +99,7 @@ static void take_line(struct table *t, const char *line, const char *const *stat
 
 static void read_page(struct fixture *f)
 {
-    static const char *const command_states[] = {"works", "differs", "not there", NULL};
+    static const char *const command_states[] = {"works", "differs", "not there", "own", NULL};
     static const char *const option_states[] = {"works", "differs", "no effect", "own", NULL};
     FILE *page = fopen(PAGE, "r");
     char *line = NULL;
