@@ -209,6 +209,13 @@ int bki_files_commit(struct bki_files *fs, const struct bk_buf *edit, struct bk_
     return rc;
 }
 
+void bki_files_copy_state(struct bki_files *fs, struct bki_manifest_state *out)
+{
+    bk_mutex_lock(&fs->edits);
+    bki_manifest_state_copy(out, &fs->manifest.state);
+    bk_mutex_unlock(&fs->edits);
+}
+
 int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bki_file **out,
                      struct bk_error *err)
 {

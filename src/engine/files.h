@@ -144,6 +144,9 @@ BK_MUST_USE int bki_files_unlink(struct bki_files *fs, const struct bki_file *f,
 /* Gives a file's address pages back. With the log's mutex held. */
 void bki_file_pages_give(struct bki_files *fs, struct bki_file *f);
 
+/* What the manifest says at the moment; *out is the caller's to fini. */
+void bki_files_copy_state(struct bki_files *fs, struct bki_manifest_state *out);
+
 /* Reserves room on disk up to offset bytes. */
 BK_MUST_USE int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes,
                                    struct bk_error *err);

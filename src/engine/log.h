@@ -163,6 +163,15 @@ void bki_log_signal_locked(struct bki_log *log);
 
 /* Asks for a sync up to pos, whatever the mode; synced_pos tells when it is done. */
 void bki_log_want_sync(struct bki_log *log, uint64_t pos);
+/* Ends the active file where it is, if it holds records. Returns the position that is then its end.
+ */
+uint64_t bki_log_end_file(struct bki_log *log);
+/* Waits until every file with a record before pos is sealed. Not in a stepped store. BK_EAGAIN: the
+ * time has run out, or *stop has been set. BK_ENOSPC, BK_EIO: the log cannot be written. */
+BK_MUST_USE int bki_log_wait_sealed(struct bki_log *log, uint64_t pos, const atomic_bool *stop,
+                                    struct bk_error *err);
+/* The same without waiting; BK_EAGAIN: not yet. */
+BK_MUST_USE int bki_log_sealed(struct bki_log *log, uint64_t pos, struct bk_error *err);
 
 /* Registers (committed, tail] as undone, drops the buffer, closes the active file at its last
  * committed byte. Under all key locks, state FAILED. */

@@ -141,6 +141,7 @@ static bool seal_rotated(struct bki_log *log, const struct sync_plan *p)
             BK_ASSERT(log->rotated[0] == p->rotated[i]);
             log->rotated_n--;
             memmove(log->rotated, log->rotated + 1, log->rotated_n * sizeof *log->rotated);
+            bk_cond_broadcast(&log->moved);
             bk_mutex_unlock(&log->mu);
         } else {
             retry_later(log, &err);

@@ -42,6 +42,17 @@ void bki_manifest_state_fini(struct bki_manifest_state *s)
     *s = (struct bki_manifest_state){0};
 }
 
+void bki_manifest_state_copy(struct bki_manifest_state *to, const struct bki_manifest_state *from)
+{
+    *to = *from;
+    to->files = bk_alloc(from->files_cap * sizeof *to->files);
+    if (from->files_n > 0) {
+        memcpy(to->files, from->files, from->files_n * sizeof *to->files);
+    }
+    to->map = (struct bki_spacemap){0};
+    bki_spacemap_copy(&to->map, &from->map);
+}
+
 struct bki_manifest_file *bki_manifest_find(struct bki_manifest_state *s, uint64_t id)
 {
     for (uint32_t i = 0; i < s->files_n; i++) {
@@ -457,23 +468,12 @@ static int append(struct bki_manifest *m, const struct bk_buf *edit, struct bk_e
     return rc;
 }
 
-static void copy_state(struct bki_manifest_state *to, const struct bki_manifest_state *from)
-{
-    *to = *from;
-    to->files = bk_alloc(from->files_cap * sizeof *to->files);
-    if (from->files_n > 0) {
-        memcpy(to->files, from->files, from->files_n * sizeof *to->files);
-    }
-    to->map = (struct bki_spacemap){0};
-    bki_spacemap_copy(&to->map, &from->map);
-}
-
 int bki_manifest_commit(struct bki_manifest *m, const struct bk_buf *edit, struct bk_error *err)
 {
     BK_ASSERT(edit->len <= BKI_MANIFEST_EDIT_MAX);
     bool anew = m->fd < 0 || m->size + edit->len > BKI_MANIFEST_REWRITE;
     struct bki_manifest_state before;
-    copy_state(&before, &m->state);
+    bki_manifest_state_copy(&before, &m->state);
     int rc = anew ? BK_OK : append(m, edit, err);
     if (rc == BK_OK) {
         int applied = apply_items(&m->state, edit->data, (uint32_t)edit->len);

@@ -39,6 +39,7 @@ struct bki_manifest_state {
 };
 void bki_manifest_state_init(struct bki_manifest_state *s);
 void bki_manifest_state_fini(struct bki_manifest_state *s);
+void bki_manifest_state_copy(struct bki_manifest_state *to, const struct bki_manifest_state *from);
 /* NULL when it is not named. Borrowed until the next change. */
 struct bki_manifest_file *bki_manifest_find(struct bki_manifest_state *s, uint64_t id);
 
@@ -63,7 +64,7 @@ enum bki_manifest_end {
 BK_MUST_USE int bki_manifest_decode(const uint8_t *bytes, size_t len, struct bki_manifest_state *s,
                                     enum bki_manifest_end *end);
 
-/* The open manifest. Used by one thread at a time: open, then the sync thread, then close. */
+/* The open manifest. Used by one thread at a time: open, then under bki_files.edits, then close. */
 struct bki_manifest {
     const struct bk_io *io; /* borrowed */
     char *dir;              /* owned */
