@@ -98,6 +98,18 @@ static int sys_mkdir(void *arg, const char *path)
     return mkdir(path, 0750) != 0 ? -errno : 0;
 }
 
+static int sys_rmdir(void *arg, const char *path)
+{
+    (void)arg;
+    return rmdir(path) != 0 ? -errno : 0;
+}
+
+static int sys_link(void *arg, const char *from, const char *to)
+{
+    (void)arg;
+    return link(from, to) != 0 ? -errno : 0;
+}
+
 static int sys_rename(void *arg, const char *from, const char *to)
 {
     (void)arg;
@@ -210,7 +222,9 @@ const struct bk_io bk_io_system = {
     .size = sys_size,
     .free_bytes = sys_free_bytes,
     .mkdir = sys_mkdir,
+    .rmdir = sys_rmdir,
     .rename = sys_rename,
+    .link = sys_link,
     .unlink = sys_unlink,
     .sync_dir = sys_sync_dir,
     .list = sys_list,

@@ -40,7 +40,11 @@ struct bk_io {
     int64_t (*free_bytes)(void *arg, const char *path); /* on the file system of a directory */
 
     int (*mkdir)(void *arg, const char *path); /* 0750; -EEXIST when it is there */
+    int (*rmdir)(void *arg, const char *path); /* -ENOTEMPTY when something lies in it */
+    /* Of directories too; one that is empty may be replaced by another. */
     int (*rename)(void *arg, const char *from, const char *to);
+    /* A second name for a file. -EXDEV and -EPERM: not between these places. */
+    int (*link)(void *arg, const char *from, const char *to);
     int (*unlink)(void *arg, const char *path);
     int (*sync_dir)(void *arg, const char *path);
     /* Calls each() with every name in the directory but "." and "..". */

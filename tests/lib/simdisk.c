@@ -138,7 +138,11 @@ uint64_t simdisk_used_locked(const struct simdisk *d)
     uint64_t sum = 0;
     for (size_t i = 0; i < d->tree.cached.n; i++) {
         const struct sim_file *f = d->tree.cached.items[i].file;
-        sum += f != NULL ? sim_file_charge(f) : 0;
+        bool first = f != NULL;
+        for (size_t j = 0; j < i && first; j++) {
+            first = d->tree.cached.items[j].file != f; /* a further link takes no room */
+        }
+        sum += first ? sim_file_charge(f) : 0;
     }
     return sum;
 }
@@ -146,9 +150,12 @@ uint64_t simdisk_used_locked(const struct simdisk *d)
 /* Bytes that file may still grow to within the capacity. */
 static uint64_t size_limit(const struct simdisk *d, const struct sim_file *f)
 {
+    if (d->capacity == UINT64_MAX) {
+        return UINT64_MAX;
+    }
     uint64_t used = simdisk_used_locked(d);
     uint64_t room = d->capacity > used ? d->capacity - used : 0;
-    return d->capacity == UINT64_MAX ? UINT64_MAX : sim_file_charge(f) + room / SIM_PAGE * SIM_PAGE;
+    return sim_file_charge(f) + room / SIM_PAGE * SIM_PAGE;
 }
 
 /* ---- The table: files ---- */
@@ -358,17 +365,61 @@ static int sd_mkdir(void *arg, const char *path)
     return (int)end(d, "mkdir", path, 0, 0, rc);
 }
 
+static int sd_rmdir(void *arg, const char *path)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_RMDIR);
+    struct sim_name *name = sim_names_find(&d->tree.cached, path);
+    if (rc == 0 && (name == NULL || name->file != NULL)) {
+        rc = name == NULL ? -ENOENT : -ENOTDIR;
+    } else if (rc == 0 && !sim_tree_empty(&d->tree, path)) {
+        rc = -ENOTEMPTY;
+    } else if (rc == 0) {
+        sim_tree_remove(&d->tree, path);
+    }
+    return (int)end(d, "rmdir", path, 0, 0, rc);
+}
+
+static int do_link(struct simdisk *d, const char *from, const char *to)
+{
+    struct sim_name *name = sim_names_find(&d->tree.cached, from);
+    int rc = 0;
+    if (name == NULL || parent_missing(d, to)) {
+        rc = -ENOENT;
+    } else if (name->file == NULL) {
+        rc = -EPERM;
+    } else if (sim_names_find(&d->tree.cached, to) != NULL) {
+        rc = -EEXIST;
+    } else {
+        sim_tree_set(&d->tree, to, name->file);
+    }
+    return rc;
+}
+
+static int sd_link(void *arg, const char *from, const char *to)
+{
+    struct simdisk *d = arg;
+    int rc = begin(d, SIMDISK_LINK);
+    if (rc == 0) {
+        rc = do_link(d, from, to);
+    }
+    return (int)end(d, "link", from, 0, 0, rc);
+}
+
 static int do_rename(struct simdisk *d, const char *from, const char *to)
 {
     char dir_from[SIM_PATH_LEN];
     char dir_to[SIM_PATH_LEN];
     sim_parent(from, dir_from, sizeof(dir_from));
     sim_parent(to, dir_to, sizeof(dir_to));
+    struct sim_name *there = sim_names_find(&d->tree.cached, to);
     int rc = 0;
     if (strcmp(dir_from, dir_to) != 0) {
         rc = -EXDEV;
     } else if (sim_names_find(&d->tree.cached, from) == NULL) {
         rc = -ENOENT;
+    } else if (there != NULL && there->file == NULL && !sim_tree_empty(&d->tree, to)) {
+        rc = -ENOTEMPTY;
     } else {
         sim_tree_rename(&d->tree, from, to);
     }
@@ -520,7 +571,9 @@ void simdisk_fill_table(struct simdisk *d)
         .size = sd_size,
         .free_bytes = sd_free_bytes,
         .mkdir = sd_mkdir,
+        .rmdir = sd_rmdir,
         .rename = sd_rename,
+        .link = sd_link,
         .unlink = sd_unlink,
         .sync_dir = sd_sync_dir,
         .list = sd_list,

@@ -52,7 +52,9 @@ enum simdisk_call {
     SIMDISK_LOCK = 1 << 13,
     SIMDISK_UNLOCK = 1 << 14,
     SIMDISK_BOOT_ID = 1 << 15,
-    SIMDISK_ANY = (1 << 16) - 1
+    SIMDISK_LINK = 1 << 16,
+    SIMDISK_RMDIR = 1 << 17,
+    SIMDISK_ANY = (1 << 18) - 1
 };
 
 struct simdisk *simdisk_new(uint64_t seed);

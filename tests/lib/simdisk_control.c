@@ -9,6 +9,18 @@
 
 /* ---- Lives ---- */
 
+/* The copy of name i's file, which may be the copy that a name before it has: a hard link. */
+static struct sim_file *copy_of(const struct sim_names *from, const struct sim_names *to, size_t i)
+{
+    struct sim_file *file = from->items[i].file;
+    for (size_t j = 0; j < i; j++) {
+        if (file != NULL && from->items[j].file == file) {
+            return sim_file_ref(sim_names_find(to, from->items[j].path)->file);
+        }
+    }
+    return file != NULL ? sim_file_copy(file) : NULL;
+}
+
 struct simdisk *simdisk_new(uint64_t seed)
 {
     struct simdisk *d = bk_alloc_zero(1, sizeof(*d));
@@ -42,7 +54,7 @@ struct simdisk *simdisk_clone(struct simdisk *d, uint64_t seed)
     memcpy(copy->boot_id, d->boot_id, sizeof(copy->boot_id));
     for (size_t i = 0; i < d->tree.cached.n; i++) {
         const struct sim_name *name = &d->tree.cached.items[i];
-        struct sim_file *file = name->file != NULL ? sim_file_copy(name->file) : NULL;
+        struct sim_file *file = copy_of(&d->tree.cached, &copy->tree.cached, i);
         sim_names_set(&copy->tree.cached, name->path, file);
         sim_names_set(&copy->tree.durable, name->path, file);
         sim_file_unref(&file);
@@ -171,7 +183,7 @@ uint64_t simdisk_calls(struct simdisk *d, unsigned mask)
 {
     uint64_t sum = 0;
     pthread_mutex_lock(&d->mu);
-    for (unsigned i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < SIM_CALLS; i++) {
         sum += (mask >> i & 1u) != 0 ? d->calls[i] : 0;
     }
     pthread_mutex_unlock(&d->mu);

@@ -18,6 +18,7 @@
 #define SIM_PAGE 4096u
 #define SIM_PATH_LEN 512
 #define SIM_HANDLES_MAX 4096
+#define SIM_CALLS 18 /* kinds of calls: enum simdisk_call */
 
 /* One page of a file. NULL is all zero; both pointers equal: clean. */
 struct sim_page {
@@ -92,7 +93,9 @@ struct sim_tree {
 void sim_parent(const char *path, char *out, size_t out_len);
 void sim_tree_set(struct sim_tree *t, const char *path, struct sim_file *file);
 void sim_tree_remove(struct sim_tree *t, const char *path);
+/* Of a directory too: what lies below moves along. */
 void sim_tree_rename(struct sim_tree *t, const char *from, const char *to);
+bool sim_tree_empty(const struct sim_tree *t, const char *dir);
 void sim_tree_sync_dir(struct sim_tree *t, const char *dir);
 bool sim_tree_is_durable(const struct sim_tree *t, const char *path);
 void sim_tree_power_cut(struct sim_tree *t, struct rng *rng);
@@ -126,7 +129,7 @@ struct simdisk {
     unsigned noise_percent;
     uint64_t capacity;
     bool evict;
-    uint64_t calls[16];
+    uint64_t calls[SIM_CALLS];
     uint64_t calls_all;
     FILE *trace; /* borrowed */
 };

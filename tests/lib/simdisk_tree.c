@@ -110,8 +110,48 @@ void sim_tree_remove(struct sim_tree *t, const char *path)
     note_op(t, SIM_OP_REMOVE, path, NULL, NULL);
 }
 
+/* Whether path lies below dir. */
+static bool below(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+    return strncmp(path, dir, n) == 0 && path[n] == '/';
+}
+
+bool sim_tree_empty(const struct sim_tree *t, const char *dir)
+{
+    bool empty = true;
+    for (size_t i = 0; i < t->cached.n && empty; i++) {
+        empty = !below(t->cached.items[i].path, dir);
+    }
+    return empty;
+}
+
+static void move_path(char **path, const char *from, const char *to)
+{
+    if (*path != NULL && below(*path, from)) {
+        char moved[PATH_LEN];
+        int n = snprintf(moved, sizeof(moved), "%s%s", to, *path + strlen(from));
+        BK_ASSERT(n > 0 && (size_t)n < sizeof(moved));
+        free(*path);
+        *path = dup_str(moved);
+    }
+}
+
+static void move_below(struct sim_names *s, const char *from, const char *to)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        move_path(&s->items[i].path, from, to);
+    }
+}
+
 void sim_tree_rename(struct sim_tree *t, const char *from, const char *to)
 {
+    /* What is not durable yet below a directory goes on under its new name. */
+    for (size_t i = 0; i < t->pending_n; i++) {
+        move_path(&t->pending[i].path, from, to);
+        move_path(&t->pending[i].to, from, to);
+    }
+    move_below(&t->cached, from, to);
     struct sim_name *name = sim_names_find(&t->cached, from);
     BK_ASSERT(name != NULL);
     struct sim_file *file = name->file != NULL ? sim_file_ref(name->file) : NULL;
@@ -133,6 +173,7 @@ static void make_durable(struct sim_tree *t, const struct sim_op *op)
     case SIM_OP_RENAME:
         sim_names_remove(&t->durable, op->path);
         sim_names_set(&t->durable, op->to, op->file);
+        move_below(&t->durable, op->path, op->to);
         break;
     default:
         BK_UNREACHABLE("sim_op_kind");

@@ -438,6 +438,95 @@ static void test_simdisk__list__names_what_lies_in_the_directory(void **state)
     simdisk_free(&d);
 }
 
+static void test_simdisk__link__is_a_second_name_of_one_file(void **state)
+{
+    (void)state;
+    struct simdisk *d = make(31);
+    const struct bk_io *io = simdisk_io(d);
+    char buf[8] = {0};
+    assert_int_equal(write_at(io, 0, "first", 5, 0), 5);
+    uint64_t used = simdisk_used(d);
+    assert_int_equal(io->mkdir(io->arg, "e"), 0);
+    assert_int_equal(io->link(io->arg, "d/f", "e/g"), 0);
+    assert_int_equal(io->link(io->arg, "d/f", "e/g"), -EEXIST);
+    assert_int_equal(io->link(io->arg, "d/none", "e/h"), -ENOENT);
+    assert_int_equal(io->link(io->arg, "d/f", "none/h"), -ENOENT);
+    assert_int_equal(io->link(io->arg, "d", "e/h"), -EPERM);
+    assert_int_equal(simdisk_used(d), used); /* a name takes no room */
+    assert_int_equal(io->unlink(io->arg, "d/f"), 0);
+    int fd = io->open(io->arg, "e/g", BK_IO_WRITE);
+    assert_int_equal(io->pread(io->arg, fd, buf, sizeof(buf), 0), 5);
+    assert_memory_equal(buf, "first", 5);
+    /* In a clone two names are one file too. */
+    assert_int_equal(io->link(io->arg, "e/g", "e/h"), 0);
+    struct simdisk *copy = simdisk_clone(d, 32);
+    const struct bk_io *cio = simdisk_io(copy);
+    fd = cio->open(cio->arg, "e/g", BK_IO_WRITE);
+    assert_int_equal(write_at(cio, fd, "other", 5, 0), 5);
+    fd = cio->open(cio->arg, "e/h", BK_IO_READ);
+    assert_int_equal(cio->pread(cio->arg, fd, buf, sizeof(buf), 0), 5);
+    assert_memory_equal(buf, "other", 5);
+    simdisk_free(&copy);
+    simdisk_free(&d);
+}
+
+/* A link is durable once its directory was synced and its file was, each on its own. */
+static void test_simdisk__power_cut__takes_unsynced_links(void **state)
+{
+    (void)state;
+    unsigned with = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct simdisk *d = make(seed);
+        const struct bk_io *io = simdisk_io(d);
+        assert_int_equal(write_at(io, 0, "first", 5, 0), 5);
+        assert_int_equal(io->sync(io->arg, 0), 0);
+        assert_int_equal(io->link(io->arg, "d/f", "d/sure"), 0);
+        assert_int_equal(io->sync_dir(io->arg, "d"), 0);
+        assert_int_equal(io->link(io->arg, "d/f", "d/perhaps"), 0);
+        assert_false(simdisk_is_durable(d, "d/perhaps"));
+        simdisk_restart(d, SIMDISK_POWER);
+        assert_true(simdisk_exists(d, "d/f"));
+        assert_int_equal(simdisk_size(d, "d/sure"), 5);
+        with += simdisk_exists(d, "d/perhaps") ? 1u : 0u;
+        simdisk_free(&d);
+    }
+    assert_in_range(with, 5, 35);
+}
+
+static void test_simdisk__renamed_directory__takes_what_lies_in_it_along(void **state)
+{
+    (void)state;
+    unsigned moved = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct simdisk *d = make(seed);
+        const struct bk_io *io = simdisk_io(d);
+        assert_int_equal(io->mkdir(io->arg, "e"), 0);
+        assert_int_equal(io->sync_dir(io->arg, "."), 0);
+        assert_int_equal(io->rmdir(io->arg, "d"), -ENOTEMPTY);
+        assert_int_equal(io->rename(io->arg, "e", "d"), -ENOTEMPTY);
+        assert_int_equal(io->rename(io->arg, "d", "e"), 0); /* e was empty */
+        assert_true(simdisk_exists(d, "e/f") && !simdisk_exists(d, "d/f"));
+        simdisk_restart(d, SIMDISK_POWER);
+        assert_true(simdisk_exists(d, "e/f") != simdisk_exists(d, "d/f"));
+        moved += simdisk_exists(d, "e/f") ? 1u : 0u;
+        simdisk_free(&d);
+    }
+    assert_in_range(moved, 5, 35);
+}
+
+static void test_simdisk__rmdir__removes_an_empty_directory(void **state)
+{
+    (void)state;
+    struct simdisk *d = make(33);
+    const struct bk_io *io = simdisk_io(d);
+    assert_int_equal(io->rmdir(io->arg, "none"), -ENOENT);
+    assert_int_equal(io->rmdir(io->arg, "d/f"), -ENOTDIR);
+    assert_int_equal(io->unlink(io->arg, "d/f"), 0);
+    assert_int_equal(io->rmdir(io->arg, "d"), 0);
+    assert_false(simdisk_exists(d, "d"));
+    simdisk_free(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +547,10 @@ int main(void)
         cmocka_unit_test(test_simdisk__same_seed__same_survivors),
         cmocka_unit_test(test_simdisk__clone__is_a_disk_of_its_own),
         cmocka_unit_test(test_simdisk__list__names_what_lies_in_the_directory),
+        cmocka_unit_test(test_simdisk__link__is_a_second_name_of_one_file),
+        cmocka_unit_test(test_simdisk__power_cut__takes_unsynced_links),
+        cmocka_unit_test(test_simdisk__renamed_directory__takes_what_lies_in_it_along),
+        cmocka_unit_test(test_simdisk__rmdir__removes_an_empty_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
