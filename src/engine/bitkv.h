@@ -322,6 +322,50 @@ void bk_merge_status(struct bk_db *db, struct bk_merge_status *out);
  * once. */
 bool bk_step(struct bk_db *db);
 
+/* ---- Snapshots ---- */
+
+struct bk_snapshot_result {
+    uint64_t files, bytes; /* data files in it, and their bytes */
+    uint64_t copied_bytes; /* of them: those that links do not reach, since it lies elsewhere */
+    uint64_t pos;          /* log position: at least what lies before it is in the snapshot */
+    uint64_t sealed_us, took_us; /* until the log's files were sealed, and in all */
+};
+
+/*
+ * Makes a snapshot: a new directory dir (not there yet, or empty; its parent is) that is a store of
+ * its own and holds a prefix of the history, with everything that was written before the call. It
+ * shares its files with this store by hard links where it can and copies them where it cannot. It
+ * is built as dir.tmp and renamed when it is whole and synced; after a failure or a crash there may
+ * be a dir.tmp, which the next try removes. While it is being made nothing is removed from the
+ * store. One at a time: BK_EAGAIN while another is being made, and after bk_snapshot_stop. Never
+ * holds up a command. out may be NULL.
+ */
+BK_MUST_USE int bk_snapshot(struct bk_db *db, const char *dir, struct bk_snapshot_result *out,
+                            struct bk_error *err);
+/* From here on every snapshot ends early with BK_EAGAIN, one that is being made too: before
+ * bk_close. */
+void bk_snapshot_stop(struct bk_db *db);
+
+/* The next three need no open store. io: NULL = the operating system. */
+
+/* Makes dir (not there yet, or empty) a store that holds what the snapshot holds, by links or
+ * copies as bk_snapshot does. The snapshot stays as it is. BK_CORRUPT: it is none, or it is not
+ * whole: every file that its manifest names must be there with its header and its length. */
+BK_MUST_USE int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir,
+                           struct bk_error *err);
+
+struct bk_file_info;
+/* Calls each() for every data file of a snapshot in rank order; id, uid, rank, size and state are
+ * set. BK_NOTFOUND: there is no manifest. BK_CORRUPT: it does not check. */
+BK_MUST_USE int bk_snapshot_files(const struct bk_io *io, const char *snapshot,
+                                  void (*each)(void *arg, const struct bk_file_info *info),
+                                  void *arg, struct bk_error *err);
+
+/* Removes a snapshot. BK_ELOCKED: a store is open in it. What lies in it must be a store's: it is
+ * renamed to snapshot.tmp first, so that a removal that was cut off leaves no snapshot. */
+BK_MUST_USE int bk_snapshot_remove(const struct bk_io *io, const char *snapshot,
+                                   struct bk_error *err);
+
 /* ---- Sight ---- */
 
 struct bk_stats {

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/db_private.h"
+#include "engine/dir.h"
 #include "engine/image.h"
 
 #include <errno.h>
@@ -54,33 +55,6 @@ static int take_lock(struct bk_db *db, const char *dir, struct bk_error *err)
         return bki_io_fail(err, rc, path, 0, "lock");
     }
     db->lock_handle = rc;
-    return BK_OK;
-}
-
-/* A new directory is only there for good once its parent knows it; also when it is there already,
- * since an earlier start may have died in between. A parent that we may not open then is not one
- * that we have changed. */
-static int make_dir(const struct bk_io *io, const char *dir, struct bk_error *err)
-{
-    int made = io->mkdir(io->arg, dir);
-    if (made < 0 && made != -EEXIST) {
-        return bki_io_fail(err, made, dir, 0, "make directory");
-    }
-    char parent[BKI_PATH_MAX];
-    snprintf(parent, sizeof parent, "%s", dir);
-    for (size_t n = strlen(parent); n > 1 && parent[n - 1] == '/'; n--) {
-        parent[n - 1] = '\0';
-    }
-    char *slash = strrchr(parent, '/');
-    if (slash == NULL) {
-        snprintf(parent, sizeof parent, ".");
-    } else {
-        slash[slash == parent] = '\0';
-    }
-    int rc = io->sync_dir(io->arg, parent);
-    if (rc < 0 && (made == 0 || rc == -EIO)) {
-        return bki_io_fail(err, rc, parent, 0, "sync directory");
-    }
     return BK_OK;
 }
 
@@ -175,7 +149,7 @@ int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err
         return rc;
     }
     struct bk_db *db = db_new(o);
-    rc = make_dir(db->io, o->dir, err);
+    rc = bki_dir_make(db->io, o->dir, err);
     if (rc == BK_OK) {
         rc = take_lock(db, o->dir, err);
     }

@@ -56,6 +56,7 @@ struct bk_db {
 
     /* Atomic. */
     atomic_bool stop;
+    atomic_bool snapshotting, snapshot_stop;
     _Atomic uint32_t garbage_due;
     _Atomic uint64_t undo_generation; /* rises with each undoing */
     _Atomic uint64_t disk_reads, disk_read_bytes, buffer_reads, expired;

@@ -359,6 +359,8 @@ static int sd_mkdir(void *arg, const char *path)
     int rc = begin(d, SIMDISK_MKDIR);
     if (rc == 0 && sim_names_find(&d->tree.cached, path) != NULL) {
         rc = -EEXIST;
+    } else if (rc == 0 && parent_missing(d, path)) {
+        rc = -ENOENT;
     } else if (rc == 0) {
         sim_tree_set(&d->tree, path, NULL);
     }

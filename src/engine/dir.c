@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* dir.c - directories as a whole. */
+#include "engine/dir.h"
+
+#include "base/assert.h"
+#include "engine/datafile.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void parent_of(const char *dir, char parent[BKI_PATH_MAX])
+{
+    snprintf(parent, BKI_PATH_MAX, "%s", dir);
+    for (size_t n = strlen(parent); n > 1 && parent[n - 1] == '/'; n--) {
+        parent[n - 1] = '\0';
+    }
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL) {
+        snprintf(parent, BKI_PATH_MAX, ".");
+    } else {
+        slash[slash == parent] = '\0';
+    }
+}
+
+int bki_dir_make(const struct bk_io *io, const char *dir, struct bk_error *err)
+{
+    int made = io->mkdir(io->arg, dir);
+    if (made < 0 && made != -EEXIST) {
+        return bki_io_fail(err, made, dir, 0, "make directory");
+    }
+    char parent[BKI_PATH_MAX];
+    parent_of(dir, parent);
+    int rc = io->sync_dir(io->arg, parent);
+    /* A parent that we may not open is not one that we have changed. */
+    if (rc < 0 && (made == 0 || rc == -EIO)) {
+        return bki_io_fail(err, rc, parent, 0, "sync directory");
+    }
+    return BK_OK;
+}
+
+int bki_dir_rename(const struct bk_io *io, const char *from, const char *to, struct bk_error *err)
+{
+    char parent[BKI_PATH_MAX];
+    int rc = io->rename(io->arg, from, to);
+    if (rc < 0) {
+        return bki_io_fail(err, rc, to, 0, "rename");
+    }
+    parent_of(to, parent);
+    rc = io->sync_dir(io->arg, parent);
+    if (rc < 0) {
+        rc = bki_io_fail(err, rc, parent, 0, "sync directory");
+        io->rename(io->arg, to, from);
+    }
+    return rc;
+}
+
+static void count_name(void *arg, const char *name)
+{
+    (void)name;
+    (*(size_t *)arg)++;
+}
+
+int bki_dir_count(const struct bk_io *io, const char *dir, size_t *n, struct bk_error *err)
+{
+    *n = 0;
+    int rc = io->list(io->arg, dir, count_name, n);
+    if (rc == -ENOENT) {
+        return BK_NOTFOUND;
+    }
+    return rc < 0 ? bki_io_fail(err, rc, dir, 0, "list directory") : BK_OK;
+}
+
+struct names {
+    char **names; /* owned, each too */
+    size_t n;
+};
+
+static void keep_name(void *arg, const char *name)
+{
+    struct names *l = arg;
+    l->names = bk_realloc(l->names, (l->n + 1) * sizeof *l->names);
+    l->names[l->n] = strdup(name);
+    BK_ASSERT(l->names[l->n] != NULL);
+    l->n++;
+}
+
+static int unlink_in(const struct bk_io *io, const char *dir, const char *name,
+                     struct bk_error *err)
+{
+    char path[BKI_PATH_MAX + 256];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    int rc = io->unlink(io->arg, path);
+    return rc < 0 && rc != -ENOENT ? bki_io_fail(err, rc, path, 0, "unlink") : BK_OK;
+}
+
+int bki_dir_remove(const struct bk_io *io, const char *dir, struct bk_error *err)
+{
+    struct names l = {0};
+    int rc = io->list(io->arg, dir, keep_name, &l);
+    if (rc == -ENOENT) {
+        return BK_OK;
+    }
+    rc = rc < 0 ? bki_io_fail(err, rc, dir, 0, "list directory") : BK_OK;
+    if (rc == BK_OK) {
+        rc = unlink_in(io, dir, "MANIFEST", err);
+    }
+    for (size_t i = 0; i < l.n; i++) {
+        rc = rc == BK_OK ? unlink_in(io, dir, l.names[i], err) : rc;
+        free(l.names[i]);
+    }
+    free(l.names);
+    if (rc == BK_OK) {
+        rc = io->rmdir(io->arg, dir);
+        rc = rc < 0 && rc != -ENOENT ? bki_io_fail(err, rc, dir, 0, "remove directory") : BK_OK;
+    }
+    return rc;
+}

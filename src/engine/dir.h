@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* dir.h - directories as a whole: made and renamed for good, looked into, removed. */
+#ifndef BK_ENGINE_DIR_H
+#define BK_ENGINE_DIR_H
+
+#include "base/error.h"
+#include "engine/io.h"
+
+#include <stddef.h>
+
+/* A new directory is only there for good once its parent knows it; also when it is there already,
+ * since an earlier start may have died in between. */
+BK_MUST_USE int bki_dir_make(const struct bk_io *io, const char *dir, struct bk_error *err);
+
+/* Renames a directory that holds all it is to hold, for good; to may be there if it is empty. After
+ * a failure it has its old name, as far as that can be. */
+BK_MUST_USE int bki_dir_rename(const struct bk_io *io, const char *from, const char *to,
+                               struct bk_error *err);
+
+/* How many names lie in it. BK_NOTFOUND: it is not there. */
+BK_MUST_USE int bki_dir_count(const struct bk_io *io, const char *dir, size_t *n,
+                              struct bk_error *err);
+
+/* Removes the files in it, its MANIFEST first, so that what is left of it is no store, and then
+ * itself. BK_OK when it is not there. */
+BK_MUST_USE int bki_dir_remove(const struct bk_io *io, const char *dir, struct bk_error *err);
+
+#endif

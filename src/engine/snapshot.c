@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * snapshot.c - a store's sealed files, by a second name, in a directory of their own.
+ *
+ * A sealed file never changes, so a link to it is a copy for nothing. What a snapshot holds is a
+ * prefix of the history, because
+ *   - files are sealed in the order of their ranks, and a batch lies in one file;
+ *   - from before the log's file is ended until the manifest's state has been copied, no merge
+ * takes the place of its inputs (bki_files_hold): it might leave out a record because of a newer
+ * one that lies behind the snapshot's end. The directory is built under another name: what bears
+ * its last name is whole and synced.
+ */
+#include "engine/db_private.h"
+#include "engine/dir.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COPY_BYTES (1u << 20)
+#define STEPS_MAX 100000u /* of a stepped store until its log is sealed */
+
+/* From one directory to another. */
+struct transfer {
+    const struct bk_io *io;
+    const char *from, *to;
+    const atomic_bool *stop; /* NULL: nobody stops it */
+    struct bk_snapshot_result *out;
+};
+
+/* ---- One file ---- */
+
+static bool stopped(const struct transfer *t)
+{
+    return t->stop != NULL && atomic_load(t->stop);
+}
+
+static int copy_bytes(const struct transfer *t, int from, int to, const char *path, uint64_t size,
+                      struct bk_error *err)
+{
+    struct bk_buf buf = {0};
+    uint8_t *p = bk_buf_reserve(&buf, COPY_BYTES);
+    int rc = BK_OK;
+    for (uint64_t at = 0; rc == BK_OK && at < size;) {
+        size_t want = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
+        size_t got = 0;
+        rc = bki_io_read_all(t->io, from, p, want, at, &got, path, err);
+        if (rc == BK_OK && got < want) {
+            rc = bk_error_set(err, BK_CORRUPT, 0, path, at, "the file is shorter than it was");
+        }
+        if (rc == BK_OK && stopped(t)) {
+            rc = bk_error_set(err, BK_EAGAIN, 0, path, at, "the snapshot was stopped");
+        }
+        if (rc == BK_OK) {
+            struct iovec iov = {p, got};
+            rc = bki_io_write_all(t->io, to, &iov, 1, at, path, err);
+        }
+        at += got;
+    }
+    bk_buf_fini(&buf);
+    return rc;
+}
+
+/* size UINT64_MAX: all of it. */
+static int copy_file(const struct transfer *t, const char *from, const char *to, uint64_t size,
+                     struct bk_error *err)
+{
+    const struct bk_io *io = t->io;
+    int out = -1;
+    int rc = BK_OK;
+    int in = io->open(io->arg, from, BK_IO_READ);
+    if (in < 0) {
+        return in == -ENOENT ? BK_NOTFOUND : bki_io_fail(err, in, from, 0, "open");
+    }
+    int64_t there = io->size(io->arg, in);
+    if (there < 0) {
+        rc = bki_io_fail(err, there, from, 0, "stat");
+        goto out;
+    }
+    out = io->open(io->arg, to, BK_IO_CREATE);
+    if (out < 0) {
+        rc = bki_io_fail(err, out, to, 0, "create");
+        goto out;
+    }
+    rc = copy_bytes(t, in, out, to, size == UINT64_MAX ? (uint64_t)there : size, err);
+    if (rc == BK_OK && (rc = io->sync(io->arg, out)) < 0) {
+        rc = bki_io_fail(err, rc, to, 0, "sync");
+    }
+out:
+    io->close(io->arg, in);
+    if (out >= 0) {
+        int closed = io->close(io->arg, out);
+        rc = rc == BK_OK && closed < 0 ? bki_io_fail(err, closed, to, 0, "close") : rc;
+    }
+    return rc;
+}
+
+/* By link, or as a copy where a link does not reach. BK_NOTFOUND: from is not there. */
+static int bring(const struct transfer *t, const char *from, const char *to, uint64_t size,
+                 bool *copied, struct bk_error *err)
+{
+    int rc = t->io->link(t->io->arg, from, to);
+    *copied = rc == -EXDEV || rc == -EPERM || rc == -EOPNOTSUPP || rc == -EMLINK;
+    if (*copied) {
+        return copy_file(t, from, to, size, err);
+    }
+    if (rc == -ENOENT) {
+        return BK_NOTFOUND;
+    }
+    return rc < 0 ? bki_io_fail(err, rc, to, 0, "link") : BK_OK;
+}
+
+static void hint_path(char *path, const char *dir, uint64_t id)
+{
+    snprintf(path, BKI_PATH_MAX, "%s/%010" PRIu64 ".hint", dir, id);
+}
+
+static int bring_data(const struct transfer *t, const struct bki_manifest_file *f,
+                      struct bk_error *err)
+{
+    char from[BKI_PATH_MAX];
+    char to[BKI_PATH_MAX];
+    bool copied;
+    bki_datafile_path(from, t->from, f->id);
+    bki_datafile_path(to, t->to, f->id);
+    int rc = bring(t, from, to, f->size, &copied, err);
+    if (rc == BK_NOTFOUND) {
+        return bk_error_set(err, BK_CORRUPT, 0, from, 0, "the file is missing");
+    }
+    if (rc != BK_OK) {
+        return rc;
+    }
+    t->out->files++;
+    t->out->bytes += f->size;
+    t->out->copied_bytes += copied ? f->size : 0;
+    hint_path(from, t->from, f->id);
+    hint_path(to, t->to, f->id);
+    rc = bring(t, from, to, UINT64_MAX, &copied, err);
+    return rc == BK_NOTFOUND ? BK_OK : rc; /* a start without its hint reads the file itself */
+}
+
+/* ---- A directory ---- */
+
+/* Takes the state's contents: a manifest of its own says the same of the new directory. */
+static int write_manifest(const struct transfer *t, struct bki_manifest_state *state,
+                          struct bk_error *err)
+{
+    struct bk_buf nothing = {0};
+    struct bki_manifest m = {.io = t->io, .fd = -1, .state = *state};
+    *state = (struct bki_manifest_state){0};
+    m.dir = strdup(t->to);
+    int rc = m.dir == NULL ? bk_error_set(err, BK_ENOMEM, errno, t->to, 0, "no memory")
+                           : bki_manifest_commit(&m, &nothing, err);
+    bki_manifest_close(&m);
+    return rc;
+}
+
+static int fill(const struct transfer *t, struct bki_manifest_state *state, struct bk_error *err)
+{
+    int rc = bki_dir_remove(t->io, t->to, err); /* what a crash has left of an earlier try */
+    if (rc == BK_OK) {
+        rc = bki_dir_make(t->io, t->to, err);
+    }
+    for (uint32_t i = 0; rc == BK_OK && i < state->files_n; i++) {
+        rc = stopped(t) ? bk_error_set(err, BK_EAGAIN, 0, t->to, 0, "the snapshot was stopped")
+                        : bring_data(t, &state->files[i], err);
+    }
+    /* Its commit syncs the directory, the names of the data files in it too. */
+    return rc == BK_OK ? write_manifest(t, state, err) : rc;
+}
+
+/* Whether something may be made at dir; *tmp: the name it has until it is whole. */
+static int check_target(const struct bk_io *io, const char *dir, char tmp[BKI_PATH_MAX],
+                        struct bk_error *err)
+{
+    size_t names = 0;
+    size_t len = strlen(dir);
+    if (len == 0 || len > BKI_PATH_MAX - 64 || dir[len - 1] == '/') {
+        return bk_error_set(err, BK_EINVAL, 0, dir, 0,
+                            "the path is empty, too long, or ends with a slash");
+    }
+    snprintf(tmp, BKI_PATH_MAX, "%s.tmp", dir);
+    int rc = bki_dir_count(io, dir, &names, err);
+    if (rc == BK_OK && names > 0) {
+        rc = bk_error_set(err, BK_EINVAL, EEXIST, dir, 0, "there is something in it already");
+    }
+    return rc < 0 ? rc : BK_OK;
+}
+
+/* The whole of it under its last name, or nothing of it. */
+static int fill_and_name(struct transfer *t, const char *dir, struct bki_manifest_state *state,
+                         struct bk_error *err)
+{
+    int rc = fill(t, state, err);
+    if (rc == BK_OK) {
+        rc = bki_dir_rename(t->io, t->to, dir, err);
+    }
+    if (rc != BK_OK) {
+        bk_ignore(bki_dir_remove(t->io, t->to, NULL), "the next try removes it");
+    }
+    return rc;
+}
+
+/* ---- bk_snapshot ---- */
+
+static int wait_sealed(struct bk_db *db, uint64_t pos, struct bk_error *err)
+{
+    if (db->threaded) {
+        return bki_log_wait_sealed(&db->log, pos, &db->snapshot_stop, err);
+    }
+    int rc = bki_log_sealed(&db->log, pos, err);
+    for (uint32_t i = 0; rc == BK_EAGAIN && i < STEPS_MAX; i++) {
+        bki_db_step(db);
+        rc = bki_log_sealed(&db->log, pos, err);
+    }
+    return rc == BK_EAGAIN
+               ? bk_error_set(err, rc, 0, db->files.dir, 0, "the log's file was not sealed in time")
+               : rc;
+}
+
+/* Files that are not sealed come last; what lies behind the first of them is no prefix. */
+static void keep_sealed(struct bki_manifest_state *s)
+{
+    uint32_t n = 0;
+    while (n < s->files_n && s->files[n].sealed) {
+        n++;
+    }
+    s->files_n = n;
+}
+
+static int snapshot_held(struct bk_db *db, struct transfer *t, const char *dir,
+                         struct bk_error *err)
+{
+    struct bki_manifest_state state = {0};
+    int64_t started = bk_clock_mono_us(db->clock);
+    t->out->pos = bki_log_end_file(&db->log);
+    int rc = wait_sealed(db, t->out->pos, err);
+    if (rc != BK_OK) {
+        return rc;
+    }
+    t->out->sealed_us = (uint64_t)(bk_clock_mono_us(db->clock) - started);
+    bki_files_copy_state(&db->files, &state);
+    keep_sealed(&state);
+    rc = fill_and_name(t, dir, &state, err);
+    bki_manifest_state_fini(&state);
+    t->out->took_us = (uint64_t)(bk_clock_mono_us(db->clock) - started);
+    return rc;
+}
+
+int bk_snapshot(struct bk_db *db, const char *dir, struct bk_snapshot_result *out,
+                struct bk_error *err)
+{
+    char tmp[BKI_PATH_MAX];
+    struct bk_snapshot_result result = {0};
+    struct transfer t = {db->io, db->files.dir, tmp, &db->snapshot_stop, &result};
+    if (atomic_exchange(&db->snapshotting, true)) {
+        return bk_error_set(err, BK_EAGAIN, 0, dir, 0, "another snapshot is being made");
+    }
+    int rc = check_target(db->io, dir, tmp, err);
+    if (rc == BK_OK) {
+        bki_files_hold(&db->files);
+        rc = snapshot_held(db, &t, dir, err);
+        bki_files_release(&db->files);
+    }
+    atomic_store(&db->snapshotting, false);
+    if (rc == BK_OK && out != NULL) {
+        *out = result;
+    }
+    return rc;
+}
+
+void bk_snapshot_stop(struct bk_db *db)
+{
+    atomic_store(&db->snapshot_stop, true);
+    bk_mutex_lock(&db->log.mu);
+    bk_cond_broadcast(&db->log.moved);
+    bk_mutex_unlock(&db->log.mu);
+}
+
+/* ---- Without an open store ---- */
+
+static int read_manifest(const struct bk_io *io, const char *dir, struct bki_manifest_state *state,
+                         struct bk_error *err)
+{
+    char path[BKI_PATH_MAX];
+    struct bk_buf bytes = {0};
+    enum bki_manifest_end end = BKI_MANIFEST_DAMAGED;
+    size_t max = BKI_MANIFEST_REWRITE + BKI_MANIFEST_EDIT_MAX;
+    snprintf(path, sizeof path, "%s/MANIFEST", dir);
+    bki_manifest_state_init(state);
+    int fd = io->open(io->arg, path, BK_IO_READ);
+    if (fd < 0) {
+        return fd == -ENOENT ? BK_NOTFOUND : bki_io_fail(err, fd, path, 0, "open");
+    }
+    int64_t size = io->size(io->arg, fd);
+    int rc = size < 0 ? bki_io_fail(err, size, path, 0, "stat") : BK_OK;
+    if (rc == BK_OK && (uint64_t)size <= max) {
+        uint8_t *p = bk_buf_reserve(&bytes, (size_t)size);
+        rc = bki_io_read_all(io, fd, p, (size_t)size, 0, &bytes.len, path, err);
+        rc = rc == BK_OK ? bki_manifest_decode(bytes.data, bytes.len, state, &end) : rc;
+    }
+    if (rc == BK_EVERSION) {
+        rc = bk_error_set(err, rc, 0, path, 0, "written by a newer version of the format");
+    } else if (rc == BK_CORRUPT || (rc == BK_OK && end != BKI_MANIFEST_WHOLE)) {
+        rc = bk_error_set(err, BK_CORRUPT, 0, path, 0, "the manifest does not check");
+    }
+    io->close(io->arg, fd);
+    bk_buf_fini(&bytes);
+    return rc;
+}
+
+static int check_header(const struct bk_io *io, int fd, const char *path, uint64_t store,
+                        const struct bki_manifest_file *f, struct bk_error *err)
+{
+    struct bki_datafile_header h = {0};
+    int rc = bki_datafile_header_read(io, fd, path, &h, err);
+    if (rc == BK_OK && (h.uid != f->uid || h.id != f->id || h.store != store)) {
+        rc = bk_error_set(err, BK_CORRUPT, 0, path, 0, "the header is not the manifest's");
+    }
+    bki_datafile_header_fini(&h);
+    return rc;
+}
+
+/* A file that is still written to belongs to a store, not to a snapshot. */
+static int check_file(const struct bk_io *io, const char *dir, uint64_t store,
+                      const struct bki_manifest_file *f, struct bk_error *err)
+{
+    char path[BKI_PATH_MAX];
+    bki_datafile_path(path, dir, f->id);
+    if (!f->sealed) {
+        return bk_error_set(err, BK_CORRUPT, 0, path, 0, "not a snapshot: the file is not sealed");
+    }
+    int fd = io->open(io->arg, path, BK_IO_READ);
+    if (fd == -ENOENT) {
+        return bk_error_set(err, BK_CORRUPT, 0, path, 0, "the file is missing");
+    }
+    if (fd < 0) {
+        return bki_io_fail(err, fd, path, 0, "open");
+    }
+    int64_t size = io->size(io->arg, fd);
+    int rc = size < 0 ? bki_io_fail(err, size, path, 0, "stat") : BK_OK;
+    if (rc == BK_OK && (uint64_t)size < f->size) {
+        rc = bk_error_set(err, BK_CORRUPT, 0, path, (uint64_t)size,
+                          "the file is shorter than it was");
+    }
+    if (rc == BK_OK) {
+        rc = check_header(io, fd, path, store, f, err);
+    }
+    io->close(io->arg, fd);
+    return rc;
+}
+
+int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir, struct bk_error *err)
+{
+    char tmp[BKI_PATH_MAX];
+    struct bk_snapshot_result result = {0};
+    struct bki_manifest_state state;
+    struct transfer t = {io != NULL ? io : &bk_io_system, snapshot, tmp, NULL, &result};
+    int rc = read_manifest(t.io, snapshot, &state, err);
+    if (rc == BK_NOTFOUND) {
+        rc = bk_error_set(err, BK_CORRUPT, 0, snapshot, 0, "not a snapshot: there is no manifest");
+    }
+    for (uint32_t i = 0; rc == BK_OK && i < state.files_n; i++) {
+        rc = check_file(t.io, snapshot, state.store, &state.files[i], err);
+    }
+    if (rc == BK_OK) {
+        rc = check_target(t.io, dir, tmp, err);
+    }
+    if (rc == BK_OK) {
+        rc = fill_and_name(&t, dir, &state, err);
+    }
+    bki_manifest_state_fini(&state);
+    return rc;
+}
+
+int bk_snapshot_files(const struct bk_io *io, const char *snapshot,
+                      void (*each)(void *arg, const struct bk_file_info *info), void *arg,
+                      struct bk_error *err)
+{
+    struct bki_manifest_state state;
+    int rc = read_manifest(io != NULL ? io : &bk_io_system, snapshot, &state, err);
+    for (uint32_t i = 0; rc == BK_OK && i < state.files_n; i++) {
+        const struct bki_manifest_file *f = &state.files[i];
+        struct bk_file_info info = {.id = f->id, .uid = f->uid, .rank = f->rank, .size = f->size};
+        info.state = f->sealed ? BK_FILE_SEALED : BK_FILE_ROTATED;
+        each(arg, &info);
+    }
+    bki_manifest_state_fini(&state);
+    return rc;
+}
+
+int bk_snapshot_remove(const struct bk_io *io, const char *snapshot, struct bk_error *err)
+{
+    char path[BKI_PATH_MAX];
+    char tmp[BKI_PATH_MAX];
+    long holder = 0;
+    io = io != NULL ? io : &bk_io_system;
+    if (strlen(snapshot) > BKI_PATH_MAX - 64) {
+        return bk_error_set(err, BK_EINVAL, 0, snapshot, 0, "the path is too long");
+    }
+    snprintf(path, sizeof path, "%s/LOCK", snapshot);
+    snprintf(tmp, sizeof tmp, "%s.tmp", snapshot);
+    int lock = io->lock(io->arg, path, &holder);
+    if (lock == -EWOULDBLOCK) {
+        return bk_error_set(err, BK_ELOCKED, 0, path, 0, "process %ld has this directory open",
+                            holder);
+    }
+    if (lock < 0) {
+        return bki_io_fail(err, lock, path, 0, "lock");
+    }
+    int rc = bki_dir_remove(io, tmp, err);
+    if (rc == BK_OK) {
+        rc = bki_dir_rename(io, snapshot, tmp, err);
+    }
+    if (rc == BK_OK) {
+        rc = bki_dir_remove(io, tmp, err);
+    }
+    io->unlock(io->arg, lock);
+    return rc;
+}
