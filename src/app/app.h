@@ -8,6 +8,7 @@
 
 #include "app/conf_load.h"
 #include "app/option.h"
+#include "app/snapshots.h"
 #include "base/error.h"
 #include "base/mutex.h"
 #include "command/command.h"
@@ -49,6 +50,7 @@ struct app {
     /* Set once, before the loops run. */
     struct net *net;     /* owned */
     struct keyspace *ks; /* owned */
+    struct snapshots *snapshots; /* owned */
     struct server_ops ops;
     struct net_store_ops store_ops;
     char *conf_file; /* owned, absolute; NULL: none */
@@ -116,6 +118,9 @@ void app_memory_sample_locked(struct app *a) BK_REQUIRES(a->mu);
 /* app_ops.c: the rest of server_ops, and net_store_ops. */
 void app_server_ops(struct app *a);
 void app_store_ops(struct app *a);
+/* Makes a->snapshots; then, when the store and a->dir are there, lets them begin. */
+void app_snapshots_new(struct app *a);
+void app_snapshots_open(struct app *a, struct bk_db *db);
 
 /* NULL while the store is being opened. Once there it stays as long as a loop runs. */
 static inline struct bk_db *app_db(const struct app *a)

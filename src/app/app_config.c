@@ -25,7 +25,8 @@ enum group {
     GROUP_NET = 1 << 2,
     GROUP_STORE = 1 << 3,
     GROUP_LOG = 1 << 4,
-    GROUP_ATOMICS = 1 << 5
+    GROUP_ATOMICS = 1 << 5,
+    GROUP_SNAPSHOTS = 1 << 6
 };
 
 static unsigned group_of(enum option_id id)
@@ -62,6 +63,8 @@ static unsigned group_of(enum option_id id)
         return GROUP_STORE;
     case OPTION_LOGLEVEL:
         return GROUP_LOG;
+    case OPTION_SNAPSHOT_KEEP:
+        return GROUP_SNAPSHOTS;
     case OPTION_REQUIREPASS:
     case OPTION_PROTO_MAX_BULK_LEN:
         return GROUP_ATOMICS;
@@ -164,6 +167,9 @@ static bool apply(struct app *a, unsigned groups, struct bk_buf *why)
     }
     if ((groups & GROUP_ATOMICS) != 0) {
         app_apply_atomics(a);
+    }
+    if ((groups & GROUP_SNAPSHOTS) != 0) {
+        snapshots_keep(a->snapshots, (uint32_t)option_num(&a->options, OPTION_SNAPSHOT_KEEP));
     }
     return true;
 }

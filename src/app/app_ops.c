@@ -103,6 +103,60 @@ static bool is_local(struct app *a, const struct session *s)
     return local;
 }
 
+/* ---- Snapshots ---- */
+
+static uint64_t save_begin(void *arg, struct bk_buf *error)
+{
+    struct app *a = arg;
+    return snapshots_begin(a->snapshots, error);
+}
+
+static enum save_state save_state(void *arg, uint64_t number)
+{
+    struct app *a = arg;
+    return snapshots_state(a->snapshots, number);
+}
+
+static int64_t last_save_s(void *arg)
+{
+    struct app *a = arg;
+    return snapshots_last_save_ms(a->snapshots) / 1000;
+}
+
+static void snapshot_ended(void *arg)
+{
+    struct app *a = arg;
+    net_wake(a->net);
+}
+
+void app_snapshots_new(struct app *a)
+{
+    a->snapshots = snapshots_new(
+        &(struct snapshots_config){.keep = (uint32_t)option_num(&a->options, OPTION_SNAPSHOT_KEEP),
+                                   .now_ms = a->started_ms,
+                                   .ended = snapshot_ended,
+                                   .arg = a});
+}
+
+void app_snapshots_open(struct app *a, struct bk_db *db)
+{
+    struct bk_buf dir = {0};
+    const char *wanted = option_text(&a->options, OPTION_SNAPSHOT_DIR);
+    if (wanted[0] == '\0') {
+        bk_buf_printf(&dir, "%s/snapshots", a->dir);
+    } else {
+        bk_buf_printf(&dir, "%s", wanted);
+    }
+    while (dir.len > 1 && dir.data[dir.len - 1] == '/') {
+        dir.len--;
+    }
+    bk_buf_append(&dir, "", 1);
+    snapshots_open(a->snapshots, db, a->dir, (const char *)dir.data);
+    bk_buf_fini(&dir);
+}
+
+/* ---- Limits ---- */
+
 static bool debug_allowed(void *arg, const struct session *s)
 {
     struct app *a = arg;
@@ -166,6 +220,9 @@ void app_server_ops(struct app *a)
     a->ops.merge_running = merge_running;
     a->ops.merge_status = merge_status;
     a->ops.files = list_files;
+    a->ops.save_begin = save_begin;
+    a->ops.save_state = save_state;
+    a->ops.last_save_s = last_save_s;
     a->ops.shutdown = ask_shutdown;
     a->ops.shutdown_abort = shutdown_abort;
     a->ops.debug_allowed = debug_allowed;

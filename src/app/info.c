@@ -109,6 +109,7 @@ static void gather(struct info *i)
     app_stats(a, &i->store);
     i->loading = !ks_ready(a->ks);
     net_stats_get(a->net, &i->net);
+    snapshots_info(a->snapshots, &i->snapshots);
     size_t n = 0;
     struct exec *const *all = net_execs(a->net, &n);
     for (size_t k = 0; k < n; k++) {

@@ -13,6 +13,7 @@ struct info {
     struct bk_stats store;
     struct net_stats net;
     struct exec_totals commands;
+    struct snapshots_info snapshots;
     int64_t now_ms;
     bool loading; /* there is no store yet */
 };

@@ -25,19 +25,29 @@ static void lines_loading(struct info *i)
     info_num(i, "loading_eta_seconds", elapsed == 0 ? 1 : elapsed * left / (done + 1));
 }
 
+/* Redis's names: here they tell of snapshots. */
+static void lines_rdb(struct info *i)
+{
+    const struct snapshots_info *s = &i->snapshots;
+    int64_t current_s = s->running ? (i->now_ms - s->started_ms) / 1000 : -1;
+    int64_t took_s = s->last_took_ms < 0 ? -1 : s->last_took_ms / 1000;
+    info_num(i, "rdb_changes_since_last_save",
+             i->store.changes > s->changes ? i->store.changes - s->changes : 0);
+    info_num(i, "rdb_bgsave_in_progress", s->running);
+    info_num(i, "rdb_last_save_time", (uint64_t)s->last_save_ms / 1000);
+    info_line(i, "rdb_last_bgsave_status", "%s", s->last_ok ? "ok" : "err");
+    info_line(i, "rdb_last_bgsave_time_sec", "%" PRId64, took_s);
+    info_line(i, "rdb_current_bgsave_time_sec", "%" PRId64, current_s);
+    info_num(i, "rdb_saves", s->saves);
+}
+
 void info_persistence(struct info *i)
 {
     struct bk_error err = {0};
     bool writable = app_write_state(i->a, &err) == BK_OK;
     info_num(i, "loading", i->loading);
     info_num(i, "async_loading", 0);
-    /* Nothing is ever waiting for a snapshot: every write is in the log. */
-    info_num(i, "rdb_changes_since_last_save", 0);
-    info_num(i, "rdb_bgsave_in_progress", 0);
-    info_num(i, "rdb_last_save_time", (uint64_t)i->a->started_ms / 1000);
-    info_line(i, "rdb_last_bgsave_status", "ok");
-    info_line(i, "rdb_last_bgsave_time_sec", "-1");
-    info_line(i, "rdb_current_bgsave_time_sec", "-1");
+    lines_rdb(i);
     info_num(i, "aof_enabled", 1);
     struct bk_merge_status merge = {0};
     if (app_db(i->a) != NULL) {
@@ -199,10 +209,25 @@ static void lines_loops(struct info *i)
     info_num(i, "expire_steps", n->expire_steps);
 }
 
+static void lines_snapshots(struct info *i)
+{
+    const struct snapshots_info *s = &i->snapshots;
+    info_num(i, "snapshots", s->kept);
+    info_num(i, "snapshot_bytes", s->kept_bytes);
+    info_num(i, "snapshot_pinned_bytes", s->pinned_bytes);
+    info_line(i, "snapshot_last_name", "%s", s->last_name[0] != '\0' ? s->last_name : "none");
+    info_num(i, "snapshot_last_files", s->last.files);
+    info_num(i, "snapshot_last_bytes", s->last.bytes);
+    info_num(i, "snapshot_last_copied_bytes", s->last.copied_bytes);
+    info_num(i, "snapshot_last_us", s->last.took_us);
+    info_line(i, "snapshot_last_error", "%s", s->last_error[0] != '\0' ? s->last_error : "none");
+}
+
 void info_bitkv(struct info *i)
 {
     lines_files(i);
     lines_log(i);
     lines_reads(i);
+    lines_snapshots(i);
     lines_loops(i);
 }

@@ -84,6 +84,9 @@ int app_load_end(struct app *a, bool cancel, struct bk_error *err)
     }
     bk_mutex_lock(&a->mu);
     int rc = find_dir(a, err);
+    if (rc == BK_OK) {
+        app_snapshots_open(a, l->db);
+    }
     ks_attach(a->ks, l->db);
     atomic_store_explicit(&a->db, l->db, memory_order_release);
     app_apply_store(a);

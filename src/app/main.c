@@ -4,7 +4,8 @@
  * reverse.
  *
  * Up: options, log, background, signals, limits, listeners and loops (which answer -LOADING),
- * store. Down: loops (no command runs from then on), keyspace, store (everything synced), the rest.
+ * store. Down: loops (no command runs from then on), snapshots, keyspace, store (everything synced),
+ * the rest.
  */
 #include "app/app.h"
 #include "app/memory.h"
@@ -172,6 +173,7 @@ static bool setup_modules(struct run *r)
     if (net_new(&a->net, loops, &err) != BK_OK) {
         return start_failed(r, "Could not set up the loops", &err);
     }
+    app_snapshots_new(a);
     a->ks = ks_new(NULL, (uint32_t)option_num(&a->options, OPTION_DATABASES));
     app_server_ops(a);
     app_store_ops(a);
@@ -302,6 +304,7 @@ static bool take_down(struct run *r, bool started)
     } else if (a->net != NULL) {
         net_shutdown(a->net, 0);
     }
+    snapshots_free(&a->snapshots);
     ks_free(&a->ks);
     db = atomic_exchange(&a->db, NULL);
     if (db != NULL && bk_close(&db, &err) != BK_OK) {

@@ -39,7 +39,9 @@ struct command_ctx {
 enum exec_result {
     /* The reply is written. */
     EXEC_DONE,
-    /* Nothing written or changed: run the same command again after the store's wake call. */
+    /* No reply yet: run the same command again after the next wake call, by exec_resume if it has
+     * left a slice (it waits for something that goes on elsewhere), else as if for the first time
+     * (nothing was changed). */
     EXEC_NO_ROOM,
     /* A long command (KEYS) has done a slice: call exec_resume with the same command; other
      * connections may run meanwhile, this one's next command may not. */

@@ -332,6 +332,7 @@ static enum exec_result run_row(struct run *r, uint64_t *pos, struct exec_slice 
     e->slice = slice;
     if (*slice != NULL) {
         (*slice)->more = false;
+        (*slice)->parked = false;
     }
     if ((r->ctx.row->flags & CMD_NO_STORE) != 0) {
         r->ctx.row->run(&r->ctx);
@@ -342,7 +343,7 @@ static enum exec_result run_row(struct run *r, uint64_t *pos, struct exec_slice 
     exec_stat_end(r->stat, begin_us);
     if (result == EXEC_DONE && goes_on(slice)) {
         cut_reply(r);
-        result = EXEC_MORE;
+        result = (*slice)->parked ? EXEC_NO_ROOM : EXEC_MORE;
     }
     if (result == EXEC_DONE) {
         exec_count(&r->stat->calls, 1);

@@ -50,9 +50,10 @@ void exec_stat_end(struct exec_command_stat *stat,
 struct exec_slice {
     uint64_t cursor;
     uint64_t found;        /* elements in replies */
-    uint64_t wanted;       /* SCAN: keys still to look at */
+    uint64_t wanted;       /* SCAN: keys still to look at; SAVE: its snapshot */
     struct bk_buf replies; /* owned */
     bool more;             /* set by the command: call me again */
+    bool parked;           /* with more: but not before the next wake call */
 };
 /* The slice of the command that runs; made, all zero, on its first call. */
 struct exec_slice *exec_slice_of(struct command_ctx *c);

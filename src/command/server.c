@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * server.c - commands about the server as a whole: CONFIG, INFO, SHUTDOWN, TIME, FUNCTION FLUSH.
- * DEBUG: debug.c.
+ * DEBUG: debug.c. SAVE: save.c.
  *
  * What they show and change lies behind struct server_ops.
  */
 #include "command/args.h"
 #include "command/connection.h"
 #include "command/debug.h"
+#include "command/save.h"
 #include "command/table.h"
 
 #include <stdlib.h>
@@ -265,6 +266,21 @@ const struct command_row command_rows_server[] = {
      .flags = ADMIN | CMD_NO_MULTI | CMD_ALLOW_BUSY,
      .categories = CAT_ADMIN_SLOW,
      .run = shutdown_run},
+    {.name = "bgsave",
+     .arity = -1,
+     .flags = CMD_ADMIN | CMD_NOSCRIPT | CMD_NO_ASYNC_LOADING | CMD_NO_STORE,
+     .categories = CAT_ADMIN_SLOW,
+     .run = save_bgsave},
+    {.name = "save",
+     .arity = 1,
+     .flags = CMD_ADMIN | CMD_NOSCRIPT | CMD_NO_ASYNC_LOADING | CMD_NO_MULTI | CMD_NO_STORE,
+     .categories = CAT_ADMIN_SLOW,
+     .run = save_save},
+    {.name = "lastsave",
+     .arity = 1,
+     .flags = CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_STORE,
+     .categories = CAT_ADMIN | CAT_FAST | CAT_DANGEROUS,
+     .run = save_lastsave},
     {.name = "debug",
      .arity = -2,
      .flags = ADMIN | CMD_PROTECTED,

@@ -35,6 +35,7 @@ enum shutdown_flags {
 };
 
 enum merge_order { MERGE_NOW, MERGE_PAUSE, MERGE_RESUME };
+enum save_state { SAVE_RUNNING, SAVE_DONE, SAVE_FAILED };
 
 struct config_pair {
     struct bk_span name;
@@ -71,6 +72,12 @@ struct server_ops {
 
     /* INFO (app/): the text of the sections asked for ("default", "all", "everything" included). */
     void (*info)(void *arg, const struct bk_span *sections, size_t n, struct bk_buf *out);
+
+    /* Snapshots. save_begin returns the number of the one that it has begun in the background, 0
+     * with an error text when it has not; the store's wake call comes when it has ended. */
+    uint64_t (*save_begin)(void *arg, struct bk_buf *error);
+    enum save_state (*save_state)(void *arg, uint64_t number);
+    int64_t (*last_save_s)(void *arg); /* when the last good one ended, seconds since 1970 */
 
     /* Begins a shutdown; false with an error text when it is refused. abort: SHUTDOWN ABORT. */
     bool (*shutdown)(void *arg, unsigned flags, struct bk_buf *error);

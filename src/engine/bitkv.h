@@ -376,7 +376,8 @@ struct bk_stats {
     uint64_t keydir_moved_max; /* most entries that one insert moved because the keydir grew */
     uint64_t tail_pos, written_pos, synced_pos, committed_pos;
     uint64_t appends, batches, writes,
-        write_bytes; /* records, batches of several, write calls and their bytes */
+        write_bytes;  /* records, batches of several, write calls and their bytes */
+    uint64_t changes; /* records of keys and databases among appends */
     uint64_t syncs, sync_us_total, sync_us_max,
         sync_waits;                     /* sync_waits: writers held back by an overdue sync */
     uint64_t log_buffer_used, log_full; /* bytes not committed; commits answered with BK_EAGAIN */

@@ -149,6 +149,7 @@ static void put_own_locked(struct bki_log *log, enum bki_kind kind, const uint8_
     a.size = bki_record_size(&a.rec);
     put_record_locked(log, &a);
     atomic_fetch_add_explicit(&a.file->dead_bytes, a.size, memory_order_relaxed);
+    count_locked(&log->own_appends, 1);
 }
 
 static uint64_t own_size(size_t len)

@@ -117,6 +117,7 @@ struct bki_log {
     /* Statistics; written under mu or by the one writer, read by anyone. */
     _Atomic uint64_t appends, batches, writes, write_bytes, syncs, sync_us_total, sync_us_max,
         sync_waits;
+    _Atomic uint64_t own_appends; /* of them: the log's own records */
     _Atomic uint64_t log_full, rotations, write_errors, undone_records;
 };
 

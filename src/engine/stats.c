@@ -105,6 +105,8 @@ static void add_log(struct bk_db *db, struct bk_stats *s)
     s->synced_pos = load(&log->synced_pos);
     s->committed_pos = load(&log->committed_pos);
     s->appends = load(&log->appends);
+    uint64_t own = load(&log->own_appends);
+    s->changes = s->appends > own ? s->appends - own : 0;
     s->batches = load(&log->batches);
     s->writes = load(&log->writes);
     s->write_bytes = load(&log->write_bytes);

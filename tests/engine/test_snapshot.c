@@ -333,7 +333,7 @@ static unsigned crash_in_snapshot(const struct scene *s, uint64_t seed)
 static void test_trap36__crash_at_every_call__whole_snapshot_or_none(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 12; i++) {
+    for (unsigned i = 0; i < 6; i++) {
         struct scene s = {.links = i % 3 != 0,
                           .kind = i % 2 == 0 ? SIMDISK_POWER : SIMDISK_KILL,
                           .sync = i % 4 == 0   ? BK_SYNC_ALWAYS

@@ -23,6 +23,9 @@ struct host {
     bool password;
     bool memory_over;
     uint64_t bulk_max;
+    bool save_refused;
+    enum save_state save_state;
+    unsigned saves;
 };
 
 struct fixture {
@@ -57,6 +60,30 @@ static uint64_t bulk_max(void *arg)
     return ((struct host *)arg)->bulk_max;
 }
 
+static uint64_t save_begin(void *arg, struct bk_buf *error)
+{
+    struct host *h = arg;
+    if (h->save_refused) {
+        bk_buf_printf(error, "ERR Background save already in progress");
+        return 0;
+    }
+    h->save_state = SAVE_RUNNING;
+    return ++h->saves;
+}
+
+static enum save_state save_state(void *arg, uint64_t number)
+{
+    struct host *h = arg;
+    assert_int_equal(number, h->saves);
+    return h->save_state;
+}
+
+static int64_t last_save_s(void *arg)
+{
+    (void)arg;
+    return 1234;
+}
+
 static int setup(void **state)
 {
     struct fixture *f = bk_alloc_zero(1, sizeof(*f));
@@ -72,6 +99,9 @@ static int setup(void **state)
     f->ops = (struct server_ops){.arg = &f->host,
                                  .auth_required = auth_required,
                                  .memory_over = memory_over,
+                                 .save_begin = save_begin,
+                                 .save_state = save_state,
+                                 .last_save_s = last_save_s,
                                  .proto_max_bulk_len = bulk_max};
     f->exec = exec_new(f->ks, &f->ops);
     f->s.authenticated = true;
@@ -425,6 +455,50 @@ static void test_commands__databases__are_apart(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Its connection is parked, whatever wakes it before the snapshot has ended; nothing else waits. */
+static void test_exec__save__waits_without_holding_up_others(void **state)
+{
+    struct fixture *f = *state;
+    static const enum save_state ends[] = {SAVE_DONE, SAVE_FAILED};
+    static const char *const replies[] = {"+OK\r\n", "-ERR the snapshot failed, see the log\r\n"};
+    for (unsigned i = 0; i < 2; i++) {
+        f->out.len = 0;
+        f->argv[0] = (struct resp_arg){bk_span_str("SAVE"), NULL};
+        f->cmd = (struct resp_command){.argv = f->argv, .argc = 1};
+        enum exec_result result = run_command(f);
+        for (unsigned woken = 0; woken < 3; woken++) {
+            assert_int_equal(result, EXEC_NO_ROOM);
+            assert_int_equal(f->out.len, 0);
+            struct exec_slice *mine = f->slice;
+            assert_non_null(mine);
+            f->slice = NULL;
+            expect(f, "+PONG\r\n", "PING", NULL); /* of another connection */
+            expect(f, "+Background saving started\r\n", "BGSAVE", NULL);
+            f->host.saves--; /* as if it had been a server of its own */
+            f->slice = mine;
+            f->out.len = 0;
+            f->cmd = (struct resp_command){.argv = f->argv, .argc = 1};
+            f->argv[0] = (struct resp_arg){bk_span_str("SAVE"), NULL};
+            f->host.save_state = woken < 2 ? SAVE_RUNNING : ends[i];
+            result = exec_resume(f->exec, &f->s, &f->cmd, f->now_ms, &f->reply, &f->pos, &f->slice);
+        }
+        assert_int_equal(result, EXEC_DONE);
+        assert_null(f->slice);
+        assert_true(bk_span_eq(bk_buf_span(&f->out), bk_span_str(replies[i])));
+    }
+}
+
+static void test_exec__save_refused__says_why(void **state)
+{
+    struct fixture *f = *state;
+    f->host.save_refused = true;
+    expect(f, "-ERR Background save already in progress\r\n", "SAVE", NULL);
+    expect(f, "-ERR Background save already in progress\r\n", "BGSAVE", NULL);
+    expect(f, "-ERR Background save already in progress\r\n", "BGSAVE", "SCHEDULE", NULL);
+    expect(f, ":1234\r\n", "LASTSAVE", NULL);
+    assert_int_equal(f->host.saves, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +516,8 @@ int main(void)
         T(test_commands__same_key_twice__sees_its_own_writes),
         T(test_commands__longest_string__is_bounded_by_the_option),
         T(test_commands__databases__are_apart),
+        T(test_exec__save__waits_without_holding_up_others),
+        T(test_exec__save_refused__says_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
