@@ -180,6 +180,7 @@ test "AUTH with a password" {
     is_on $fd {auth default wrong} {-WRONGPASS invalid username-password pair or user is disabled.}
     is_on $fd {get a} $noauth
     is_on $fd {auth secret} +OK
+    wait_until {[resp::call $fd ping] eq "PONG"} ;# it may still be loading, which NOAUTH did not tell
     is_on $fd {get a} nil
     is_on $fd {reset} +RESET
     is_on $fd {get a} $noauth

@@ -197,3 +197,38 @@ test "a restart keeps keys, values, expiry and databases" {
         file delete -force $dir
     }
 }
+
+proc merge_info {fd} {
+    return [resp::call $fd info merge]
+}
+
+test "BITKV MERGE gives the space of overwritten values back" {
+    own {
+        set s [server::start --max-file-size 64kb --merge-policy never]
+        set fd [server::connect $s]
+        for {set i 0} {$i < 40} {incr i} {
+            is_on $fd [list mset a [string repeat x$i 2000] b [string repeat y$i 2500]] +OK
+        }
+        expect_true {[regexp -all -line {^id=} [resp::call $fd bitkv files]] > 4}
+        is_on $fd {bitkv merge pause} +OK
+        wait_until {[string match *merge_paused:1* [resp::call $fd bitkv merge status]]}
+        is_on $fd {bitkv merge resume} +OK
+        is_on $fd {bgrewriteaof} "+Background append only file rewriting started"
+        wait_until {[regexp {merge_bytes_reclaimed:[1-9]} [merge_info $fd]] &&
+                    [string match *merge_state:idle* [merge_info $fd]]}
+        expect [resp::call $fd get b] [string repeat y39 2500]
+        is_on $fd {bitkv merge sideways} "-ERR syntax error"
+        close $fd
+        expect [server::stop $s] 0
+    }
+}
+
+test "merge options are checked" {
+    own {
+        is {config set merge-window 22:00-06:00} +OK
+        expect [r config get merge-window] {merge-window 22:00-06:00}
+        expect_match [r config set merge-window 25:00-06:00] "*CONFIG SET failed*merge-window*"
+        expect_match [r config set merge-dead-ratio 0] "*CONFIG SET failed*"
+        is {config set merge-window 00:00-24:00} +OK
+    }
+}
