@@ -327,21 +327,23 @@ static bool idle(struct bk_db *db, int64_t now_us)
 
 /* ---- A run ---- */
 
-/* What the plan has found may be too little to write anything for. */
+/* What the plan has found may be too little to write anything for: guards that stay are no gain. */
 static bool worth_it(struct bk_db *db)
 {
     struct bki_merge *m = &db->merge;
     uint64_t stay = 0;
     uint64_t guards = 0;
+    uint64_t dead = 0;
     for (uint32_t i = 0; i < m->in_n; i++) {
         const struct bki_merge_in *in = &m->in[i];
         guards += atomic_load(&in->file->guard_bytes);
+        dead += atomic_load(&in->file->dead_bytes);
         for (uint64_t k = 0; in->keep != NULL && k <= atomic_load(&in->file->size) / 64; k++) {
             stay += (uint64_t)__builtin_popcount(in->keep[k]) * 48; /* a tombstone, about */
         }
     }
-    stay = stay < guards ? stay : guards;
-    if (m->reclaim == 0 || m->reclaim - (stay < m->reclaim ? stay : m->reclaim) >= m->reclaim / 2) {
+    uint64_t gain = dead + guards - (stay < guards ? stay : guards);
+    if (gain >= m->reclaim / 2) {
         return true;
     }
     for (uint32_t i = 0; i < m->in_n; i++) {
