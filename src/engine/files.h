@@ -71,7 +71,7 @@ struct bki_files {
     /* edits (rank 25), held across I/O. */
     struct bk_mutex edits;
     struct bki_manifest manifest BK_GUARDED(edits);
-    atomic_uint holds; /* while not zero no file is unlinked */
+    atomic_uint holds; /* while not zero no file is unlinked or replaced */
     /* Who may hold a location. */
     struct bki_pins pins;
     /* Guarded by the log's mutex, but for its atomic table. */
@@ -107,6 +107,11 @@ BK_MUST_USE int bki_files_open(struct bki_files *fs, const struct bki_manifest_f
 BK_MUST_USE int bki_files_commit(struct bki_files *fs, const struct bk_buf *edit,
                                  struct bk_error *err);
 
+/* The same for an edit that puts files in the place of others. BK_EAGAIN: not while files are held.
+ */
+BK_MUST_USE int bki_files_replace(struct bki_files *fs, const struct bk_buf *edit,
+                                  struct bk_error *err);
+
 /*
  * Makes a new data file of the next rank with room for bytes on disk: header written and synced,
  * directory synced, named in the manifest. A file that was made but could not be named stays as an
@@ -118,7 +123,7 @@ BK_MUST_USE int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bk
 /* Room that all data files take on disk. */
 uint64_t bki_files_allocated(struct bki_files *fs);
 
-/* While held, nothing is unlinked. Any thread. */
+/* While held, nothing is unlinked, and no merge takes the place of its inputs. Any thread. */
 void bki_files_hold(struct bki_files *fs);
 void bki_files_release(struct bki_files *fs);
 

@@ -26,6 +26,17 @@ void bki_files_release(struct bki_files *fs)
     BK_ASSERT(before > 0);
 }
 
+int bki_files_replace(struct bki_files *fs, const struct bk_buf *edit, struct bk_error *err)
+{
+    bk_mutex_lock(&fs->edits);
+    int rc = BK_EAGAIN;
+    if (atomic_load(&fs->holds) == 0) {
+        rc = bki_manifest_commit(&fs->manifest, edit, err);
+    }
+    bk_mutex_unlock(&fs->edits);
+    return rc;
+}
+
 static int write_output_header(struct bki_files *fs, struct bki_file *f, const uint64_t *replaces,
                                uint32_t n, struct bk_error *err)
 {

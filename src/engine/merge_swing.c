@@ -135,7 +135,7 @@ static int commit(struct bk_db *db, struct bk_error *err)
     for (uint32_t i = 0; i < m->in_n; i++) {
         bki_edit_drop(&edit, m->in[i].file->id);
     }
-    int rc = bki_files_commit(&db->files, &edit, err);
+    int rc = bki_files_replace(&db->files, &edit, err);
     bk_buf_fini(&edit);
     return rc;
 }
@@ -170,6 +170,10 @@ int bki_merge_edit(struct bk_db *db, struct bk_error *err)
     }
     m->edited = true;
     rc = commit(db, err);
+    if (rc == BK_EAGAIN) { /* a snapshot is being made */
+        m->wait_us = bk_clock_mono_us(db->clock) + PATIENCE_US / 100;
+        return rc;
+    }
     if (rc != BK_OK) {
         /* It may be on disk or not, and both are right; but it must be known which before either
          * side's files go. All that it rests on stays true, so it is made again. */

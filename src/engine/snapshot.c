@@ -12,9 +12,9 @@
  */
 #include "engine/db_private.h"
 #include "engine/dir.h"
+#include "engine/hint.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,11 +112,6 @@ static int bring(const struct transfer *t, const char *from, const char *to, uin
     return rc < 0 ? bki_io_fail(err, rc, to, 0, "link") : BK_OK;
 }
 
-static void hint_path(char *path, const char *dir, uint64_t id)
-{
-    snprintf(path, BKI_PATH_MAX, "%s/%010" PRIu64 ".hint", dir, id);
-}
-
 static int bring_data(const struct transfer *t, const struct bki_manifest_file *f,
                       struct bk_error *err)
 {
@@ -135,8 +130,8 @@ static int bring_data(const struct transfer *t, const struct bki_manifest_file *
     t->out->files++;
     t->out->bytes += f->size;
     t->out->copied_bytes += copied ? f->size : 0;
-    hint_path(from, t->from, f->id);
-    hint_path(to, t->to, f->id);
+    bki_hint_path(from, t->from, f->id);
+    bki_hint_path(to, t->to, f->id);
     rc = bring(t, from, to, UINT64_MAX, &copied, err);
     return rc == BK_NOTFOUND ? BK_OK : rc; /* a start without its hint reads the file itself */
 }
