@@ -48,8 +48,8 @@ struct app_pace {
 
 struct app {
     /* Set once, before the loops run. */
-    struct net *net;     /* owned */
-    struct keyspace *ks; /* owned */
+    struct net *net;             /* owned */
+    struct keyspace *ks;         /* owned */
     struct snapshots *snapshots; /* owned */
     struct server_ops ops;
     struct net_store_ops store_ops;

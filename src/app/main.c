@@ -4,8 +4,8 @@
  * reverse.
  *
  * Up: options, log, background, signals, limits, listeners and loops (which answer -LOADING),
- * store. Down: loops (no command runs from then on), snapshots, keyspace, store (everything synced),
- * the rest.
+ * store. Down: loops (no command runs from then on), snapshots, keyspace, store (everything
+ * synced), the rest.
  */
 #include "app/app.h"
 #include "app/memory.h"

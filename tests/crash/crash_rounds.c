@@ -474,14 +474,11 @@ static const char *choose_options(unsigned round)
     static const char *const modes[] = {"always", "everysec", "no"};
     static const char *const sizes[] = {"64kb", "100kb", "256kb", "1mb"};
     static const char *const caches[] = {"0", "64kb", "8mb"};
-    static const char *const ratios[] = {"1", "20", "50"};
-    const char *options[] = {"--io-threads", "3", "--appendfsync", modes[round % 3],
-                             "--max-file-size", sizes[rng_below(&T.rng, 4)], "--cache-size",
-                             caches[rng_below(&T.rng, 3)],
-                             /* Merges all the time, so that many a round ends in one. */
-                             "--merge-interval", "5", "--merge-dead-ratio",
-                             ratios[rng_below(&T.rng, 3)], "--merge-rate", "0"};
-
+    const char *options[] = {"--io-threads",       "3",
+                             "--appendfsync",      modes[round % 3],
+                             "--max-file-size",    sizes[rng_below(&T.rng, 4)],
+                             "--cache-size",       caches[rng_below(&T.rng, 3)],
+                             "--merge-dead-ratio", "5"};
     memcpy(T.server.options, options, sizeof(options));
     return modes[round % 3];
 }
