@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_merge_crash.c - the life of the machine or of the process ends at each call of the disk that
+ * a merge makes; and readers that hold on to what a merge takes away.
+ */
+#include "merge_rig.h"
+
+/* Files with live, dead and deleted records, flushed and swapped databases, and behind them writes
+ * that nothing has synced: they are the proof that what they replace is dead. */
+static void fill(struct rig *r)
+{
+    put_n(r, "a", 60, "first");
+    put_n(r, "a", 45, "second");
+    for (unsigned i = 0; i < 60; i++) {
+        RIG_TRUE(r, rig_random_op(r));
+    }
+    RIG_TRUE(r, rig_sync(r));
+    next_file(r);
+    put_n(r, "a", 30, "third");
+    for (unsigned i = 30; i < 40; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "a%u", i);
+        assert_int_equal(rig_delete(r, key), BK_OK);
+    }
+}
+
+/* True: the merge was over before the cut came. */
+static bool cut_once(uint64_t seed, enum bk_sync sync, enum simdisk_kind kind, uint64_t n)
+{
+    struct rig r;
+    setup_rig(&r, seed, sync);
+    fill(&r);
+    uint64_t before = merges(&r);
+    bool over = false;
+    simdisk_cut(r.disk, n);
+    for (unsigned i = 0; i < 4000 && !over && !simdisk_dead(r.disk); i++) {
+        one_step(&r);
+        over = merges(&r) > before + 1;
+    }
+    simdisk_cut(r.disk, 0);
+    rig_crash(&r, kind);
+    RIG_TRUE(&r, rig_reopen(&r));
+    RIG_TRUE(&r, rig_check(&r));
+    same_after_restart(&r);
+    rig_fini(&r);
+    return over;
+}
+
+static void cut_everywhere(enum bk_sync sync, enum simdisk_kind kind)
+{
+    for (uint64_t seed = 1; seed <= (uint64_t)long_factor(); seed++) {
+        uint64_t n = 1;
+        while (!cut_once(seed, sync, kind, n) && n < 1000) {
+            n++;
+        }
+        assert_in_range(n, 20, 999);
+    }
+}
+
+/* What was dropped as dead stays dead: the newer record is synced before the older one goes. */
+static void test_trap03__power_cut_in_a_merge__no_older_value_comes_back(void **state)
+{
+    (void)state;
+    cut_everywhere(BK_SYNC_EVERYSEC, SIMDISK_POWER);
+    cut_everywhere(BK_SYNC_NO, SIMDISK_POWER);
+}
+
+static void test_trap04__process_killed_in_a_merge__nothing_is_lost(void **state)
+{
+    (void)state;
+    cut_everywhere(BK_SYNC_EVERYSEC, SIMDISK_KILL);
+}
+
+/* The simulated disk forgets names that no sync of the directory covered. */
+static void test_trap05__power_cut_in_a_merge__no_acknowledged_write_is_lost(void **state)
+{
+    (void)state;
+    cut_everywhere(BK_SYNC_ALWAYS, SIMDISK_POWER);
+}
+
+static void test_trap15__reader_during_a_merge__reads_on_and_then_lets_the_file_go(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct bk_item item = {0};
+    struct bk_key key;
+    struct bk_stats s;
+    setup_rig(&r, 3, BK_SYNC_ALWAYS);
+    put_n(&r, "k", 20, "kept");
+    put_n(&r, "k", 10, "kept");
+    RIG_TRUE(&r, rig_settle(&r));
+    next_file(&r);
+    unsigned pin = bk_pin(r.db);
+    bk_key_init(r.db, &key, "k15", 3);
+    bk_locate(r.db, 0, &key, 1, &item);
+    assert_true(merge_until(&r, BK_MERGE_RETIRE));
+    for (unsigned i = 0; i < 200; i++) {
+        one_step(&r); /* the inputs' names are gone, not their bytes */
+    }
+    assert_int_equal(state_of(&r), BK_MERGE_RETIRE);
+    assert_int_equal(bk_load(r.db, &key, &item, NULL), BK_OK);
+    assert_true(bk_span_eq(item.value, bk_span_str("kept")));
+    bk_unpin(r.db, pin);
+    merge_all(&r);
+    bk_stats_get(r.db, &s);
+    assert_true(simdisk_handles(r.disk) <= s.files + 2);
+    bk_item_fini(&item);
+    same_after_restart(&r);
+    rig_fini(&r);
+}
+
+static void test_trap29__every_key_after_a_merge__is_read_from_its_new_place(void **state)
+{
+    (void)state;
+    struct rig r;
+    setup_rig(&r, 4, BK_SYNC_NO);
+    r.opt.cache_bytes = 1 << 20;
+    next_file(&r);
+    for (unsigned round = 0; round < 5; round++) {
+        fill(&r);
+        RIG_TRUE(&r, rig_same(&r)); /* fills the cache */
+        merge_all(&r);
+        RIG_TRUE(&r, rig_same(&r));
+    }
+    assert_true(merges(&r) > 0);
+    rig_fini(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trap03__power_cut_in_a_merge__no_older_value_comes_back),
+        cmocka_unit_test(test_trap04__process_killed_in_a_merge__nothing_is_lost),
+        cmocka_unit_test(test_trap05__power_cut_in_a_merge__no_acknowledged_write_is_lost),
+        cmocka_unit_test(test_trap15__reader_during_a_merge__reads_on_and_then_lets_the_file_go),
+        cmocka_unit_test(test_trap29__every_key_after_a_merge__is_read_from_its_new_place),
+    };
+    quiet_log();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
