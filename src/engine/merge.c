@@ -35,8 +35,8 @@ void bk_merge_rules_init(struct bk_merge_rules *r)
                                  .max_files = 256,
                                  .max_bytes = (uint64_t)1 << 30,
                                  .window = "00:00-24:00",
-                                 .rate = (uint64_t)200 << 20,
-                                 .rate_min = (uint64_t)20 << 20,
+                                 .rate = (uint64_t)600 << 20,
+                                 .rate_min = (uint64_t)60 << 20,
                                  .interval_ms = 1000};
 }
 
@@ -65,6 +65,8 @@ static void forget_run(struct bki_merge *m)
         bki_scan_fini(&m->scan);
         m->scanning = false;
     }
+    free(m->wanted);
+    m->wanted = NULL;
     bk_buf_fini(&m->pending);
     bki_spacemap_fini(&m->map);
     bki_spacemap_init(&m->map);

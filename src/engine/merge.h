@@ -67,6 +67,9 @@ struct bki_merge {
     uint32_t in_at;
     bool scanning;
     struct bki_scan scan;
+    uint64_t *wanted; /* owned: offsets of the records that stay, when they are few; NULL: all are
+                       * looked at */
+    size_t wanted_n, wanted_at;
     struct bk_buf pending; /* bytes for the last output, not written yet */
     int64_t allowed_us;    /* the rate: no work before */
     /* SYNC, SWING. */

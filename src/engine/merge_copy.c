@@ -219,15 +219,14 @@ static bool kept(const struct bki_merge_in *in, uint64_t offset)
     return in->keep != NULL && (in->keep[offset / 64] >> (offset / 8 % 8) & 1) != 0;
 }
 
-static bool is_live(struct bk_db *db, const struct bki_file *f, const struct bki_scan_item *it)
+static bool is_live(struct bk_db *db, const struct bki_file *f, uint32_t space,
+                    const struct bk_key *key, uint64_t at)
 {
     struct bki_entry e;
-    struct bk_key key;
     uint64_t offset;
-    bk_key_init(db, &key, it->key.data, it->key.len);
     unsigned pin = bki_pin(&db->files.pins);
-    bool live = bki_merge_find(db, it->rec.space, &key, &e) &&
-                bki_files_at(&db->files, e.loc, &offset) == f && offset == it->offset;
+    bool live = bki_merge_find(db, space, key, &e) &&
+                bki_files_at(&db->files, e.loc, &offset) == f && offset == at;
     bki_unpin(&db->files.pins, pin);
     return live;
 }
@@ -239,7 +238,9 @@ static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_erro
     if (!value && it->rec.kind != BKI_DELETE) {
         return BK_OK; /* the log's own: marks, frames; maps, which each output has whole */
     }
-    if (value && is_live(db, in->file, it)) {
+    struct bk_key key;
+    bk_key_init(db, &key, it->key.data, it->key.len);
+    if (value && is_live(db, in->file, it->rec.space, &key, it->offset)) {
         in->copied += it->size;
         if (it->value_ok) {
             return put_record(db, it, err);
@@ -288,21 +289,88 @@ static int mark_range(struct bk_db *db, struct bki_keydir *kd, uint64_t from, ui
     return rc;
 }
 
+/* The same in all databases. */
+static int mark_all(struct bk_db *db, uint64_t from, uint64_t to, struct bk_error *err)
+{
+    int rc = BK_OK;
+    for (uint32_t i = 0; rc == BK_OK && i <= BK_DATABASES_MAX; i++) {
+        struct bki_keydir *kd = bki_db_keydir(db, i, false);
+        rc = kd == NULL ? BK_OK : mark_range(db, kd, from, to, err);
+    }
+    return rc;
+}
+
 static int step_over(struct bk_db *db, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
     uint64_t from = m->scan.offset;
     bool zeros;
     int rc = bki_scan_resync(&m->scan, &zeros, err);
-    if (rc < 0 && rc != BK_CORRUPT) {
-        return rc;
+    return rc < 0 && rc != BK_CORRUPT ? rc : mark_all(db, from, m->scan.offset, err);
+}
+
+/* ---- The records that stay, when they are few ---- */
+
+static int by_offset(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static int want_part(struct bk_db *db, const struct bki_hint *hint, uint32_t part, size_t *cap,
+                     struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    const struct bki_merge_in *in = &m->in[m->in_at];
+    struct bki_hint_cursor c;
+    struct bki_hint_entry e;
+    int rc = bki_hint_part_begin(&c, hint, part, db->hash_seed);
+    while (rc == BK_OK && (rc = bki_hint_next(&c, &e, err)) == BK_OK) {
+        struct bk_key key = {e.key, e.hash};
+        bool live = e.kind != BKI_DELETE && is_live(db, in->file, e.space, &key, e.offset);
+        if (!live && !kept(in, e.offset)) {
+            continue;
+        }
+        if (m->wanted_n == *cap) {
+            *cap = *cap == 0 ? 1024 : *cap * 2;
+            m->wanted = bk_realloc(m->wanted, *cap * sizeof *m->wanted);
+        }
+        m->wanted[m->wanted_n++] = e.offset;
     }
-    rc = BK_OK;
-    for (uint32_t i = 0; rc == BK_OK && i <= BK_DATABASES_MAX; i++) {
-        struct bki_keydir *kd = bki_db_keydir(db, i, false);
-        rc = kd == NULL ? BK_OK : mark_range(db, kd, from, m->scan.offset, err);
+    bki_hint_part_end(&c);
+    return rc == BK_NOTFOUND ? BK_OK : rc;
+}
+
+/* From the hint, so that of a file that is mostly dead only what lives is read. What is not to be
+ * had from it is had from the data. */
+static void want(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    const struct bki_file *f = m->in[m->in_at].file;
+    struct bki_hint hint;
+    size_t cap;
+    uint64_t gone = atomic_load(&f->dead_bytes) + atomic_load(&f->guard_bytes);
+    m->wanted_n = 0;
+    m->wanted_at = 0;
+    if (gone < atomic_load(&f->size) / 4 * 3 ||
+        bki_hint_open(&hint, db->io, db->files.dir, f, db->hash_seed, NULL) != BK_OK) {
+        return;
     }
-    return rc;
+    /* What was damaged when the hint was made may be live and not in it. */
+    int rc = hint.info.damaged > 0 ? BK_CORRUPT : BK_OK;
+    m->wanted = bk_alloc(sizeof *m->wanted);
+    cap = 1;
+    for (uint32_t part = 0; rc == BK_OK && part < bki_hint_parts(&hint); part++) {
+        rc = want_part(db, &hint, part, &cap, NULL);
+    }
+    bki_hint_close(&hint);
+    if (rc != BK_OK) {
+        free(m->wanted);
+        m->wanted = NULL;
+    } else if (m->wanted_n > 1) {
+        qsort(m->wanted, m->wanted_n, sizeof *m->wanted, by_offset);
+    }
 }
 
 static void scan_begin(struct bk_db *db, const struct bki_file *f)
@@ -317,29 +385,46 @@ static void scan_end(struct bki_merge *m)
 {
     bki_scan_fini(&m->scan);
     m->scanning = false;
+    free(m->wanted);
+    m->wanted = NULL;
     m->status.bytes_done += atomic_load(&m->in[m->in_at].file->size);
     m->in_at++;
+}
+
+/* The next record that may stay. BK_NOTFOUND: the input's end. */
+static int copy_one(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    struct bki_scan_item it;
+    if (m->wanted != NULL) {
+        if (m->wanted_at == m->wanted_n) {
+            return BK_NOTFOUND;
+        }
+        m->scan.offset = m->wanted[m->wanted_at++];
+    }
+    uint64_t from = m->scan.offset;
+    int rc = bki_scan_next(&m->scan, &it, err);
+    if (rc == BK_OK) {
+        m->status.bytes_read += it.size;
+        rc = take(db, &it, err);
+    } else if (rc == BK_CORRUPT) {
+        rc = m->wanted != NULL ? mark_all(db, from, from + 8, err) : step_over(db, err);
+    }
+    return rc;
 }
 
 /* A piece of one input. BK_NOTFOUND: its end. */
 static int copy_some(struct bk_db *db, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
-    struct bki_scan_item it;
-    uint64_t start = m->scan.offset;
+    uint64_t until = m->status.bytes_read + STEP_BYTES;
     int rc = BK_OK;
-    while (rc == BK_OK && m->scan.offset - start < STEP_BYTES) {
-        rc = bki_scan_next(&m->scan, &it, err);
-        if (rc == BK_OK) {
-            rc = take(db, &it, err);
-        } else if (rc == BK_CORRUPT) {
-            rc = step_over(db, err);
-        }
+    while (rc == BK_OK && m->status.bytes_read < until) {
+        rc = copy_one(db, err);
         if (rc == BK_OK && m->pending.len >= WRITE_BYTES) {
             rc = write_pending(db, err);
         }
     }
-    m->status.bytes_read += m->scan.offset - start;
     return rc;
 }
 
@@ -349,7 +434,9 @@ int bki_merge_copy(struct bk_db *db, struct bk_error *err)
     while (m->in_at < m->in_n && !m->scanning) {
         const struct bki_file *f = m->in[m->in_at].file;
         scan_begin(db, f);
-        if (!m->in[m->in_at].read) {
+        if (m->in[m->in_at].read) {
+            want(db);
+        } else {
             scan_end(m);
         }
     }
