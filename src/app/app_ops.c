@@ -271,11 +271,12 @@ static uint64_t store_tail(void *arg)
     return db != NULL ? bk_tail(db) : 0;
 }
 
-static size_t store_expire_step(void *arg, size_t max)
+static size_t store_expire_step(void *arg, size_t max, bool *more)
 {
     struct app *a = arg;
     struct bk_db *db = app_db(a);
-    return db != NULL ? bk_expire_step(db, max) : 0;
+    *more = false;
+    return db != NULL ? bk_expire_step(db, max, more) : 0;
 }
 
 static void store_write_error(void *arg, char *text, size_t size)

@@ -87,7 +87,7 @@ void info_stats(struct info *i)
     info_num(i, "sync_partial_err", 0);
     info_num(i, "expired_keys", i->store.expired - atomic_load(&i->a->expired_base));
     info_line(i, "expired_stale_perc", "0.00");
-    info_num(i, "expired_time_cap_reached_count", 0);
+    info_num(i, "expired_time_cap_reached_count", i->net.expire_capped);
     info_num(i, "evicted_keys", 0);
     info_num(i, "evicted_clients", 0);
     info_num(i, "keyspace_hits", i->commands.keyspace_hits);
@@ -206,7 +206,6 @@ static void lines_loops(struct info *i)
     info_num(i, "clients_closed_idle", n->connections_timed_out);
     info_num(i, "accept_errors", n->accept_errors);
     info_num(i, "misconf_replies", n->misconf_replies);
-    info_num(i, "expire_steps", n->expire_steps);
 }
 
 static void lines_snapshots(struct info *i)

@@ -466,7 +466,7 @@ static void swing_maps(struct bk_batch *b, const struct bki_append *a, uint64_t 
         struct bki_keydir *kd = bki_db_keydir(db, op->num1, true);
         if (op->space != 0) {
             undo.kind = BKI_UNDO_FLUSH;
-            undo.taken = bki_keydir_new(op->space, db->hash_seed);
+            undo.taken = bki_keydir_new(op->space, db->hash_seed, 0);
             bki_keydir_swap(kd, undo.taken, pos);
         } else {
             undo.kind = BKI_UNDO_SWAP;
@@ -493,7 +493,10 @@ static void swing_write(struct bk_db *db, const struct write *w, const struct bk
         undo->had_old = bki_keydir_remove(kd, &w->key, pos, &undo->old);
         bki_db_guard(db, a->loc, a->size);
     } else {
-        struct bki_entry e = {a->loc, a->size, w->expire_ms, w->flags & BK_TYPE_MASK};
+        struct bki_entry e = {.loc = a->loc,
+                              .size = a->size,
+                              .expire_ms = w->expire_ms,
+                              .type = w->flags & BK_TYPE_MASK};
         undo->had_old = bki_keydir_put(kd, &w->key, &e, &undo->old);
     }
     if (undo->had_old) {

@@ -280,9 +280,10 @@ BK_MUST_USE int bk_write_state(struct bk_db *db, struct bk_error *err);
 
 /* ---- Background work ---- */
 
-/* Removes up to max keys whose time has run out, looking at no more than 20 times as many; returns
- * how many. */
-size_t bk_expire_step(struct bk_db *db, size_t max);
+/* Removes keys whose time ran out 128 ms ago or more, by up to max pieces of work, each about what
+ * a removal costs; returns how many keys. A write that is not committed yet stays until it is.
+ * *more (may be NULL): there may be more to do now. */
+size_t bk_expire_step(struct bk_db *db, size_t max, bool *more);
 
 enum bk_merge_command { BK_MERGE_NOW, BK_MERGE_PAUSE, BK_MERGE_RESUME };
 /* NOW: run after run until nothing is left that can be reclaimed, whatever the policy. PAUSE: no

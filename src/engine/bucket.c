@@ -14,6 +14,7 @@
 #define KEY_SHIFT 48u
 #define TYPE_SHIFT 56u
 #define EXPIRY_BIT ((uint64_t)1 << 59)
+#define OFF_TICK_BIT ((uint64_t)1 << 63) /* of the expiry, which is never negative */
 #define KEY_LONG 255u
 
 static inline uint64_t key_units(uint64_t len)
@@ -74,7 +75,7 @@ void bki_entry_write(uint64_t *p, const struct bki_entry *e, struct bk_span key)
     uint64_t *at = p + 1;
     if (e->expire_ms != 0) {
         word |= EXPIRY_BIT;
-        *at++ = (uint64_t)e->expire_ms;
+        *at++ = (uint64_t)e->expire_ms | (e->off_tick ? OFF_TICK_BIT : 0);
     }
     if (e->size > BKI_CLASSED_MAX) {
         *at++ = e->size;
@@ -96,13 +97,21 @@ void bki_entry_read(const uint64_t *p, struct bki_entry *e, struct bk_span *key)
     uint8_t size_class = (uint8_t)(word >> CLASS_SHIFT);
     e->loc = word & BKI_LOC_MASK;
     e->type = (uint8_t)(word >> TYPE_SHIFT & BK_TYPE_MASK);
-    e->expire_ms = (word & EXPIRY_BIT) != 0 ? (int64_t)*p++ : 0;
+    uint64_t expiry = (word & EXPIRY_BIT) != 0 ? *p++ : 0;
+    e->expire_ms = (int64_t)(expiry & ~OFF_TICK_BIT);
+    e->off_tick = (expiry & OFF_TICK_BIT) != 0;
     e->size = size_class == BKI_CLASS_LONG ? *p++ : bki_class_size(size_class);
     if (key != NULL) {
         uint64_t len = word >> KEY_SHIFT & 0xff;
         len = len == KEY_LONG ? *p++ : len;
         *key = bk_span_of(p, len);
     }
+}
+
+void bki_entry_set_off_tick(uint64_t *p, bool off_tick)
+{
+    BK_ASSERT((*p & EXPIRY_BIT) != 0);
+    p[1] = (p[1] & ~OFF_TICK_BIT) | (off_tick ? OFF_TICK_BIT : 0);
 }
 
 uint64_t *bki_bucket_find(struct bki_bucket *b, struct bk_span key)

@@ -5,7 +5,7 @@
  * An entry is a word {location 40 bits; size class 8; key length 8, 255 = length follows; type 3;
  * expiry follows 1; age 4, kept free}, then, where needed, expiry (8), record size (8), key length
  * (8), then the key, padded to 8. The word is 8-byte aligned, so that a change of it alone is one
- * store.
+ * store. The expiry's top bit is off_tick of struct bki_entry.
  */
 #ifndef BK_ENGINE_BUCKET_H
 #define BK_ENGINE_BUCKET_H
@@ -30,6 +30,8 @@ uint64_t bki_entry_units_at(const uint64_t *p);
 uint64_t bki_entry_units_within(const uint64_t *p, uint64_t left);
 void bki_entry_write(uint64_t *p, const struct bki_entry *e, struct bk_span key);
 void bki_entry_read(const uint64_t *p, struct bki_entry *e, struct bk_span *key);
+/* Sets off_tick of the entry at p, which has an expiry. */
+void bki_entry_set_off_tick(uint64_t *p, bool off_tick);
 
 /* The entry of key, or NULL. b may be NULL. */
 uint64_t *bki_bucket_find(struct bki_bucket *b, struct bk_span key);

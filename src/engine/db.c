@@ -248,7 +248,7 @@ struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make)
         bk_mutex_lock(&db->log.mu);
         uint32_t space = bki_spacemap_get(&db->log.map, num);
         bk_mutex_unlock(&db->log.mu);
-        kd = bki_keydir_new(space, db->hash_seed);
+        kd = bki_keydir_new(space, db->hash_seed, bk_clock_wall_ms(db->clock));
         atomic_store_explicit(&db->keydir[num], kd, memory_order_release);
     }
     bk_mutex_unlock(&db->control);

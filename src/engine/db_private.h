@@ -49,8 +49,8 @@ struct bk_db {
     struct bki_keydir **garbage
         BK_GUARDED(control); /* owned: flushed contents, freed in the background */
     uint32_t garbage_n BK_GUARDED(control);
-    uint32_t expire_num BK_GUARDED(control); /* where the expiry sweep goes on */
-    uint64_t expire_cursor BK_GUARDED(control);
+    uint32_t expire_num BK_GUARDED(control); /* where expiry goes on: database, stripe */
+    uint32_t expire_stripe BK_GUARDED(control);
     struct bk_merge_rules merge_rules BK_GUARDED(control);
     struct bk_merge_status merge_status BK_GUARDED(control); /* as of the last step */
 

@@ -135,7 +135,8 @@ static bool make_keydirs(struct loader *l)
         if (num > BK_DATABASES_MAX || (i > 0 && num <= l->im.databases[i - 1].num)) {
             return false;
         }
-        l->keydir[i] = bki_keydir_new(bki_spacemap_get(&l->im.map, num), l->im.hash_seed);
+        l->keydir[i] = bki_keydir_new(bki_spacemap_get(&l->im.map, num), l->im.hash_seed,
+                                      bk_clock_wall_ms(l->r->db->clock));
     }
     return true;
 }

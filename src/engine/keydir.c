@@ -5,9 +5,11 @@
  * True whenever a stripe's mutex is free:
  *   K1  an entry lies in the bucket that its hash names;
  *   K2  no two entries of a stripe have the same key;
- *   K3  keys, expiring and bytes are what a walk counts.
- * bki_keydir_check() tests K1-K3. Not here: walks (keydir_walk.c), what a location means (pages.c),
- * whether a key's time has run out.
+ *   K3  keys, expiring and bytes are what a walk counts;
+ *   K4  the stripe's wheel has an entry for each key with an expiry: at its tick or, if the key is
+ *       marked off_tick, at one that comes no later, or in the next.
+ * bki_keydir_check() tests K1-K4. Not here: walks (keydir_walk.c), what a location means (pages.c),
+ * whose time has run out (keydir_expiry.c).
  */
 #include "engine/keydir_private.h"
 
@@ -23,19 +25,7 @@ uint64_t bki_key_hash(uint64_t seed, const void *key, size_t len)
     return XXH3_64bits_withSeed(key, len, seed);
 }
 
-/* The top bits pick the key lock, the next the stripe, the low ones the bucket. */
-static struct stripe *stripe_of(struct bki_keydir *kd, uint64_t hash)
-{
-    return &kd->stripe[hash >> 48 & (BKI_KD_STRIPES - 1)];
-}
-
 /* ---- Buckets of a table ---- */
-
-static struct bki_bucket **bucket_find(const struct table *t, uint64_t hash)
-{
-    unsigned depth;
-    return bucket_at(t, bucket_of(t, (uint32_t)hash, &depth));
-}
 
 void bki_table_add_segment(struct table *t)
 {
@@ -127,12 +117,13 @@ void bki_table_free(struct table *t)
         bki_table_drop_segment(t);
     }
     free(t->segments);
+    bki_wheel_free(&t->wheel);
     *t = (struct table){0};
 }
 
 static void add_counter(_Atomic uint64_t *c, int64_t n)
 {
-    atomic_store_explicit(c, load_counter(c) + (uint64_t)n, memory_order_relaxed);
+    store_counter(c, load_counter(c) + (uint64_t)n);
 }
 
 static void grown_locked(struct stripe *s)
@@ -151,12 +142,13 @@ static void shrunk_locked(struct stripe *s)
     }
     if (load_counter(&s->keys) == 0) {
         bki_table_free(&s->t);
+        store_counter(&s->filed, 0);
     }
 }
 
 /* ---- Life ---- */
 
-struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed)
+struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed, int64_t now_ms)
 {
     struct bki_keydir *kd = aligned_alloc(64, sizeof *kd);
     BK_ASSERT(kd != NULL);
@@ -164,6 +156,7 @@ struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed)
     for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
         bk_mutex_init(&kd->stripe[i].mu, "keydir stripe", BK_RANK_KEYDIR);
         kd->stripe[i].seed = seed;
+        kd->stripe[i].tick = bki_wheel_tick(now_ms);
     }
     atomic_init(&kd->space, space);
     return kd;
@@ -211,34 +204,36 @@ void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash)
 }
 
 /* Replaces the entry at p, in place where the shape stays. */
-static void replace_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p, struct bk_span key,
-                           const struct bki_entry *e)
+static void replace_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p,
+                           const struct bk_key *key, struct bki_entry e)
 {
     struct bki_entry old;
     bki_entry_read(p, &old, NULL);
-    add_counter(&s->expiring, (e->expire_ms != 0) - (old.expire_ms != 0));
-    if (bki_entry_units_at(p) == bki_entry_units(e, key.len) &&
-        (e->expire_ms != 0) == (old.expire_ms != 0)) {
-        bki_entry_write(p, e, key);
+    add_counter(&s->expiring, (e.expire_ms != 0) - (old.expire_ms != 0));
+    bki_stripe_file(s, key->hash, &old, &e);
+    if (bki_entry_units_at(p) == bki_entry_units(&e, key->bytes.len) &&
+        (e.expire_ms != 0) == (old.expire_ms != 0)) {
+        bki_entry_write(p, &e, key->bytes);
         return;
     }
     s->t.bytes -= bki_bucket_bytes(*b);
     bki_bucket_cut(b, p);
-    bki_bucket_add(b, e, key);
+    bki_bucket_add(b, &e, key->bytes);
     s->t.bytes += bki_bucket_bytes(*b);
 }
 
-static void insert_locked(struct stripe *s, const struct bk_key *key, const struct bki_entry *e)
+static void insert_locked(struct stripe *s, const struct bk_key *key, struct bki_entry e)
 {
     if (s->t.segments_n == 0) {
         bki_table_add_segment(&s->t);
     }
+    add_counter(&s->keys, 1);
+    add_counter(&s->expiring, e.expire_ms != 0);
+    bki_stripe_file(s, key->hash, NULL, &e);
     struct bki_bucket **b = bucket_find(&s->t, key->hash);
     s->t.bytes -= bki_bucket_bytes(*b);
-    bki_bucket_add(b, e, key->bytes);
+    bki_bucket_add(b, &e, key->bytes);
     s->t.bytes += bki_bucket_bytes(*b);
-    add_counter(&s->keys, 1);
-    add_counter(&s->expiring, e->expire_ms != 0);
     grown_locked(s);
 }
 
@@ -273,9 +268,9 @@ bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struc
     uint64_t *p = find_locked(s, key, &b);
     if (p != NULL) {
         bki_entry_read(p, old, NULL);
-        replace_locked(s, b, p, key->bytes, e);
+        replace_locked(s, b, p, key, *e);
     } else {
-        insert_locked(s, key, e);
+        insert_locked(s, key, *e);
     }
     bk_mutex_unlock(&s->mu);
     return p != NULL;
@@ -323,7 +318,7 @@ bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint
     bk_mutex_lock(&s->mu);
     uint64_t *p = find_at_locked(s, key, loc, &b);
     if (p != NULL) {
-        replace_locked(s, b, p, key->bytes, e);
+        replace_locked(s, b, p, key, *e);
     }
     bk_mutex_unlock(&s->mu);
     return p != NULL;
@@ -363,10 +358,13 @@ void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
         y->t = t;
         uint64_t keys = load_counter(&x->keys);
         uint64_t expiring = load_counter(&x->expiring);
-        atomic_store_explicit(&x->keys, load_counter(&y->keys), memory_order_relaxed);
-        atomic_store_explicit(&x->expiring, load_counter(&y->expiring), memory_order_relaxed);
-        atomic_store_explicit(&y->keys, keys, memory_order_relaxed);
-        atomic_store_explicit(&y->expiring, expiring, memory_order_relaxed);
+        uint64_t filed = load_counter(&x->filed);
+        store_counter(&x->keys, load_counter(&y->keys));
+        store_counter(&x->expiring, load_counter(&y->expiring));
+        store_counter(&x->filed, load_counter(&y->filed));
+        store_counter(&y->keys, keys);
+        store_counter(&y->expiring, expiring);
+        store_counter(&y->filed, filed);
         /* What was said of either database before now depends on the swap. */
         deleted_locked(x, pos);
         deleted_locked(y, pos);

@@ -21,9 +21,8 @@
 #include <stdint.h>
 
 #define BKI_KD_STRIPES 64u
-#define BKI_KD_BUCKETS_MAX                                                 \
-    ((uint32_t)1 << 31) /* of a stripe: all bits of the hash that name one \
-                         */
+#define BKI_KD_BUCKETS_MAX \
+    ((uint32_t)1 << 28) /* of a stripe: the bits that name one in the wheel */
 #define BKI_KD_FILL 8u  /* average entries per bucket above which a bucket is split */
 
 struct bki_keydir;
@@ -34,10 +33,11 @@ struct bki_entry {
     uint64_t size;     /* of the record on disk, padded */
     int64_t expire_ms; /* 0 = never */
     uint8_t type;      /* BK_TYPE_MASK part of the flags */
+    bool off_tick; /* the keydir's own: the wheel has the key, but not at the tick of expire_ms */
 };
 
-/* seed: of the key hash, the same for all keydirs of a store. */
-struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed);
+/* seed: of the key hash, the same for all keydirs of a store. now_ms: wall time, for expiry. */
+struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed, int64_t now_ms);
 void bki_keydir_free(struct bki_keydir **kd);
 
 /* The space whose records this database reads and writes. Changed under all key locks only. */
@@ -61,6 +61,13 @@ bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint
                            const struct bki_entry *e);
 bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
                           uint64_t pos);
+
+/* Each stripe keeps a wheel of the times at which to look for a key. Does up to *max small pieces
+ * of work in it and takes what it did off *max: 0 when there may be more to do. Appends to *out the
+ * packed entries whose time had run out by now_ms, to the tick (wheel.h). The caller removes them;
+ * what it leaves comes up again in the next tick. A key may be given out twice. */
+void bki_keydir_expire(struct bki_keydir *kd, unsigned stripe, int64_t now_ms, size_t *max,
+                       struct bk_buf *out);
 
 /* Takes the contents of two keydirs apart and together again: every stripe, its space, its counts.
  * pos goes into the delete positions of both. Under all key locks. */
@@ -97,7 +104,7 @@ void bki_keydir_load(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, co
                      uint32_t n);
 
 struct bki_keydir_stats {
-    uint64_t keys, expiring, bytes, moved_max;
+    uint64_t keys, expiring, bytes, moved_max; /* bytes: of the wheels too */
 };
 void bki_keydir_stats(struct bki_keydir *kd, struct bki_keydir_stats *out);
 uint64_t bki_keydir_count(struct bki_keydir *kd);

@@ -54,7 +54,6 @@ static void load_bucket_locked(struct stripe *s, uint32_t index, const uint64_t 
                                uint64_t units)
 {
     struct bki_bucket **b = bucket_at(&s->t, index);
-    const uint64_t *end = words + units;
     uint64_t keys = 0;
     uint64_t expiring = 0;
     BK_ASSERT(*b == NULL);
@@ -63,11 +62,16 @@ static void load_bucket_locked(struct stripe *s, uint32_t index, const uint64_t 
     }
     bki_bucket_append(b, words, units);
     s->t.bytes += bki_bucket_bytes(*b);
-    for (const uint64_t *p = words; p < end; p += bki_entry_units_at(p)) {
+    for (uint64_t *p = (*b)->words, *end = p + units; p < end; p += bki_entry_units_at(p)) {
         struct bki_entry e;
-        bki_entry_read(p, &e, NULL);
+        struct bk_span key;
+        bki_entry_read(p, &e, &key);
         keys++;
-        expiring += e.expire_ms != 0;
+        if (e.expire_ms != 0) {
+            expiring++;
+            bki_stripe_file(s, bki_key_hash(s->seed, key.data, key.len), NULL, &e);
+            bki_entry_set_off_tick(p, e.off_tick);
+        }
     }
     atomic_store_explicit(&s->keys, load_counter(&s->keys) + keys, memory_order_relaxed);
     atomic_store_explicit(&s->expiring, load_counter(&s->expiring) + expiring,

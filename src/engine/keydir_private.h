@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* keydir_private.h - a keydir's stripes and tables; shared by keydir.c (one key) and keydir_walk.c
- * (all of them). */
+/* keydir_private.h - a keydir's stripes and tables; shared by keydir.c (one key), keydir_walk.c
+ * (all of them), keydir_expiry.c and keydir_image.c. */
 #ifndef BK_ENGINE_KEYDIR_PRIVATE_H
 #define BK_ENGINE_KEYDIR_PRIVATE_H
 
 #include "engine/bucket.h"
 #include "engine/keydir.h"
+#include "engine/wheel.h"
 
 #include <stdalign.h>
 
@@ -17,7 +18,8 @@ struct table {
     uint32_t segments_n, segments_cap;
     uint32_t level; /* 2^level buckets, and split more that were split already */
     uint32_t split;
-    uint64_t bytes; /* of buckets and segments */
+    uint64_t bytes;          /* of buckets and segments */
+    struct bki_wheel *wheel; /* owned; NULL until a key has an expiry */
 };
 
 struct stripe {
@@ -25,9 +27,10 @@ struct stripe {
     struct table t BK_GUARDED(mu);
     uint64_t del_pos BK_GUARDED(mu); /* log position of the last delete */
     uint32_t moved_max BK_GUARDED(mu);
-    uint64_t seed; /* set once */
+    uint64_t tick BK_GUARDED(mu); /* of the clock, as last seen: where a new wheel begins */
+    uint64_t seed;                /* set once */
     /* Written under mu, read by anyone. */
-    _Atomic uint64_t keys, expiring;
+    _Atomic uint64_t keys, expiring, filed; /* filed: entries in the wheel */
 };
 
 struct bki_keydir {
@@ -60,6 +63,31 @@ static inline uint64_t load_counter(const _Atomic uint64_t *c)
 {
     return atomic_load_explicit(c, memory_order_relaxed);
 }
+
+/* The top bits pick the key lock, the next the stripe, the low ones the bucket. */
+static inline struct stripe *stripe_of(struct bki_keydir *kd, uint64_t hash)
+{
+    return &kd->stripe[hash >> 48 & (BKI_KD_STRIPES - 1)];
+}
+
+/* The bucket of a hash; the table has one. */
+static inline struct bki_bucket **bucket_find(const struct table *t, uint64_t hash)
+{
+    unsigned depth;
+    return bucket_at(t, bucket_of(t, (uint32_t)hash, &depth));
+}
+
+static inline void store_counter(_Atomic uint64_t *c, uint64_t n)
+{
+    atomic_store_explicit(c, n, memory_order_relaxed);
+}
+
+/* Sees to it that the stripe's wheel comes to the key in time: old is what the key had, or NULL.
+ * Sets e->off_tick. */
+void bki_stripe_file(struct stripe *s, uint64_t hash, const struct bki_entry *old,
+                     struct bki_entry *e);
+/* K4; false: it does not hold. */
+bool bki_stripe_check_wheel(const struct stripe *s);
 
 void bki_table_add_segment(struct table *t);
 /* Gives the last segment of the directory back; its buckets are empty. */

@@ -142,7 +142,7 @@ void bki_keydir_stats(struct bki_keydir *kd, struct bki_keydir_stats *out)
     for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
         struct stripe *s = &kd->stripe[i];
         bk_mutex_lock(&s->mu);
-        out->bytes += s->t.bytes;
+        out->bytes += s->t.bytes + (s->t.wheel != NULL ? bki_wheel_bytes(s->t.wheel) : 0);
         out->moved_max = s->moved_max > out->moved_max ? s->moved_max : out->moved_max;
         bk_mutex_unlock(&s->mu);
     }
@@ -187,11 +187,11 @@ bool bki_keydir_check(struct bki_keydir *kd, struct bk_error *err)
             bytes += bki_bucket_bytes(*bucket_at(&s->t, b));
         }
         ok = ok && keys == load_counter(&s->keys) && expiring == load_counter(&s->expiring) &&
-             bytes == s->t.bytes;
+             bytes == s->t.bytes && bki_stripe_check_wheel(s);
         bk_mutex_unlock(&s->mu);
         if (!ok) {
             bk_ignore(bk_error_set(err, BK_CORRUPT, 0, NULL, i,
-                                   "keydir stripe %u breaks K1, K2 or K3", i),
+                                   "keydir stripe %u breaks one of K1 to K4", i),
                       "the caller gets false");
             return false;
         }

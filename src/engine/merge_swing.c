@@ -221,8 +221,10 @@ static bool swing_key(struct bk_db *db, struct bki_file *f, const struct bki_hin
         if (atomic_load(&at->state) != BKI_FILE_DROPPED) {
             break;
         }
-        struct bki_entry now = {place_of(f, h->offset), h->size, h->expire_ms,
-                                h->flags & BK_TYPE_MASK};
+        struct bki_entry now = {.loc = place_of(f, h->offset),
+                                .size = h->size,
+                                .expire_ms = h->expire_ms,
+                                .type = h->flags & BK_TYPE_MASK};
         swung = bki_keydir_replace_if(kd, &key, old.loc, &now); /* expiry takes no key lock */
     }
     bki_keylock_unlock(db->locks, stripe);

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* plain.c - the functions for plain use, each a batch or a look-up of one key; and the expiry
- * sweep. */
+/* plain.c - the functions for plain use, each a batch or a look-up of one key. */
 #include "base/assert.h"
 #include "engine/db_private.h"
-
-#define EXPIRE_LOOKS 20u /* entries looked at per key that may be removed */
 
 void bk_key_init(struct bk_db *db, struct bk_key *key, const void *data, size_t len)
 {
@@ -85,70 +82,4 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
     }
     bk_item_fini(&item);
     return rc;
-}
-
-/* ---- Expiry ---- */
-
-/* Removes what has run out of one bucket. What is not committed yet stays: it may have to be
- * undone. */
-static size_t expire_bucket(struct bk_db *db, struct bki_keydir *kd, const struct bk_buf *packed,
-                            int64_t now_ms, size_t *looked)
-{
-    uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
-    struct bki_entry e;
-    struct bk_key key;
-    size_t removed = 0;
-    for (size_t at = 0; bki_entry_next(packed, &at, &e, &key.bytes);) {
-        (*looked)++;
-        if (e.expire_ms == 0 || e.expire_ms > now_ms) {
-            continue;
-        }
-        uint64_t offset;
-        const struct bki_file *f = bki_files_at(&db->files, e.loc, &offset);
-        key.hash = bki_key_hash(db->hash_seed, key.bytes.data, key.bytes.len);
-        if (bki_log_record_pos(f, offset, e.size, committed) == 0 &&
-            bki_keydir_remove_if(kd, &key, e.loc, 0)) {
-            bki_db_guard(db, e.loc, e.size);
-            bki_cache_forget(db->cache, e.loc);
-            removed++;
-        }
-    }
-    atomic_fetch_add_explicit(&db->expired, removed, memory_order_relaxed);
-    return removed;
-}
-
-size_t bk_expire_step(struct bk_db *db, size_t max)
-{
-    int64_t now_ms = bk_clock_wall_ms(db->clock);
-    struct bk_buf packed = {0};
-    size_t removed = 0;
-    size_t looked = 0;
-    bk_mutex_lock(&db->control);
-    uint32_t num = db->expire_num;
-    uint64_t cursor = db->expire_cursor;
-    bk_mutex_unlock(&db->control);
-    for (uint32_t visited = 0;
-         visited <= db->databases && removed < max && looked < max * EXPIRE_LOOKS;) {
-        struct bki_keydir *kd = bki_db_keydir(db, num, false);
-        bool any = kd != NULL && bki_keydir_expiring(kd) > 0;
-        if (any) {
-            unsigned pin = bk_pin(db);
-            packed.len = 0;
-            bki_keydir_scan(kd, &cursor, &packed);
-            removed += expire_bucket(db, kd, &packed, now_ms, &looked);
-            bk_unpin(db, pin);
-        } else {
-            cursor = 0;
-        }
-        if (cursor == 0) {
-            num = num + 1 < db->databases ? num + 1 : 0;
-            visited++;
-        }
-    }
-    bk_mutex_lock(&db->control);
-    db->expire_num = num;
-    db->expire_cursor = cursor;
-    bk_mutex_unlock(&db->control);
-    bk_buf_fini(&packed);
-    return removed;
 }

@@ -169,8 +169,10 @@ static void apply_key(struct recover *r, struct bki_file *f, const struct bki_sc
         had = bki_keydir_remove(kd, &key, 0, &old);
         atomic_fetch_add(&f->guard_bytes, it->size);
     } else {
-        struct bki_entry e = {bki_file_locate(&db->files, f, it->offset), it->size,
-                              it->rec.expire_ms, it->rec.flags & BK_TYPE_MASK};
+        struct bki_entry e = {.loc = bki_file_locate(&db->files, f, it->offset),
+                              .size = it->size,
+                              .expire_ms = it->rec.expire_ms,
+                              .type = it->rec.flags & BK_TYPE_MASK};
         BK_ASSERT(e.loc != 0);
         had = bki_keydir_put(kd, &key, &e, &old);
     }

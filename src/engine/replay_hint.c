@@ -46,8 +46,10 @@ static void apply_entry(struct load *l, const struct bki_hint_entry *h)
         had = bki_keydir_remove(kd, &key, 0, &old);
         atomic_fetch_add_explicit(&f->guard_bytes, h->size, memory_order_relaxed);
     } else {
-        struct bki_entry e = {bki_loc_make(f->pages[h->offset >> BKI_PAGE_SHIFT], h->offset),
-                              h->size, h->expire_ms, h->flags & BK_TYPE_MASK};
+        struct bki_entry e = {.loc = bki_loc_make(f->pages[h->offset >> BKI_PAGE_SHIFT], h->offset),
+                              .size = h->size,
+                              .expire_ms = h->expire_ms,
+                              .type = h->flags & BK_TYPE_MASK};
         had = bki_keydir_put(kd, &key, &e, &old);
     }
     if (had) {

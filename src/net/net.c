@@ -233,7 +233,7 @@ void net_stats_get(struct net *net, struct net_stats *out)
                               .input_bytes_per_sec = RELAXED_LOAD(&net->in_per_sec),
                               .output_bytes_per_sec = RELAXED_LOAD(&net->out_per_sec),
                               .accept_errors = RELAXED_LOAD(&net->accept_errors),
-                              .expire_steps = RELAXED_LOAD(&net->expire_steps)};
+                              .expire_capped = RELAXED_LOAD(&net->expire_capped)};
     for (unsigned i = 0; i < net->loops_n; i++) {
         add_loop(out, &net->loops[i]);
         add_clients(out, &net->loops[i]);

@@ -49,10 +49,10 @@ struct net_tunables {
  * called from loop threads; arg is borrowed until net_shutdown has returned. */
 struct net_store_ops {
     void *arg;
-    void (*flush)(void *arg, uint64_t pos);       /* bk_flush */
-    int (*pos_state)(void *arg, uint64_t pos);    /* bk_pos_state */
-    uint64_t (*tail)(void *arg);                  /* bk_tail */
-    size_t (*expire_step)(void *arg, size_t max); /* bk_expire_step */
+    void (*flush)(void *arg, uint64_t pos);                   /* bk_flush */
+    int (*pos_state)(void *arg, uint64_t pos);                /* bk_pos_state */
+    uint64_t (*tail)(void *arg);                              /* bk_tail */
+    size_t (*expire_step)(void *arg, size_t max, bool *more); /* bk_expire_step */
     /* One sentence for the clients whose writes were undone, e.g. "No space left on device". */
     void (*write_error)(void *arg, char *text, size_t size);
     void (*cron)(void *arg,
@@ -119,7 +119,8 @@ struct net_stats {
     uint64_t replies_waiting; /* clients with replies that wait for a commit now */
     uint64_t ticks, tick_us_total, tick_us_max;
     uint64_t tick_us[NET_TICK_BUCKETS];
-    uint64_t accept_errors, misconf_replies, expire_steps;
+    uint64_t accept_errors, misconf_replies;
+    uint64_t expire_capped; /* slices of expiry that ended with more to do */
 };
 void net_stats_get(struct net *net, struct net_stats *out);
 /* Upper bound in microseconds of the ticks up to the given share (0.5, 0.99), from tick_us. */

@@ -168,7 +168,7 @@ struct net {
     _Atomic int64_t stop_deadline_us;
     atomic_uint wake_seq; /* orders a store's commit against a loop's look at it: net_wake() */
     atomic_uint connected;
-    _Atomic uint64_t next_id, received, rejected, accept_errors, expire_steps;
+    _Atomic uint64_t next_id, received, rejected, accept_errors, expire_capped;
     _Atomic uint64_t ops_per_sec, in_per_sec, out_per_sec;
     /* Relaxed atomics: struct net_tunables, one field each. */
     _Atomic uint32_t maxclients, timeout_s, tcp_keepalive_s, obuf_soft_s;

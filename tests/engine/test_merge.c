@@ -60,7 +60,7 @@ static void test_trap25__expired_record_merged__older_copy_stays_hidden(void **s
     RIG_TRUE(&r, rig_settle(&r));
     next_file(&r);
     simclock_advance_ms(&r.clock, 5000);
-    while (bk_expire_step(r.db, 100) > 0) {
+    while (bk_expire_step(r.db, 100, NULL) > 0) {
     }
     assert_false(has(&r, "k"));
     merge_all(&r);
@@ -119,6 +119,51 @@ static void test_trap45__everything_deleted__the_files_go(void **state)
     assert_true(s.file_bytes < 16384);
     RIG_TRUE(&r, rig_same(&r));
     RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
+/* Nothing that writes, hints, merges, images, manifests, ever names a place outside the store's
+ * directory: that may be another file system, into which nothing can be renamed. */
+static void test_trap30__merges_and_restarts__name_no_other_directory(void **state)
+{
+    (void)state;
+    struct rig r;
+    char *text = NULL;
+    size_t len = 0;
+    unsigned lines = 0;
+    uint64_t runs = 0;
+    FILE *trace = open_memstream(&text, &len);
+    setup_rig(&r, 30, BK_SYNC_EVERYSEC);
+    simdisk_trace(r.disk, trace);
+    for (unsigned i = 0; i < 40; i++) {
+        for (unsigned k = 0; k < 12; k++) {
+            RIG_TRUE(&r, rig_random_op(&r));
+        }
+        merge_all(&r);
+        if (i % 10 == 9) {
+            runs += merges(&r);
+            same_after_restart(&r);
+        }
+    }
+    assert_true(runs > 0);
+    simdisk_trace(r.disk, NULL);
+    fclose(trace);
+    for (char *save, *line = strtok_r(text, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save), lines++) {
+        char *words = NULL;
+        char *path = strtok_r(line, " ", &words); /* a number, the call, the path */
+        path = strtok_r(NULL, " ", &words);
+        path = strtok_r(NULL, " ", &words);
+        bool inside = strcmp(path, RIG_DIR) == 0 || strcmp(path, "-") == 0 ||
+                      strcmp(path, ".") == 0 ||     /* where the store itself is, synced */
+                      strcmp(path, "after") == 0 || /* the line of a restart */
+                      strncmp(path, RIG_DIR "/", strlen(RIG_DIR "/")) == 0;
+        if (!inside || strstr(path, "..") != NULL) {
+            fail_msg("%s", path);
+        }
+    }
+    assert_true(lines > 1000);
+    free(text);
     rig_fini(&r);
 }
 
@@ -380,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_trap25__expired_record_merged__older_copy_stays_hidden),
         cmocka_unit_test(test_trap26__expiry__survives_a_merge),
         cmocka_unit_test(test_trap45__everything_deleted__the_files_go),
+        cmocka_unit_test(test_trap30__merges_and_restarts__name_no_other_directory),
         cmocka_unit_test(test_trap02__writes_in_each_state__the_newest_stays),
         cmocka_unit_test(test_trap33__flush_in_each_state__old_keys_stay_gone),
         cmocka_unit_test(test_trap28__uncommitted_writes_undone_in_each_state__nothing_is_lost),

@@ -8,12 +8,14 @@
 #include <stdatomic.h>
 
 #define THREADS 8
+#define FAR_MS ((int64_t)4000000000000) /* in the year 2096 */
 
 struct place {
     struct tmpdir dir;
     struct bk_options opt;
     struct bk_db *db;
     atomic_bool stop;
+    atomic_uint done;
     atomic_uint failures;
 };
 
@@ -277,9 +279,11 @@ static void *turmoil_main(void *arg)
             }
         }
         bk_batch_put(b, (uint32_t)rng_below(&rng, 3), &key,
-                     &(struct bk_value){bk_span_of(value, sizeof(value)), NULL}, 0, 0);
+                     &(struct bk_value){bk_span_of(value, sizeof(value)), NULL}, 0,
+                     pick % 3 == 0 ? FAR_MS - (int64_t)pick * 1000 : 0);
         int rc = bk_batch_commit(b, &pos, NULL);
         expect(w->p, rc == BK_OK || rc == BK_EAGAIN);
+        bk_expire_step(w->p->db, 10, NULL);
         bk_flush(w->p->db, bk_tail(w->p->db));
         if (i % 64 == 0) {
             expect(w->p, bk_wait(w->p->db, bk_tail(w->p->db)) == BK_OK);
@@ -305,6 +309,48 @@ static void test_threads__turmoil__leaves_everything_consistent(void **state)
     }
 }
 
+/* Trap 27: keys run out, are written anew to stay, and run out again, beside two threads that
+ * remove what has run out. What was written to stay is there. */
+static void *persist_main(void *arg)
+{
+    struct worker *w = arg;
+    struct bk_db *db = w->p->db;
+    struct bk_buf got = {0};
+    char key[32];
+    if (w->id < 2) {
+        while (!atomic_load(&w->p->stop)) {
+            bk_expire_step(db, 50, NULL);
+        }
+        return NULL;
+    }
+    for (unsigned i = 0; i < w->rounds; i++) {
+        snprintf(key, sizeof(key), "thread %u key %u", w->id, i % 40);
+        int64_t soon = bk_clock_wall_ms(&bk_clock_system) - (int64_t)(i % 300) + 100;
+        expect(w->p, bk_put(db, 0, bk_span_str(key), bk_span_str("goes"), soon) == BK_OK);
+        snprintf(key, sizeof(key), "thread %u key %u", w->id, (i + 20) % 40);
+        expect(w->p, bk_put(db, 0, bk_span_str(key), bk_span_str("stays"), 0) == BK_OK);
+        expect(w->p, bk_get(db, 0, bk_span_str(key), &got, NULL) == BK_OK);
+        bk_expire_step(db, 20, NULL);
+        expect(w->p, bk_get(db, 0, bk_span_str(key), &got, NULL) == BK_OK);
+    }
+    bk_buf_fini(&got);
+    if (atomic_fetch_add(&w->p->done, 1) + 1 == THREADS - 2) {
+        atomic_store(&w->p->stop, true);
+    }
+    return NULL;
+}
+
+static void test_trap27__expiry_beside_writes_that_stay__what_stays_is_there(void **state)
+{
+    struct place *p = *state;
+    run_workers(p, persist_main, 2000 * long_factor());
+    assert_int_equal(bk_wait(p->db, bk_tail(p->db)), BK_OK);
+    check_when_quiet(p);
+    struct bk_stats st;
+    bk_stats_get(p->db, &st);
+    assert_true(st.expired > 0);
+}
+
 static void test_threads__always__eight_writers_share_syncs(void **state)
 {
     struct place *p = *state;
@@ -328,6 +374,7 @@ int main(void)
         T(test_trap39__reads_beside_writes_and_rotations__never_return_another_keys_bytes),
         T(test_threads__batches_of_two_keys__are_never_seen_in_part),
         T(test_threads__turmoil__leaves_everything_consistent),
+        T(test_trap27__expiry_beside_writes_that_stay__what_stays_is_there),
         T(test_threads__always__eight_writers_share_syncs),
     };
     quiet_log();

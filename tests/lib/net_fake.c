@@ -238,10 +238,11 @@ static uint64_t fake_tail(void *arg)
     return atomic_load(&((struct fake *)arg)->tail);
 }
 
-static size_t fake_expire(void *arg, size_t max)
+static size_t fake_expire(void *arg, size_t max, bool *more)
 {
     (void)arg;
     (void)max;
+    *more = false;
     return 0;
 }
 

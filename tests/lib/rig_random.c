@@ -173,7 +173,7 @@ bool rig_random_op(struct rig *r)
     } else if (pick < 97) {
         simclock_advance_ms(&r->clock, (int64_t)rng_below(&r->rng, 1500));
     } else if (pick < 99) {
-        bk_expire_step(r->db, 1 + (size_t)rng_below(&r->rng, 10));
+        bk_expire_step(r->db, 1 + (size_t)rng_below(&r->rng, 10), NULL);
     } else {
         ok = simdisk_dead(r->disk) || rig_settle(r);
     }

@@ -56,7 +56,7 @@ static void check_there(struct bki_keydir *kd, unsigned i)
 static void test_keydir__many_inserts__all_found_and_few_moved(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
     for (unsigned i = 0; i < 200000; i++) {
         put(kd, i);
     }
@@ -76,7 +76,7 @@ static void test_keydir__many_inserts__all_found_and_few_moved(void **state)
 static void test_keydir__removed_keys__memory_comes_back(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
     struct bki_keydir_stats empty;
     struct bki_keydir_stats full;
     bki_keydir_stats(kd, &empty);
@@ -107,7 +107,7 @@ static void test_keydir__removed_keys__memory_comes_back(void **state)
 static void test_keydir__replace_changes_shape__entry_is_whole(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
     char text[32];
     struct bk_key key;
     struct bki_entry old;
@@ -147,7 +147,7 @@ static void test_keydir__scan_while_it_grows_and_shrinks__sees_what_stays(void *
 {
     (void)state;
     enum { STAY = 3000, CHURN = 40000 };
-    struct bki_keydir *kd = bki_keydir_new(1, SEED);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
     bool *seen = bk_alloc_zero(STAY, sizeof *seen);
     for (unsigned i = 0; i < STAY; i++) {
         put(kd, i);
@@ -190,8 +190,8 @@ static void test_keydir__scan_while_it_grows_and_shrinks__sees_what_stays(void *
 static void test_keydir__swap_and_drain__contents_move_whole(void **state)
 {
     (void)state;
-    struct bki_keydir *a = bki_keydir_new(1, SEED);
-    struct bki_keydir *b = bki_keydir_new(2, SEED);
+    struct bki_keydir *a = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *b = bki_keydir_new(2, SEED, 0);
     for (unsigned i = 0; i < 70000; i++) {
         put(a, i);
     }

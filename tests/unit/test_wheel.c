@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* test_wheel.c - the timing wheel: against a plain array, near and far, with the clock set back. */
+#include "engine/wheel.h"
+#include "lib/rng.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define START ((uint64_t)13900000000)
+
+/* Everything due before upto; each is checked to be, and set to 0 in ticks (by hash). */
+static size_t take_due(struct bki_wheel *w, uint64_t upto, uint64_t *ticks)
+{
+    struct bki_wheel_entry e;
+    enum bki_wheel_work work;
+    size_t n = 0;
+    while ((work = bki_wheel_step(w, upto, &e)) != BKI_WHEEL_REST) {
+        if (work == BKI_WHEEL_DUE) {
+            assert_true(e.tick < upto);
+            assert_int_equal(ticks[e.hash], e.tick);
+            ticks[e.hash] = 0;
+            n++;
+        }
+    }
+    return n;
+}
+
+static size_t count_due(const uint64_t *ticks, size_t n, uint64_t upto)
+{
+    size_t due = 0;
+    for (size_t i = 0; i < n; i++) {
+        due += ticks[i] != 0 && ticks[i] < upto;
+    }
+    return due;
+}
+
+static uint64_t draw_tick(struct rng *rng, uint64_t now)
+{
+    uint64_t ahead = rng_below(rng, (uint64_t)1 << rng_below(rng, 34));
+    uint64_t tick = rng_below(rng, 20) == 0 ? now - rng_below(rng, 1000) : now + ahead;
+    return tick > BKI_WHEEL_TICK_MAX ? BKI_WHEEL_TICK_MAX : tick;
+}
+
+/* Entries that are added all the time, a clock that makes small and large steps, some of them back,
+ * and a sweep now and then: each comes up once, not before its time, and at the first step after.
+ */
+static void test_wheel__random_times__come_up_when_due(void **state)
+{
+    (void)state;
+    enum { N = 4000 };
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct rng rng = {seed};
+        uint64_t *ticks = calloc(N, sizeof *ticks);
+        uint64_t now = START + rng_below(&rng, 1u << 30);
+        struct bki_wheel *w = bki_wheel_new(now);
+        uint32_t added = 0;
+        while (added < N || bki_wheel_count(w) > 0) {
+            for (uint64_t i = rng_below(&rng, 20); i > 0 && added < N; i--, added++) {
+                ticks[added] = draw_tick(&rng, now);
+                bki_wheel_add(w, (struct bki_wheel_entry){.tick = ticks[added], .hash = added});
+            }
+            for (uint64_t i = rng_below(&rng, 8); i > 0; i--) {
+                struct bki_wheel_entry e;
+                if (bki_wheel_sweep(w, &e)) {
+                    assert_int_equal(ticks[e.hash], e.tick);
+                    bki_wheel_add(w, e);
+                }
+            }
+            uint64_t step = 1 + rng_below(&rng, (uint64_t)1 << rng_below(&rng, 31));
+            now = rng_below(&rng, 10) == 0 ? now - 9 - step / 2
+                                           : now + step; /* a second, or it is waited for */
+            now = now > BKI_WHEEL_TICK_MAX || (added == N && rng_below(&rng, 50) == 0)
+                      ? BKI_WHEEL_TICK_MAX
+                      : now;
+            size_t due = count_due(ticks, N, now);
+            if (take_due(w, now, ticks) != due) {
+                fail_msg("seed %llu: not all that was due came up", (unsigned long long)seed);
+            }
+            if (now == BKI_WHEEL_TICK_MAX && added == N) {
+                break; /* what is left is due at the end of time */
+            }
+        }
+        assert_int_equal(count_due(ticks, N, BKI_WHEEL_TICK_MAX), 0);
+        bki_wheel_free(&w);
+        free(ticks);
+    }
+}
+
+/* A clock that is set back: what lay ahead lies further ahead, what is added now comes first. */
+static void test_wheel__clock_set_back__new_entries_come_up_in_time(void **state)
+{
+    (void)state;
+    uint64_t ticks[2] = {START + 1000, START - 86400 * 8 + 50};
+    struct bki_wheel *w = bki_wheel_new(START);
+    bki_wheel_add(w, (struct bki_wheel_entry){.tick = ticks[0], .hash = 0});
+    uint64_t now = START - 86400 * 8;
+    assert_int_equal(take_due(w, now, ticks), 0);
+    bki_wheel_add(w, (struct bki_wheel_entry){.tick = ticks[1], .hash = 1});
+    assert_int_equal(take_due(w, now + 50, ticks), 0);
+    assert_int_equal(take_due(w, now + 51, ticks), 1);
+    assert_int_equal(ticks[1], 0);
+    assert_int_equal(take_due(w, START + 1001, ticks), 1);
+    bki_wheel_free(&w);
+}
+
+static void test_wheel__sweep__takes_each_once_and_gives_the_memory_back(void **state)
+{
+    (void)state;
+    enum { N = 100000 };
+    struct rng rng = {7};
+    struct bki_wheel *w = bki_wheel_new(START);
+    uint64_t empty = bki_wheel_bytes(w);
+    unsigned char *seen = calloc(N, 1);
+    for (uint32_t i = 0; i < N; i++) {
+        bki_wheel_add(w, (struct bki_wheel_entry){.tick = draw_tick(&rng, START), .hash = i});
+    }
+    assert_int_equal(bki_wheel_count(w), N);
+    assert_in_range(bki_wheel_bytes(w), N * 8, N * 9 + empty + 384 * 1024);
+    struct bki_wheel_entry *all = calloc(N, sizeof *all);
+    bki_wheel_list(w, all);
+    for (uint32_t i = 0; i < N; i++) {
+        assert_int_equal(seen[all[i].hash]++, 0);
+    }
+    struct bki_wheel_entry e;
+    for (uint32_t i = 0; i < N; i++) {
+        assert_true(bki_wheel_sweep(w, &e));
+        assert_int_equal(seen[e.hash]++, 1);
+    }
+    assert_false(bki_wheel_sweep(w, &e));
+    assert_int_equal(bki_wheel_bytes(w), empty);
+    free(all);
+    free(seen);
+    bki_wheel_free(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wheel__random_times__come_up_when_due),
+        cmocka_unit_test(test_wheel__clock_set_back__new_entries_come_up_in_time),
+        cmocka_unit_test(test_wheel__sweep__takes_each_once_and_gives_the_memory_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
