@@ -59,6 +59,8 @@ struct bk_db {
     atomic_bool snapshotting, snapshot_stop;
     _Atomic uint32_t garbage_due;
     _Atomic uint64_t undo_generation; /* rises with each undoing */
+    _Atomic int64_t
+        expired_ms; /* the latest time by which keys were looked for that have expired */
     _Atomic uint64_t disk_reads, disk_read_bytes, buffer_reads, expired;
     _Atomic uint64_t damaged_records, damaged_bytes, tail_bytes_cut;
     _Atomic uint64_t recover_us, recovered_records;

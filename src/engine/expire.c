@@ -34,6 +34,9 @@ size_t bk_expire_step(struct bk_db *db, size_t max, bool *more)
     bk_mutex_lock(&db->control);
     uint32_t num = db->expire_num;
     uint32_t stripe = db->expire_stripe;
+    if (atomic_load(&db->expired_ms) < now_ms) {
+        atomic_store(&db->expired_ms, now_ms); /* before anything is removed: a merge may ask */
+    }
     bk_mutex_unlock(&db->control);
     /* Once around, and the first database to its end. */
     for (uint32_t dbs = 0; max > 0 && dbs <= db->databases;) {

@@ -75,7 +75,7 @@ static void fetch(const struct stripe *s, const struct bki_wheel_entry *w, size_
     }
     for (size_t i = 0; i < n && s->t.segments_n > 0; i++) {
         const char *b = (const char *)*bucket_find(&s->t, w[i].hash);
-        for (size_t line = 0; line < LINES; line++) {
+        for (size_t line = 0; b != NULL && line < LINES; line++) {
             __builtin_prefetch(b + line * 64, 1);
         }
     }

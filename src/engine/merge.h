@@ -35,6 +35,7 @@
 struct bki_merge_in {
     struct bki_file *file;
     uint8_t *keep;   /* owned; a bit per 8 bytes: guards that stay; NULL: none */
+    bool planned;    /* its guards were judged, with all that had expired by now_ms */
     uint64_t copied; /* bytes of live records copied from it */
     bool read;       /* false: there is nothing in it that stays */
 };
@@ -48,7 +49,7 @@ struct bki_merge {
     uint32_t lower_n;
     struct bki_file **out; /* owned array */
     uint32_t out_n, out_cap;
-    int64_t now_ms;       /* what has expired by then is a guard */
+    int64_t now_ms;       /* when the run began */
     uint64_t generation;  /* of undoing, when the first record was judged */
     uint64_t judged_pos;  /* the log's tail when the last one was */
     uint64_t guards_kept; /* bytes */
@@ -116,6 +117,8 @@ bool bki_merge_any_dropped(struct bk_db *db);
 /* The keydir that reads and writes space, or NULL. The key lock of the key at hand is held: so the
  * answer stays true. */
 struct bki_keydir *bki_merge_keydir(struct bk_db *db, uint32_t space);
+/* Whether a database number stands for the space. */
+bool bki_merge_space_used(struct bk_db *db, uint32_t space);
 /* What the keydir has for a key. */
 bool bki_merge_find(struct bk_db *db, uint32_t space, const struct bk_key *key,
                     struct bki_entry *e);

@@ -231,6 +231,22 @@ static bool is_live(struct bk_db *db, const struct bki_file *f, uint32_t space,
     return live;
 }
 
+/* A put that is dead because its time ran out after the plan had looked at its key: unlike a delete
+ * it has left nothing in the log, so it has to go on hiding older copies. */
+static bool expired_since(struct bk_db *db, const struct bki_merge_in *in, uint32_t space,
+                          const struct bk_key *key, int64_t expire_ms)
+{
+    const struct bki_merge *m = &db->merge;
+    int64_t now_ms = bk_clock_wall_ms(db->clock);
+    int64_t expired_ms = atomic_load(&db->expired_ms);
+    struct bki_entry e;
+    if (expire_ms == 0 || m->lower_n == 0 || (in->planned && expire_ms <= m->now_ms) ||
+        expire_ms > (now_ms > expired_ms ? now_ms : expired_ms)) {
+        return false;
+    }
+    return !bki_merge_find(db, space, key, &e) && bki_merge_space_used(db, space);
+}
+
 static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_error *err)
 {
     struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
@@ -248,7 +264,9 @@ static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_erro
         marked(db, in->file, it->offset, it->key);
         return put_short(db, BKI_LOST, &it->rec, it->key, err);
     }
-    return kept(in, it->offset) ? put_short(db, BKI_DELETE, &it->rec, it->key, err) : BK_OK;
+    bool stays = kept(in, it->offset) ||
+                 (value && expired_since(db, in, it->rec.space, &key, it->rec.expire_ms));
+    return stays ? put_short(db, BKI_DELETE, &it->rec, it->key, err) : BK_OK;
 }
 
 /* Bytes that are no record any more, [from, to): whose keys the keydirs still name get markers. */
@@ -328,8 +346,12 @@ static int want_part(struct bk_db *db, const struct bki_hint *hint, uint32_t par
     int rc = bki_hint_part_begin(&c, hint, part, db->hash_seed);
     while (rc == BK_OK && (rc = bki_hint_next(&c, &e, err)) == BK_OK) {
         struct bk_key key = {e.key, e.hash};
-        bool live = e.kind != BKI_DELETE && is_live(db, in->file, e.space, &key, e.offset);
-        if (!live && !kept(in, e.offset)) {
+        bool stays = kept(in, e.offset);
+        if (e.kind != BKI_DELETE) {
+            stays = stays || is_live(db, in->file, e.space, &key, e.offset) ||
+                    expired_since(db, in, e.space, &key, e.expire_ms);
+        }
+        if (!stays) {
             continue;
         }
         if (m->wanted_n == *cap) {

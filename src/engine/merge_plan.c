@@ -2,10 +2,11 @@
 /*
  * merge_plan.c - which guards of a run's inputs have to stay.
  *
- * A guard is a tombstone, or a put with an expiry whose key is gone. It may go when a newer record
- * of its key exists (the keydir has the key, or a newer guard lies in the inputs), or when no file
- * of lower rank can hold the key, by that file's filter. Keys are taken in slices of their hash, so
- * that memory is bounded by a slice, and the filters are asked in their own order.
+ * A guard is a tombstone, or a put with an expiry whose key is gone or is about to be. It may go
+ * when a newer record of its key exists (the keydir has the key, or a newer guard lies in the
+ * inputs), or when no file of lower rank can hold the key, by that file's filter. Keys are taken in
+ * slices of their hash, so that memory is bounded by a slice, and the filters are asked in their
+ * own order.
  */
 #include "base/assert.h"
 #include "engine/db_private.h"
@@ -52,7 +53,7 @@ bool bki_merge_find(struct bk_db *db, uint32_t space, const struct bk_key *key, 
     return found;
 }
 
-static bool space_is_used(struct bk_db *db, uint32_t space)
+bool bki_merge_space_used(struct bk_db *db, uint32_t space)
 {
     bk_mutex_lock(&db->log.mu);
     bool used = bki_spacemap_number(&db->log.map, space) >= 0;
@@ -60,7 +61,8 @@ static bool space_is_used(struct bk_db *db, uint32_t space)
     return used;
 }
 
-/* Whether an entry may be a guard that matters: its key is gone. */
+/* Whether an entry may be a guard that matters: its key is gone, or goes at any moment because the
+ * entry itself has expired. */
 static bool guards(struct bk_db *db, const struct bki_hint_entry *h)
 {
     if (h->kind != BKI_DELETE && h->expire_ms == 0) {
@@ -68,7 +70,9 @@ static bool guards(struct bk_db *db, const struct bki_hint_entry *h)
     }
     struct bk_key key = {h->key, h->hash};
     struct bki_entry e;
-    return !bki_merge_find(db, h->space, &key, &e) && space_is_used(db, h->space);
+    bool expired = h->kind != BKI_DELETE && h->expire_ms <= db->merge.now_ms;
+    return (!bki_merge_find(db, h->space, &key, &e) || (expired && e.expire_ms == h->expire_ms)) &&
+           bki_merge_space_used(db, h->space);
 }
 
 static void add(struct guards *g, const struct guard *one)
@@ -229,6 +233,7 @@ int bki_merge_plan(struct bk_db *db, struct bk_error *err)
     for (uint32_t i = 0; rc == BK_OK && i < m->in_n; i++) {
         bool any = atomic_load(&m->in[i].file->guard_bytes) > 0;
         rc = any ? gather(db, i, &g, err) : BK_OK;
+        m->in[i].planned = any;
     }
     if (rc == BK_OK && g.n > 0) {
         newest_only(&g);

@@ -71,6 +71,49 @@ static void test_trap25__expired_record_merged__older_copy_stays_hidden(void **s
     rig_fini(&r);
 }
 
+static void expire_all(struct rig *r)
+{
+    simclock_advance_ms(&r->clock, 5000);
+    while (bk_expire_step(r->db, 100, NULL) > 0) {
+    }
+    assert_false(has(r, "k"));
+}
+
+/* A key runs out of time, and leaves memory, after the plan had it for alive: before its record is
+ * judged, or when the plan was made it had run out and nobody had noticed. Nothing in the log tells
+ * of it, so its record has to. */
+static void test_trap25__expires_while_its_file_is_merged__older_copy_stays_hidden(void **state)
+{
+    (void)state;
+    for (unsigned late = 0; late < 4; late++) {
+        struct rig r;
+        setup_rig(&r, 60 + late, BK_SYNC_ALWAYS);
+        put_n(&r, "old", 30, "v");
+        assert_int_equal(rig_put(&r, "k", "without end"), BK_OK);
+        RIG_TRUE(&r, rig_settle(&r));
+        next_file(&r);
+        put_expiring(&r, "k", "short", bk_clock_wall_ms(&r.clock.clock) + 1000);
+        put_n(&r, "dead", 30, "1");
+        put_n(&r, "dead", late < 2 ? 20 : 29, "2");
+        if (late % 2 == 1) { /* a guard beside it, so that the plan reads this file */
+            assert_int_equal(rig_delete(&r, "dead29"), BK_OK);
+        }
+        RIG_TRUE(&r, rig_settle(&r));
+        next_file(&r);
+        if (late >= 2) {
+            simclock_advance_ms(&r.clock, 1001);
+        }
+        assert_true(merge_until(&r, BK_MERGE_COPY));
+        expire_all(&r);
+        merge_all(&r);
+        next_file(&r);
+        assert_false(has(&r, "k"));
+        assert_true(has(&r, "old1"));
+        RIG_TRUE(&r, rig_check(&r));
+        rig_fini(&r);
+    }
+}
+
 static void test_trap26__expiry__survives_a_merge(void **state)
 {
     (void)state;
@@ -423,6 +466,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trap01__delete_merged_before_the_value__key_stays_deleted),
         cmocka_unit_test(test_trap25__expired_record_merged__older_copy_stays_hidden),
+        cmocka_unit_test(test_trap25__expires_while_its_file_is_merged__older_copy_stays_hidden),
         cmocka_unit_test(test_trap26__expiry__survives_a_merge),
         cmocka_unit_test(test_trap45__everything_deleted__the_files_go),
         cmocka_unit_test(test_trap30__merges_and_restarts__name_no_other_directory),
