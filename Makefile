@@ -197,7 +197,7 @@ test-unit test-engine test-server test-crash test-tcl lint asan ubsan tsan valgr
 fuzz:
 	@B=$(B) MAKE="$(MAKE)" FUZZ_SECONDS=$(T) tests/run.sh fuzz
 
-bench: all
+bench: all $(B)/release/tests/bench/load
 	@B=$(B) tests/bench/bench.sh
 bench-engine: $(B)/release/tests/bench/bench_engine
 	@$< $(N)

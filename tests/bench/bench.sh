@@ -6,7 +6,8 @@
 #   REQUESTS  requests a run with pipeline 16 (default 1000000; without pipeline a third of it)
 #   ROUNDS    paired runs of each row, bitkv first, then Redis; figures are medians (default 3)
 #   KEYS      keys that GET and SET draw from, and of the memory and start rows (default 1000000)
-#   BENCH     which groups of rows (default: all; see the calls at the end)
+#   BENCH     which groups of rows (default: those of speed, memory and start; besides there are space, merge and
+#             expiry, which take minutes each: merge.bash)
 #   DIR       where the data directories go (default: a temporary directory)
 #   PORT      first of the two ports (default 17000)
 #
@@ -253,6 +254,8 @@ group_start() {
     figure "start after kill -9, ms" "${killed[bitkv]}" "${killed[redis]}"
 }
 
+. tests/bench/merge.bash
+
 for tool in redis-benchmark redis-cli redis-check-rdb; do
     command -v $tool >/dev/null || { say "bench.sh needs $tool (Debian: redis-tools)"; exit 1; }
 done
@@ -275,3 +278,4 @@ if [ -s "$work/figures" ]; then
     echo "|---|---|---|---|"
     cat "$work/figures"
 fi
+merge_tables
