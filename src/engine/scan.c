@@ -163,6 +163,19 @@ static bool plausible(const struct bki_scan *s, uint64_t offset, const uint8_t *
            (r.seq > s->last_seq && r.seq - s->last_seq <= (offset - from) / BKI_HEADER_BYTES + 1);
 }
 
+/* How many words of zeros begin at offset, as far as the window shows: room that was reserved and
+ * never written is long. Two are known. */
+static uint64_t zero_words(const struct bki_scan *s, uint64_t offset)
+{
+    const uint8_t *p = s->window.data + (offset - s->window_at);
+    uint64_t words = (s->window_at + s->window.len - offset) / 8;
+    uint64_t n = 2;
+    while (n < words && bk_get64(p + n * 8) == 0) {
+        n++;
+    }
+    return n;
+}
+
 int bki_scan_resync(struct bki_scan *s, bool *zeros, struct bk_error *err)
 {
     uint64_t from = s->offset;
@@ -179,6 +192,7 @@ int bki_scan_resync(struct bki_scan *s, bool *zeros, struct bk_error *err)
             break;
         }
         if (bk_get64(p) == 0 && bk_get64(p + 8) == 0) {
+            at += zero_words(s, at) * 8 - 16;
             continue;
         }
         *zeros = *zeros && bk_get64(p) == 0;
