@@ -114,17 +114,31 @@ void bki_entry_set_off_tick(uint64_t *p, bool off_tick)
     p[1] = (p[1] & ~OFF_TICK_BIT) | (off_tick ? OFF_TICK_BIT : 0);
 }
 
+/* The last 8 bytes of a key, all of it if it is shorter: where keys of one length differ most. */
+static inline uint64_t tail_of(const void *key, uint64_t len)
+{
+    uint64_t tail = 0;
+    if (len >= 8) {
+        memcpy(&tail, (const uint8_t *)key + len - 8, 8);
+    } else if (len > 0) {
+        memcpy(&tail, key, len);
+    }
+    return tail;
+}
+
 uint64_t *bki_bucket_find(struct bki_bucket *b, struct bk_span key)
 {
     if (b == NULL) {
         return NULL;
     }
+    uint64_t tail = tail_of(key.data, key.len);
     uint64_t *p = b->words;
     uint64_t *end = p + b->used;
     while (p < end) {
         uint64_t len;
         const uint64_t *k = entry_key(p, &len);
-        if (len == key.len && (len == 0 || memcmp(k, key.data, len) == 0)) {
+        if (len == key.len && tail_of(k, len) == tail &&
+            (len <= 8 || memcmp(k, key.data, len - 8) == 0)) {
             return p;
         }
         p += (uint64_t)(k - p) + key_units(len);
@@ -157,6 +171,24 @@ static void resize(struct bki_bucket **b, uint64_t units)
     *b = fresh;
 }
 
+struct bki_bucket *bki_bucket_new(uint64_t units)
+{
+    struct bki_bucket *b = NULL;
+    resize(&b, units);
+    return b;
+}
+
+void bki_bucket_trim(struct bki_bucket **b, const uint64_t *end)
+{
+    (*b)->used = (uint32_t)(end - (*b)->words);
+    if ((*b)->used == 0) {
+        free(*b);
+        *b = NULL;
+    } else if (capacity((*b)->used) < (*b)->cap) {
+        resize(b, (*b)->used);
+    }
+}
+
 void bki_bucket_append(struct bki_bucket **b, const uint64_t *words, uint64_t units)
 {
     uint64_t used = *b == NULL ? 0 : (*b)->used;
@@ -183,13 +215,7 @@ void bki_bucket_cut(struct bki_bucket **b, uint64_t *p)
     uint64_t units = bki_entry_units_at(p);
     uint64_t behind = (uint64_t)((*b)->words + (*b)->used - (p + units));
     memmove(p, p + units, behind * 8);
-    (*b)->used -= (uint32_t)units;
-    if ((*b)->used == 0) {
-        free(*b);
-        *b = NULL;
-    } else if (capacity((*b)->used) < (*b)->cap) {
-        resize(b, (*b)->used);
-    }
+    bki_bucket_trim(b, (*b)->words + (*b)->used - units);
 }
 
 uint64_t bki_bucket_bytes(const struct bki_bucket *b)

@@ -39,6 +39,10 @@ uint64_t *bki_bucket_find(struct bki_bucket *b, struct bk_span key);
 void bki_bucket_add(struct bki_bucket **b, const struct bki_entry *e, struct bk_span key);
 /* Takes an entry out; frees or shrinks the block. p points into it. */
 void bki_bucket_cut(struct bki_bucket **b, uint64_t *p);
+/* An empty one with room for so many units. */
+struct bki_bucket *bki_bucket_new(uint64_t units);
+/* Forgets all from end on, and gives back room: frees the block when nothing is left. */
+void bki_bucket_trim(struct bki_bucket **b, const uint64_t *end);
 /* Appends raw entries that were in another bucket. */
 void bki_bucket_append(struct bki_bucket **b, const uint64_t *words, uint64_t units);
 uint64_t bki_bucket_bytes(const struct bki_bucket *b);

@@ -71,17 +71,24 @@ static uint32_t table_split(struct table *t, uint64_t seed)
         return 0;
     }
     t->bytes -= bki_bucket_bytes(old);
-    struct bki_bucket *half[2] = {NULL, NULL};
+    struct bki_bucket *other = bki_bucket_new(old->used);
+    uint64_t *keep = old->words;
     uint32_t moved = 0;
     for (uint64_t *p = old->words, *end = p + old->used; p < end; moved++) {
         uint64_t units = bki_entry_units_at(p);
-        bki_bucket_append(&half[entry_hash(seed, p) >> bit & 1], p, units);
+        if ((entry_hash(seed, p) >> bit & 1) != 0) {
+            bki_bucket_append(&other, p, units);
+        } else {
+            memmove(keep, p, units * 8);
+            keep += units;
+        }
         p += units;
     }
-    free(old);
-    *bucket_at(t, from) = half[0];
-    *bucket_at(t, to) = half[1];
-    t->bytes += bki_bucket_bytes(half[0]) + bki_bucket_bytes(half[1]);
+    bki_bucket_trim(&old, keep);
+    bki_bucket_trim(&other, other->words + other->used);
+    *bucket_at(t, from) = old;
+    *bucket_at(t, to) = other;
+    t->bytes += bki_bucket_bytes(old) + bki_bucket_bytes(other);
     return moved;
 }
 
@@ -201,6 +208,30 @@ bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki
 void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash)
 {
     __builtin_prefetch(stripe_of(kd, hash), 1);
+}
+
+void bki_keydir_warm(struct bki_keydir *kd, const uint64_t *hashes, size_t n)
+{
+    struct stripe *held = NULL;
+    for (size_t i = 0; i < 2 * n; i++) {
+        uint64_t hash = hashes[i < n ? i : i - n];
+        struct stripe *s = stripe_of(kd, hash);
+        if (s != held) {
+            if (held != NULL) {
+                bk_mutex_unlock(&held->mu);
+            }
+            bk_mutex_lock(&s->mu);
+            held = s;
+        }
+        if (i < n) {
+            prefetch_place(&s->t, hash);
+        } else {
+            prefetch_bucket(&s->t, hash);
+        }
+    }
+    if (held != NULL) {
+        bk_mutex_unlock(&held->mu);
+    }
 }
 
 /* Replaces the entry at p, in place where the shape stays. */

@@ -48,6 +48,9 @@ uint32_t bki_keydir_space(const struct bki_keydir *kd);
 bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
                      uint64_t *del_pos);
 void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash);
+/* Brings the buckets of n hashes into the processor's cache side by side: touching one after the
+ * other waits for memory each time. Cheap when many hashes of one stripe follow each other. */
+void bki_keydir_warm(struct bki_keydir *kd, const uint64_t *hashes, size_t n);
 
 /* Stores the entry. Returns whether there was one before, which is put into *old. */
 bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struct bki_entry *e,

@@ -15,7 +15,6 @@
 #define STALE_MIN 64u /* entries more than keys that are always borne with */
 #define SWEEP_LOOKS 4u
 #define AT_ONCE 16u /* buckets looked at together */
-#define LINES 4u    /* of a processor's cache: what most buckets take */
 
 static bool is_due(const struct bki_entry *e, uint64_t upto)
 {
@@ -62,21 +61,6 @@ static void visit(struct stripe *s, struct bki_wheel_entry w, uint64_t upto, str
         bki_entry_set_off_tick(p, e.off_tick);
         if (is_due(&e, upto)) {
             bk_buf_append(out, p, (size_t)bki_entry_units_at(p) * 8);
-        }
-    }
-}
-
-/* Brings the buckets into the processor's caches side by side: looking at one after the other would
- * wait for memory each time. */
-static void fetch(const struct stripe *s, const struct bki_wheel_entry *w, size_t n)
-{
-    for (size_t i = 0; i < n && s->t.segments_n > 0; i++) {
-        __builtin_prefetch(bucket_find(&s->t, w[i].hash));
-    }
-    for (size_t i = 0; i < n && s->t.segments_n > 0; i++) {
-        const char *b = (const char *)*bucket_find(&s->t, w[i].hash);
-        for (size_t line = 0; b != NULL && line < LINES; line++) {
-            __builtin_prefetch(b + line * 64, 1);
         }
     }
 }
@@ -128,7 +112,12 @@ void bki_keydir_expire(struct bki_keydir *kd, unsigned stripe, int64_t now_ms, s
             rest = work == BKI_WHEEL_REST;
             *max -= !rest;
         }
-        fetch(s, due, n);
+        for (size_t i = 0; i < n; i++) {
+            prefetch_place(&s->t, due[i].hash);
+        }
+        for (size_t i = 0; i < n; i++) {
+            prefetch_bucket(&s->t, due[i].hash);
+        }
         for (size_t i = 0; i < n; i++) {
             visit(s, due[i], s->tick, out);
         }

@@ -10,7 +10,8 @@
 
 #include <stdalign.h>
 
-#define SEGMENT 512u /* bucket pointers per segment of a stripe's directory */
+#define SEGMENT 512u    /* bucket pointers per segment of a stripe's directory */
+#define BUCKET_LINES 4u /* of a processor's cache: what most buckets take */
 
 /* What a flush or a swap takes away or exchanges whole. Guarded by the stripe's mutex. */
 struct table {
@@ -75,6 +76,22 @@ static inline struct bki_bucket **bucket_find(const struct table *t, uint64_t ha
 {
     unsigned depth;
     return bucket_at(t, bucket_of(t, (uint32_t)hash, &depth));
+}
+
+/* First the place of a hash's bucket, then, when that is there, the bucket. */
+static inline void prefetch_place(const struct table *t, uint64_t hash)
+{
+    if (t->segments_n > 0) {
+        __builtin_prefetch(bucket_find(t, hash));
+    }
+}
+
+static inline void prefetch_bucket(const struct table *t, uint64_t hash)
+{
+    const char *b = t->segments_n == 0 ? NULL : (const char *)*bucket_find(t, hash);
+    for (size_t line = 0; b != NULL && line < BUCKET_LINES; line++) {
+        __builtin_prefetch(b + line * 64, 1);
+    }
 }
 
 static inline void store_counter(_Atomic uint64_t *c, uint64_t n)
