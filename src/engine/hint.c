@@ -141,18 +141,25 @@ static int table_decode(struct bki_hint *h, const uint8_t *b, size_t len, uint64
 }
 
 /* Reads len bytes at offset and holds them against crc. */
-static int read_checked(const struct bki_hint *h, uint64_t offset, size_t len, uint32_t crc,
-                        struct bk_buf *out, struct bk_error *err)
+/* Appends to *out. */
+static int append_checked(const struct bki_hint *h, uint64_t offset, size_t len, uint32_t crc,
+                          struct bk_buf *out, struct bk_error *err)
 {
     size_t got = 0;
-    out->len = 0;
-    int rc =
-        bki_io_read_all(h->io, h->fd, bk_buf_reserve(out, len), len, offset, &got, h->path, err);
-    out->len = got;
-    if (rc == BK_OK && (got < len || bk_crc32c(0, out->data, len) != crc)) {
+    uint8_t *to = bk_buf_reserve(out, len);
+    int rc = bki_io_read_all(h->io, h->fd, to, len, offset, &got, h->path, err);
+    out->len += got;
+    if (rc == BK_OK && (got < len || bk_crc32c(0, to, len) != crc)) {
         rc = bk_error_set(err, BK_CORRUPT, 0, h->path, offset, "the hint file does not check");
     }
     return rc;
+}
+
+static int read_checked(const struct bki_hint *h, uint64_t offset, size_t len, uint32_t crc,
+                        struct bk_buf *out, struct bk_error *err)
+{
+    out->len = 0;
+    return append_checked(h, offset, len, crc, out, err);
 }
 
 static int read_front(struct bki_hint *h, const struct bki_file *f, uint64_t hash_seed,
@@ -319,6 +326,27 @@ int bki_hint_next(struct bki_hint_cursor *c, struct bki_hint_entry *e, struct bk
     return rc == BK_OK ? rc
                        : bk_error_set(err, rc, 0, h->path, h->blocks[c->block - 1].offset + c->at,
                                       "the hint file holds no entry here");
+}
+
+int bki_hint_read_part(struct bki_hint_cursor *c, struct bk_error *err)
+{
+    const struct bki_hint *h = c->h;
+    int rc = BK_OK;
+    for (; rc == BK_OK && c->block < h->info.blocks && h->blocks[c->block].part == c->part;
+         c->block++) {
+        const struct bki_hint_block *b = &h->blocks[c->block];
+        rc = append_checked(h, b->offset, b->len, b->crc, &c->bytes, err);
+        c->left += b->n;
+    }
+    return rc;
+}
+
+int bki_hint_next_at(struct bki_hint_cursor *c, size_t at, struct bki_hint_entry *e,
+                     struct bk_error *err)
+{
+    c->at = at;
+    c->left = 1;
+    return bki_hint_next(c, e, err);
 }
 
 int bki_hint_check(struct bki_hint_cursor *c, struct bk_error *err)

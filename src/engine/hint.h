@@ -99,6 +99,12 @@ BK_MUST_USE int bki_hint_part_begin(struct bki_hint_cursor *c, const struct bki_
                                     uint32_t part, uint64_t hash_seed);
 BK_MUST_USE int bki_hint_next(struct bki_hint_cursor *c, struct bki_hint_entry *e,
                               struct bk_error *err); /* BK_NOTFOUND: the end */
+/* Reads all of the part into c->bytes at once: then entries come from there, and stay until
+ * bki_hint_part_end. c->at is where the next one lies, to come back to with next_at in any order.
+ */
+BK_MUST_USE int bki_hint_read_part(struct bki_hint_cursor *c, struct bk_error *err);
+BK_MUST_USE int bki_hint_next_at(struct bki_hint_cursor *c, size_t at, struct bki_hint_entry *e,
+                                 struct bk_error *err);
 /* Reads what is left of the part and holds it against its checksums. */
 BK_MUST_USE int bki_hint_check(struct bki_hint_cursor *c, struct bk_error *err);
 void bki_hint_part_end(struct bki_hint_cursor *c);

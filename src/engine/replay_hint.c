@@ -18,12 +18,15 @@
 #include <unistd.h>
 
 #define THREADS_MAX 8u
+#define SORT_BITS 12u
+#define AT_ONCE 16u /* entries whose places in memory are fetched together */
 
 struct load {
     struct recover *r;
     struct bki_file *f;
     struct bki_hint hint;
-    atomic_uint next; /* part */
+    int (*each)(struct load *l, uint32_t part); /* what is done with parts */
+    atomic_uint next;                           /* part */
     _Atomic uint64_t bytes, records;
     atomic_int rc;
 };
@@ -57,22 +60,103 @@ static void apply_entry(struct load *l, const struct bki_hint_entry *h)
     }
 }
 
+static void apply_entries(struct load *l, const struct bki_hint_entry *e, size_t n)
+{
+    uint64_t hashes[AT_ONCE];
+    int64_t num = bki_spacemap_number(&l->r->db->log.map, e[0].space);
+    struct bki_keydir *kd = num < 0 ? NULL : bki_db_keydir(l->r->db, (uint32_t)num, true);
+    for (size_t i = 0; i < n; i++) {
+        hashes[i] = e[i].hash;
+    }
+    if (kd != NULL) {
+        bki_keydir_warm(kd, hashes, n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        apply_entry(l, &e[i]);
+    }
+}
+
+/* Entries of a part as words {place in the part's bytes; the low SORT_BITS of the hash, which name
+ * buckets}. Sorts by hash, and keeps the order of the data file among equals: so
+ * that a bucket's entries come one after the other, and the processor has it at hand. */
+static uint64_t *by_bucket(uint64_t *refs, uint64_t *room, size_t n)
+{
+    for (unsigned shift = 0; shift < SORT_BITS; shift += SORT_BITS / 2) {
+        size_t start[1u << SORT_BITS / 2] = {0};
+        size_t at = 0;
+        const uint32_t mask = (1u << SORT_BITS / 2) - 1;
+        for (size_t i = 0; i < n; i++) {
+            start[refs[i] >> shift & mask]++;
+        }
+        for (size_t i = 0; i <= mask; i++) {
+            size_t count = start[i];
+            start[i] = at;
+            at += count;
+        }
+        for (size_t i = 0; i < n; i++) {
+            room[start[refs[i] >> shift & mask]++] = refs[i];
+        }
+        uint64_t *sorted = room;
+        room = refs;
+        refs = sorted;
+    }
+    return refs;
+}
+
+static int apply_refs(struct load *l, struct bki_hint_cursor *c, const uint64_t *refs, size_t n)
+{
+    struct bki_hint_entry e[AT_ONCE];
+    size_t held = 0;
+    int rc = BK_OK;
+    for (size_t i = 0; rc == BK_OK && i < n; i++) {
+        if (i + AT_ONCE < n) {
+            __builtin_prefetch(c->bytes.data + (refs[i + AT_ONCE] >> SORT_BITS));
+        }
+        rc = bki_hint_next_at(c, refs[i] >> SORT_BITS, &e[held++], NULL);
+        if (rc == BK_OK && (held == AT_ONCE || i + 1 == n)) {
+            apply_entries(l, e, held);
+            held = 0;
+        }
+    }
+    return rc;
+}
+
 static int load_part(struct load *l, uint32_t part)
 {
     struct bki_hint_cursor c;
     struct bki_hint_entry e;
     uint64_t bytes = 0;
-    uint64_t records = 0;
+    size_t n = 0;
     int rc = bki_hint_part_begin(&c, &l->hint, part, l->r->db->hash_seed);
-    while (rc == BK_OK && (rc = bki_hint_next(&c, &e, NULL)) == BK_OK) {
-        apply_entry(l, &e);
-        bytes += e.size;
-        records++;
+    if (rc == BK_OK) {
+        rc = bki_hint_read_part(&c, NULL);
     }
+    size_t all = rc == BK_OK ? c.left : 0;
+    uint64_t *refs = bk_alloc((2 * all + 1) * sizeof *refs);
+    while (rc == BK_OK && n < all) {
+        uint64_t at = c.at;
+        rc = bki_hint_next(&c, &e, NULL);
+        refs[n++] = at << SORT_BITS | (e.hash & ((1u << SORT_BITS) - 1));
+        bytes += e.size;
+    }
+    if (rc == BK_OK) {
+        rc = apply_refs(l, &c, by_bucket(refs, refs + all, n), n);
+    }
+    free(refs);
     bki_hint_part_end(&c);
     atomic_fetch_add(&l->bytes, bytes);
-    atomic_fetch_add(&l->records, records);
-    return rc == BK_NOTFOUND ? BK_OK : rc;
+    atomic_fetch_add(&l->records, n);
+    return rc;
+}
+
+static int check_part(struct load *l, uint32_t part)
+{
+    struct bki_hint_cursor c;
+    int rc = bki_hint_part_begin(&c, &l->hint, part, l->r->db->hash_seed);
+    BK_ASSERT(rc == BK_OK);
+    rc = bki_hint_check(&c, NULL);
+    bki_hint_part_end(&c);
+    return rc;
 }
 
 static void *load_main(void *arg)
@@ -81,7 +165,7 @@ static void *load_main(void *arg)
     uint32_t parts = bki_hint_parts(&l->hint);
     uint32_t part;
     while ((part = atomic_fetch_add(&l->next, 1)) < parts && atomic_load(&l->rc) == BK_OK) {
-        int rc = load_part(l, part);
+        int rc = l->each(l, part);
         if (rc != BK_OK) {
             atomic_store(&l->rc, rc);
         }
@@ -89,7 +173,8 @@ static void *load_main(void *arg)
     return NULL;
 }
 
-static void load_parts(struct load *l)
+/* Every part, side by side. */
+static int do_parts(struct load *l, int (*each)(struct load *l, uint32_t part))
 {
     pthread_t thread[THREADS_MAX];
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -98,6 +183,8 @@ static void load_parts(struct load *l)
     want = want > THREADS_MAX ? THREADS_MAX : want;
     want = want > parts ? parts : want;
     uint32_t n = 0;
+    l->each = each;
+    atomic_store(&l->next, 0);
     /* This thread is one of them; without the others it only takes longer. */
     while (n + 1 < want && pthread_create(&thread[n], NULL, load_main, l) == 0) {
         n++;
@@ -107,21 +194,7 @@ static void load_parts(struct load *l)
         int joined = pthread_join(thread[i], NULL);
         BK_ASSERT(joined == 0);
     }
-}
-
-/* Blocks are checked one by one while they are applied: reading them all once before is what makes
- * a hint all or nothing. */
-static int check_parts(struct load *l)
-{
-    int rc = BK_OK;
-    for (uint32_t part = 0; rc == BK_OK && part < bki_hint_parts(&l->hint); part++) {
-        struct bki_hint_cursor c;
-        rc = bki_hint_part_begin(&c, &l->hint, part, l->r->db->hash_seed);
-        BK_ASSERT(rc == BK_OK);
-        rc = bki_hint_check(&c, NULL);
-        bki_hint_part_end(&c);
-    }
-    return rc;
+    return atomic_load(&l->rc);
 }
 
 static void apply_maps(struct load *l)
@@ -162,15 +235,16 @@ int bki_replay_hint(struct recover *r, const struct recover_file *rf, uint64_t *
     if (rc != BK_OK) {
         return rc;
     }
-    rc = check_parts(&l);
+    /* Blocks are checked one by one while they are applied: reading them all once before is what
+     * makes a hint all or nothing. */
+    rc = do_parts(&l, check_part);
     if (rc == BK_OK) {
         for (uint64_t at = 0; at < l.hint.info.covers; at += (uint64_t)1 << BKI_PAGE_SHIFT) {
             uint64_t loc = bki_file_locate(&db->files, rf->file, at);
             BK_ASSERT(loc != 0);
         }
         apply_maps(&l);
-        load_parts(&l);
-        rc = atomic_load(&l.rc);
+        rc = do_parts(&l, load_part);
         if (rc != BK_OK) {
             /* It checked a moment ago: the disk does not read the same twice. */
             rc = bk_error_set(err, BK_EIO, 0, l.hint.path, 0, "the hint file cannot be read");
