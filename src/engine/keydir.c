@@ -212,25 +212,20 @@ void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash)
 
 void bki_keydir_warm(struct bki_keydir *kd, const uint64_t *hashes, size_t n)
 {
-    struct stripe *held = NULL;
-    for (size_t i = 0; i < 2 * n; i++) {
-        uint64_t hash = hashes[i < n ? i : i - n];
-        struct stripe *s = stripe_of(kd, hash);
-        if (s != held) {
-            if (held != NULL) {
-                bk_mutex_unlock(&held->mu);
-            }
-            bk_mutex_lock(&s->mu);
-            held = s;
+    for (size_t first = 0, end; first < n; first = end) {
+        struct stripe *s = stripe_of(kd, hashes[first]);
+        end = first + 1;
+        while (end < n && stripe_of(kd, hashes[end]) == s) {
+            end++;
         }
-        if (i < n) {
-            prefetch_place(&s->t, hash);
-        } else {
-            prefetch_bucket(&s->t, hash);
+        bk_mutex_lock(&s->mu);
+        for (size_t i = first; i < end; i++) {
+            prefetch_place(&s->t, hashes[i]);
         }
-    }
-    if (held != NULL) {
-        bk_mutex_unlock(&held->mu);
+        for (size_t i = first; i < end; i++) {
+            prefetch_bucket(&s->t, hashes[i]);
+        }
+        bk_mutex_unlock(&s->mu);
     }
 }
 

@@ -487,10 +487,12 @@ bool bki_log_step(struct bki_log *log, bool all)
         return restart_step(log);
     }
     bool did = asked && write_asked(log);
+    /* Writers who wait for the next file do not wait for a sync of the last one too. */
+    did |= room_step(log);
     if (sync) {
         did |= sync_step(log);
+        did |= room_step(log);
     }
-    did |= room_step(log);
     did |= age_step(log);
     return did;
 }

@@ -33,6 +33,7 @@
 #define WAITING_MAX 65536u /* requests on their way in a connection; a power of two */
 #define HISTOGRAM_SUB 32u  /* buckets to each doubling: 3 % wide */
 #define NS 1000000000u
+#define FRONT 128u /* bytes of a request before its value, at most */
 
 static struct options {
     uint64_t port, rate, seconds, keys, size, sets, connections, depth, seed;
@@ -202,20 +203,20 @@ static void send_out(struct conn *c)
 static bool request(struct conn *c, struct rng *rng, uint64_t due_ns)
 {
     bool set = rng_below(rng, 100) < opt.sets;
-    if (c->last - c->first == WAITING_MAX || BUFFER - c->out_n < opt.size + 128) {
+    if (c->last - c->first == WAITING_MAX || BUFFER - c->out_n < opt.size + FRONT) {
         return false;
     }
     uint64_t key = draw_key(rng);
     char *to = c->out + c->out_n;
     int n;
     if (set) {
-        n = sprintf(to, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012" PRIu64 "\r\n$%" PRIu64 "\r\n", key,
-                    opt.size);
+        n = snprintf(to, FRONT, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012" PRIu64 "\r\n$%" PRIu64 "\r\n",
+                     key, opt.size);
         memcpy(to + n, value, opt.size);
         memcpy(to + n + opt.size, "\r\n", 2);
         n += (int)opt.size + 2;
     } else {
-        n = sprintf(to, "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012" PRIu64 "\r\n", key);
+        n = snprintf(to, FRONT, "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012" PRIu64 "\r\n", key);
     }
     c->out_n += (size_t)n;
     c->waiting[c->last++ % WAITING_MAX] = (struct request){due_ns, set};

@@ -71,6 +71,27 @@ static void test_trap25__expired_record_merged__older_copy_stays_hidden(void **s
     rig_fini(&r);
 }
 
+/* The newer write has the older clock, in its file too: the merges in between go by rank. */
+static void test_trap12__clock_goes_back_between_merges__newer_write_wins(void **state)
+{
+    (void)state;
+    struct rig r;
+    setup_rig(&r, 12, BK_SYNC_EVERYSEC);
+    for (unsigned i = 0; i < 6; i++) {
+        char value[16];
+        snprintf(value, sizeof(value), "%u", i);
+        assert_int_equal(rig_put(&r, "k", value), BK_OK);
+        put_n(&r, "other", 40, value);
+        RIG_TRUE(&r, rig_sync(&r));
+        simclock_step_wall_ms(&r.clock, -86400000);
+        merge_all(&r);
+        next_file(&r);
+        RIG_TRUE(&r, rig_same(&r));
+    }
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
 static void expire_all(struct rig *r)
 {
     simclock_advance_ms(&r->clock, 5000);
@@ -465,6 +486,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trap01__delete_merged_before_the_value__key_stays_deleted),
+        cmocka_unit_test(test_trap12__clock_goes_back_between_merges__newer_write_wins),
         cmocka_unit_test(test_trap25__expired_record_merged__older_copy_stays_hidden),
         cmocka_unit_test(test_trap25__expires_while_its_file_is_merged__older_copy_stays_hidden),
         cmocka_unit_test(test_trap26__expiry__survives_a_merge),
