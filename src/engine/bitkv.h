@@ -302,7 +302,7 @@ enum bk_merge_state {
     BK_MERGE_EDIT,
     BK_MERGE_SWING,
     BK_MERGE_RETIRE,
-    BK_MERGE_PAUSED
+    BK_MERGE_PAUSED /* a run stands still; with none, paused tells alone */
 };
 struct bk_merge_status {
     enum bk_merge_state state;

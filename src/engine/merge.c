@@ -469,7 +469,7 @@ static void publish(struct bk_db *db)
     bk_mutex_lock(&db->control);
     db->merge_status = m->status;
     db->merge_status.paused = m->paused;
-    if (m->paused && m->state < BK_MERGE_EDIT) {
+    if (m->paused && m->state < BK_MERGE_EDIT && m->state != BK_MERGE_IDLE) {
         db->merge_status.state = BK_MERGE_PAUSED;
     }
     if (m->scanning) {
