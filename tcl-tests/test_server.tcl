@@ -223,6 +223,41 @@ test "BITKV MERGE gives the space of overwritten values back" {
     }
 }
 
+# Names and sizes of what lies in a directory.
+proc listing {dir} {
+    return [lsort [lmap f [glob -directory $dir *] {list [file tail $f] [file size $f] [file mtime $f]}]]
+}
+
+test "read-only: two servers read a snapshot and change nothing in it" {
+    own {
+        set s [server::start]
+        set fd [server::connect $s]
+        is_on $fd {set k v} +OK
+        is_on $fd {set gone v px 1} +OK
+        is_on $fd save +OK
+        set dir [lindex [glob -directory [dict get $s dir]/snapshots *] 0]
+        set before [listing $dir]
+        set one [server::start --dir $dir --read-only yes]
+        set two [server::start --dir $dir --read-only yes]
+        foreach reader [list $one $two] {
+            set r [server::connect $reader]
+            expect [resp::call $r get k] v
+            expect [resp::call $r get gone] {}
+            is_on $r {set k w} "-READONLY You can't write against a read only replica."
+            is_on $r flushall "-READONLY You can't write against a read only replica."
+            is_on $r save "-READONLY The store was opened to be read."
+            expect_match [resp::call $r config set read-only no] "*immutable*"
+            expect [resp::call $r get k] v
+            close $r
+        }
+        expect [server::stop $one] 0
+        expect [server::stop $two] 0
+        expect [listing $dir] $before
+        close $fd
+        expect [server::stop $s] 0
+    }
+}
+
 test "merge options are checked" {
     own {
         is {config set merge-window 22:00-06:00} +OK

@@ -47,6 +47,7 @@ void app_store_options(const struct app *a, struct bk_options *out)
     merge_rules(o, &out->merge);
     out->on_corruption =
         option_num(o, OPTION_ON_CORRUPTION) == 0 ? BK_CORRUPT_SERVE : BK_CORRUPT_REFUSE;
+    out->read_only = option_bool(o, OPTION_READ_ONLY);
 }
 
 static uint32_t clip32(uint64_t v)

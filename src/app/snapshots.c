@@ -220,6 +220,10 @@ static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error) BK_REQUI
 static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error)
 {
     BK_ASSERT(s->db != NULL); /* no command that gets here runs before */
+    if (bk_write_state(s->db, NULL) == BK_EREADONLY) {
+        bk_buf_printf(error, "READONLY The store was opened to be read.");
+        return 0;
+    }
     if (s->running) {
         bk_buf_printf(error, "ERR Background save already in progress");
         return 0;

@@ -145,6 +145,10 @@ static const struct command_slot *resolve(const struct resp_command *cmd, struct
 static void reply_writes_refused(struct resp_writer *reply, const struct bk_error *err)
 {
     char reason[ERROR_TEXT_MAX];
+    if (err->code == BK_EREADONLY) {
+        resp_write_error(reply, "READONLY You can't write against a read only replica.");
+        return;
+    }
     bk_error_format(err, reason, sizeof(reason));
     resp_write_errorf(
         reply,
@@ -252,6 +256,7 @@ static void reply_store_error(const struct run *r, int rc, const struct bk_error
     char reason[ERROR_TEXT_MAX];
     cut_reply(r);
     switch (rc) {
+    case BK_EREADONLY:
     case BK_ENOSPC:
     case BK_EIO:
         if ((r->ctx.row->flags & CMD_WRITE) != 0) {

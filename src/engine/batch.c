@@ -572,6 +572,10 @@ int bk_batch_commit(struct bk_batch *b, uint64_t *pos, struct bk_error *err)
         *pos = 0;
         return BK_OK;
     }
+    if (b->db->read_only) {
+        unlock(b);
+        return bki_db_refuse_write(b->db, err);
+    }
     size_t n;
     unsigned pin = bki_pin(&b->db->files.pins);
     lock_writes(b);

@@ -102,7 +102,9 @@ struct bk_options {
     uint64_t batch_bytes_max;  /* a larger batch is refused with BK_ETOOBIG; default 1 GiB */
     struct bk_merge_rules merge;
     enum bk_on_corruption on_corruption; /* default BK_CORRUPT_SERVE */
-    bool stepped;           /* no thread is started: bk_step does all background work (tests) */
+    bool read_only; /* nothing in dir is made, changed or removed; other readers may have it open
+                     * too; writes answer BK_EREADONLY. What has expired leaves memory. */
+    bool stepped;   /* no thread is started: bk_step does all background work (tests) */
     uint64_t hash_seed;     /* seed of a new store's key hash; 0 = random (default) */
     const struct bk_io *io; /* borrowed until bk_close; NULL = the operating system (engine/io.h) */
     const struct bk_clock *clock; /* borrowed until bk_close; NULL = the system's */

@@ -5,6 +5,7 @@
 #include "engine/db_private.h"
 #include "engine/dir.h"
 #include "engine/image.h"
+#include "engine/io_readonly.h"
 
 #include <errno.h>
 #include <stdalign.h>
@@ -47,9 +48,15 @@ static int take_lock(struct bk_db *db, const char *dir, struct bk_error *err)
     long holder = 0;
     snprintf(path, sizeof path, "%s/LOCK", dir);
     int rc = db->io->lock(db->io->arg, path, &holder);
+    if (rc == -EWOULDBLOCK && holder == 0) {
+        return bk_error_set(err, BK_ELOCKED, 0, path, 0, "a reader has this directory open");
+    }
     if (rc == -EWOULDBLOCK) {
         return bk_error_set(err, BK_ELOCKED, 0, path, 0, "process %ld has this directory open",
                             holder);
+    }
+    if (rc == -ENOENT && db->read_only) {
+        return BK_OK; /* a snapshot, which nobody has opened to write yet */
     }
     if (rc < 0) {
         return bki_io_fail(err, rc, path, 0, "lock");
@@ -79,6 +86,11 @@ static struct bk_db *db_new(const struct bk_options *o)
 {
     struct bk_db *db = bk_alloc_zero(1, sizeof *db);
     db->io = o->io != NULL ? o->io : &bk_io_system;
+    if (o->read_only) {
+        db->read_only = true;
+        bki_io_readonly(&db->io_readonly, db->io);
+        db->io = &db->io_readonly;
+    }
     db->clock = o->clock != NULL ? o->clock : &bk_clock_system;
     db->databases = o->databases;
     db->batch_bytes_max = o->batch_bytes_max;
@@ -142,24 +154,11 @@ static void sync_stop(struct bk_db *db)
     }
 }
 
-int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err)
+/* Log and threads: what a store needs to be written. */
+static int begin_writing(struct bk_db *db, bool stepped, struct bk_error *err)
 {
-    int rc = check_options(o, err);
-    if (rc != BK_OK) {
-        return rc;
-    }
-    struct bk_db *db = db_new(o);
-    rc = bki_dir_make(db->io, o->dir, err);
-    if (rc == BK_OK) {
-        rc = take_lock(db, o->dir, err);
-    }
-    if (rc == BK_OK) {
-        rc = bki_recover(db, o, err);
-    }
-    if (rc == BK_OK) {
-        rc = bki_log_start(&db->log, err);
-    }
-    if (rc == BK_OK && !o->stepped) {
+    int rc = bki_log_start(&db->log, err);
+    if (rc == BK_OK && !stepped) {
         db->threaded = pthread_create(&db->sync_thread, NULL, sync_main, db) == 0;
         rc = db->threaded
                  ? BK_OK
@@ -170,6 +169,28 @@ int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err
         if (rc != BK_OK) {
             sync_stop(db);
         }
+    }
+    return rc;
+}
+
+int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err)
+{
+    int rc = check_options(o, err);
+    if (rc != BK_OK) {
+        return rc;
+    }
+    struct bk_db *db = db_new(o);
+    if (!o->read_only) {
+        rc = bki_dir_make(db->io, o->dir, err);
+    }
+    if (rc == BK_OK) {
+        rc = take_lock(db, o->dir, err);
+    }
+    if (rc == BK_OK) {
+        rc = bki_recover(db, o, err);
+    }
+    if (rc == BK_OK && !o->read_only) {
+        rc = begin_writing(db, o->stepped, err);
     }
     if (rc != BK_OK) {
         db_free(db);
@@ -225,6 +246,11 @@ void bk_tunables_get(struct bk_db *db, struct bk_tunables *out)
 }
 
 /* ---- Shared by the files of the engine ---- */
+
+int bki_db_refuse_write(const struct bk_db *db, struct bk_error *err)
+{
+    return bk_error_set(err, BK_EREADONLY, 0, db->files.dir, 0, "the store was opened to be read");
+}
 
 unsigned bk_pin(struct bk_db *db)
 {
@@ -346,6 +372,10 @@ int bk_close(struct bk_db **handle, struct bk_error *err)
 {
     struct bk_db *db = *handle;
     *handle = NULL;
+    if (db->read_only) {
+        db_free(db);
+        return BK_OK;
+    }
     bki_background_stop(db);
     sync_stop(db);
     int rc = bki_log_finish(&db->log, err);
@@ -380,6 +410,9 @@ bool bk_step(struct bk_db *db)
 {
     int64_t due;
     BK_ASSERT(!db->threaded);
+    if (db->read_only) {
+        return false;
+    }
     bool did = bki_db_step(db);
     return bki_background_step(db, &due) || did;
 }
@@ -418,6 +451,9 @@ uint64_t bk_tail(struct bk_db *db)
 int bk_write_state(struct bk_db *db, struct bk_error *err)
 {
     struct bki_log *log = &db->log;
+    if (db->read_only) {
+        return bki_db_refuse_write(db, err);
+    }
     if (atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK) {
         return BK_OK;
     }

@@ -21,7 +21,9 @@
 
 struct bk_db {
     /* Set once by bk_open. */
-    const struct bk_io *io;       /* borrowed */
+    const struct bk_io *io; /* borrowed; or io_readonly, in front of it */
+    struct bk_io io_readonly;
+    bool read_only;
     const struct bk_clock *clock; /* borrowed */
     uint32_t databases;
     uint64_t hash_seed;
@@ -65,6 +67,9 @@ struct bk_db {
     _Atomic uint64_t damaged_records, damaged_bytes, tail_bytes_cut;
     _Atomic uint64_t recover_us, recovered_records;
 };
+
+/* Why a store that was opened with read_only takes no write: BK_EREADONLY. */
+int bki_db_refuse_write(const struct bk_db *db, struct bk_error *err);
 
 /* The keydir of a number; make: creates it when there is none yet. */
 struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make);

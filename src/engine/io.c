@@ -155,9 +155,44 @@ static int sys_list(void *arg, const char *path, void (*each)(void *each_arg, co
     return rc;
 }
 
+/* Who has the lock that was not to be had: the file tells of the last writer only. */
+static long lock_holder(int fd)
+{
+    char pid[32] = "";
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool reader = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_RDLCK;
+    ssize_t n = reader ? 0 : pread(fd, pid, sizeof pid - 1, 0);
+    return n > 0 ? strtol(pid, NULL, 10) : 0;
+}
+
 /* An open file description lock belongs to this open of the file: it does not survive a kill, is
  * not shared with a forked child's own open, and is not dropped when another descriptor of the same
  * file is closed. */
+static int lock_fd(int fd, short type, long *holder)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &lock) == 0) {
+        return 0;
+    }
+    int rc = errno == EACCES || errno == EAGAIN ? -EWOULDBLOCK : -errno;
+    *holder = lock_holder(fd);
+    return rc;
+}
+
+static int sys_lock_shared(void *arg, const char *path, long *holder)
+{
+    (void)arg;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    int rc = lock_fd(fd, F_RDLCK, holder);
+    if (rc < 0) {
+        close(fd);
+    }
+    return rc < 0 ? rc : fd;
+}
+
 static int sys_lock(void *arg, const char *path, long *holder)
 {
     (void)arg;
@@ -165,14 +200,11 @@ static int sys_lock(void *arg, const char *path, long *holder)
     if (fd < 0) {
         return -errno;
     }
-    char pid[32] = "";
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
-        int rc = errno == EACCES || errno == EAGAIN ? -EWOULDBLOCK : -errno;
-        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
-        *holder = n > 0 ? strtol(pid, NULL, 10) : 0;
+    char pid[32];
+    int failed = lock_fd(fd, F_WRLCK, holder);
+    if (failed < 0) {
         close(fd);
-        return rc;
+        return failed;
     }
     int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)n, 0) != n) {
@@ -229,6 +261,7 @@ const struct bk_io bk_io_system = {
     .sync_dir = sys_sync_dir,
     .list = sys_list,
     .lock = sys_lock,
+    .lock_shared = sys_lock_shared,
     .unlock = sys_unlock,
     .boot_id = sys_boot_id,
 };

@@ -55,6 +55,9 @@ struct bk_io {
      * returns a handle that unlock releases, or -EWOULDBLOCK with the holder's pid in *holder (0
      * when unknown). */
     int (*lock)(void *arg, const char *path, long *holder);
+    /* The same for a reader: path is not made nor written, and others may hold it like this too. A
+     * path that is not there is held by nobody, and cannot be: -ENOENT. */
+    int (*lock_shared)(void *arg, const char *path, long *holder);
     int (*unlock)(void *arg, int handle);
 
     /* Which start of the machine this is: 16 bytes, equal as long as it has not lost its memory. */

@@ -306,8 +306,10 @@ static int load_manifest(struct bk_db *db, uint64_t hash_seed, enum bki_manifest
     if (rc == BK_OK && *end == BKI_MANIFEST_WHOLE) {
         rc = find_lost_edits(db, &list, end, err);
     }
-    if (rc == BK_OK && *end == BKI_MANIFEST_WHOLE) {
-        rc = remove_orphans(db, &list, err);
+    if (rc == BK_OK && none && list.n == 0 && db->read_only) {
+        rc = bk_error_set(err, BK_EIO, ENOENT, db->files.dir, 0, "there is no store");
+    } else if (rc == BK_OK && *end == BKI_MANIFEST_WHOLE) {
+        rc = db->read_only ? BK_OK : remove_orphans(db, &list, err);
     } else if (rc == BK_OK && (list.n > 0 || !none)) {
         rc = mend_manifest(db, &list, *end, none, err);
     } else {
@@ -415,6 +417,14 @@ static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_er
     return rc;
 }
 
+/* A store that is only read: the ends count for this opening. */
+static void seal_in_memory(struct recover *r)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        atomic_store(&r->files[i].file->state, BKI_FILE_SEALED);
+    }
+}
+
 /* Files that turned out to hold nothing are gone from the manifest; now from the directory. Those
  * that a missing file left in the manifest stay there: it may be found again. */
 static void drop_empty(struct recover *r)
@@ -513,11 +523,15 @@ int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *e
     if (rc == BK_OK) {
         rc = bki_recover_wanted(&r, err);
     }
-    if (rc == BK_OK) {
+    if (rc == BK_OK && db->read_only) {
+        seal_in_memory(&r);
+    } else if (rc == BK_OK) {
         rc = seal_found(&r, boot_id, err);
     }
     if (rc == BK_OK) {
-        drop_empty(&r);
+        if (!db->read_only) {
+            drop_empty(&r);
+        }
         atomic_store(&db->recover_us, (uint64_t)(bk_clock_mono_us(db->clock) - started));
         bk_log(BK_LOG_NOTICE,
                "Store opened: %" PRIu32 " data files, %" PRIu64 " %s in %.3f seconds", r.n,

@@ -250,6 +250,9 @@ int bk_snapshot(struct bk_db *db, const char *dir, struct bk_snapshot_result *ou
     char tmp[BKI_PATH_MAX];
     struct bk_snapshot_result result = {0};
     struct transfer t = {db->io, db->files.dir, tmp, &db->snapshot_stop, &result};
+    if (db->read_only) {
+        return bki_db_refuse_write(db, err);
+    }
     if (atomic_exchange(&db->snapshotting, true)) {
         return bk_error_set(err, BK_EAGAIN, 0, dir, 0, "another snapshot is being made");
     }

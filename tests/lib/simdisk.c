@@ -3,8 +3,7 @@
  * simdisk.c - the calls of the simulated disk. Lives, settings and damage: simdisk_control.c; files
  * and names: simdisk_file.c and simdisk_tree.c.
  *
- * Each call runs between begin() and end() under one mutex: begin counts it and decides whether it
- * takes effect, end ends the life when the power goes in this very call.
+ * Each call runs between sim_call_begin() and sim_call_end() (simdisk_call.c).
  */
 #include "lib/simdisk_private.h"
 
@@ -13,71 +12,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- Around each call ---- */
-
-static unsigned call_index(enum simdisk_call call)
-{
-    return (unsigned)__builtin_ctz((unsigned)call);
-}
-
-static bool fault_due(struct simdisk *d, enum simdisk_call call)
-{
-    bool due = false;
-    if ((d->fail_mask & (unsigned)call) != 0) {
-        if (d->fail_in > 1) {
-            d->fail_in--;
-        } else if (d->fail_times > 0) {
-            d->fail_times -= d->fail_times == UINT64_MAX ? 0 : 1;
-            d->failed++;
-            due = true;
-        }
-    }
-    return due;
-}
-
-static bool noise_due(struct simdisk *d, unsigned calls, enum simdisk_call call)
-{
-    return (calls & (unsigned)call) != 0 && d->noise_percent > 0 &&
-           rng_percent(&d->rng, d->noise_percent);
-}
-
-/* 0: the call takes effect; else the negative errno it answers. */
-static int begin(struct simdisk *d, enum simdisk_call call)
-{
-    int rc = 0;
-    pthread_mutex_lock(&d->mu);
-    d->calls[call_index(call)]++;
-    d->calls_all++;
-    if (d->dead) {
-        rc = -EIO;
-    } else if (d->cut_in > 0 && --d->cut_in == 0) {
-        d->cutting = true;
-        rc = rng_percent(&d->rng, 50) ? 0 : -EIO;
-    } else if (fault_due(d, call)) {
-        rc = -d->fail_error;
-    } else if (noise_due(d, SIMDISK_READ | SIMDISK_WRITE, call)) {
-        rc = -EINTR;
-    }
-    return rc;
-}
-
-static int64_t end(struct simdisk *d, const char *what, const char *path, uint64_t a, uint64_t b,
-                   int64_t rc)
-{
-    if (d->cutting) {
-        d->cutting = false;
-        d->dead = true;
-        rc = -EIO;
-    }
-    if (d->trace != NULL) {
-        fprintf(d->trace, "%6llu %-9s %s %llu+%llu = %lld%s\n", (unsigned long long)d->calls_all,
-                what, path != NULL ? path : "-", (unsigned long long)a, (unsigned long long)b,
-                (long long)rc, d->dead ? " (dead)" : "");
-    }
-    pthread_mutex_unlock(&d->mu);
-    return rc;
-}
 
 static struct sim_handle *handle_of(struct simdisk *d, int fd)
 {
@@ -184,17 +118,17 @@ static int do_open(struct simdisk *d, const char *path, enum bk_io_open how)
 static int sd_open(void *arg, const char *path, enum bk_io_open how)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_OPEN);
+    int rc = sim_call_begin(d, SIMDISK_OPEN);
     if (rc == 0) {
         rc = do_open(d, path, how);
     }
-    return (int)end(d, how == BK_IO_CREATE ? "create" : "open", path, 0, 0, rc);
+    return (int)sim_call_end(d, how == BK_IO_CREATE ? "create" : "open", path, 0, 0, rc);
 }
 
 static int sd_close(void *arg, int fd)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_CLOSE);
+    int rc = sim_call_begin(d, SIMDISK_CLOSE);
     struct sim_handle *h = handle_of(d, fd);
     char path[SIM_PATH_LEN] = "";
     if (h == NULL) {
@@ -203,20 +137,20 @@ static int sd_close(void *arg, int fd)
         snprintf(path, sizeof(path), "%s", h->path);
         simdisk_handle_drop(h);
     }
-    return (int)end(d, "close", path, (uint64_t)fd, 0, rc);
+    return (int)sim_call_end(d, "close", path, (uint64_t)fd, 0, rc);
 }
 
 static int64_t sd_pread(void *arg, int fd, void *buf, size_t len, uint64_t offset)
 {
     struct simdisk *d = arg;
-    int64_t rc = begin(d, SIMDISK_READ);
+    int64_t rc = sim_call_begin(d, SIMDISK_READ);
     struct sim_handle *h = handle_of(d, fd);
     if (rc == 0 && h == NULL) {
         rc = -EBADF;
     } else if (rc == 0) {
         uint64_t left = offset < h->file->size ? h->file->size - offset : 0;
         size_t n = left < len ? (size_t)left : len;
-        if (n > 1 && noise_due(d, SIMDISK_READ, SIMDISK_READ)) {
+        if (n > 1 && sim_noise_due(d, SIMDISK_READ, SIMDISK_READ)) {
             n = 1 + (size_t)rng_below(&d->rng, n - 1);
         }
         if (n > 0) {
@@ -224,7 +158,7 @@ static int64_t sd_pread(void *arg, int fd, void *buf, size_t len, uint64_t offse
         }
         rc = (int64_t)n;
     }
-    return end(d, "read", handle_path(d, fd), offset, len, rc);
+    return sim_call_end(d, "read", handle_path(d, fd), offset, len, rc);
 }
 
 /* Writes the vector's first len bytes. */
@@ -248,7 +182,7 @@ static int64_t do_write(struct simdisk *d, struct sim_file *f, const struct iove
     }
     if (d->cutting) {
         n = (size_t)rng_below(&d->rng, n + 1);
-    } else if (n > 1 && noise_due(d, SIMDISK_WRITE, SIMDISK_WRITE)) {
+    } else if (n > 1 && sim_noise_due(d, SIMDISK_WRITE, SIMDISK_WRITE)) {
         n = 1 + (size_t)rng_below(&d->rng, n - 1);
     }
     write_vector(f, iov, n, offset);
@@ -261,7 +195,7 @@ static int64_t do_write(struct simdisk *d, struct sim_file *f, const struct iove
 static int64_t sd_pwritev(void *arg, int fd, const struct iovec *iov, int iov_n, uint64_t offset)
 {
     struct simdisk *d = arg;
-    int64_t rc = begin(d, SIMDISK_WRITE);
+    int64_t rc = sim_call_begin(d, SIMDISK_WRITE);
     struct sim_handle *h = handle_of(d, fd);
     size_t len = 0;
     for (int i = 0; i < iov_n; i++) {
@@ -274,13 +208,13 @@ static int64_t sd_pwritev(void *arg, int fd, const struct iovec *iov, int iov_n,
     } else if (rc == 0) {
         rc = do_write(d, h->file, iov, len, offset);
     }
-    return end(d, "write", handle_path(d, fd), offset, len, rc);
+    return sim_call_end(d, "write", handle_path(d, fd), offset, len, rc);
 }
 
 static int sd_sync(void *arg, int fd)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_SYNC);
+    int rc = sim_call_begin(d, SIMDISK_SYNC);
     struct sim_handle *h = handle_of(d, fd);
     if (h == NULL) {
         rc = rc != 0 ? rc : -EBADF;
@@ -289,7 +223,7 @@ static int sd_sync(void *arg, int fd)
     } else if (rc != 0 && rc != -EINTR && !d->dead && !d->cutting) {
         sim_file_sync_failed(h->file, &d->rng, d->evict);
     }
-    return (int)end(d, "sync", handle_path(d, fd), 0, 0, rc);
+    return (int)sim_call_end(d, "sync", handle_path(d, fd), 0, 0, rc);
 }
 
 static int do_resize(struct simdisk *d, struct sim_handle *h, uint64_t size)
@@ -308,47 +242,47 @@ static int do_resize(struct simdisk *d, struct sim_handle *h, uint64_t size)
 static int sd_allocate(void *arg, int fd, uint64_t offset, uint64_t len)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_ALLOCATE);
+    int rc = sim_call_begin(d, SIMDISK_ALLOCATE);
     struct sim_handle *h = handle_of(d, fd);
     if (rc == 0 && h != NULL && offset + len <= h->file->size) {
         rc = 0; /* there already */
     } else if (rc == 0) {
         rc = do_resize(d, h, offset + len);
     }
-    return (int)end(d, "allocate", handle_path(d, fd), offset, len, rc);
+    return (int)sim_call_end(d, "allocate", handle_path(d, fd), offset, len, rc);
 }
 
 static int sd_truncate(void *arg, int fd, uint64_t size)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_TRUNCATE);
+    int rc = sim_call_begin(d, SIMDISK_TRUNCATE);
     if (rc == 0) {
         rc = do_resize(d, handle_of(d, fd), size);
     }
-    return (int)end(d, "truncate", handle_path(d, fd), size, 0, rc);
+    return (int)sim_call_end(d, "truncate", handle_path(d, fd), size, 0, rc);
 }
 
 static int64_t sd_free_bytes(void *arg, const char *path)
 {
     struct simdisk *d = arg;
-    int64_t rc = begin(d, SIMDISK_SIZE);
+    int64_t rc = sim_call_begin(d, SIMDISK_SIZE);
     if (rc == 0) {
         uint64_t used = simdisk_used_locked(d);
         uint64_t room = d->capacity > used ? d->capacity - used : 0;
         rc = room > INT64_MAX ? INT64_MAX : (int64_t)room;
     }
-    return end(d, "free", path, 0, 0, rc);
+    return sim_call_end(d, "free", path, 0, 0, rc);
 }
 
 static int64_t sd_size(void *arg, int fd)
 {
     struct simdisk *d = arg;
-    int64_t rc = begin(d, SIMDISK_SIZE);
+    int64_t rc = sim_call_begin(d, SIMDISK_SIZE);
     struct sim_handle *h = handle_of(d, fd);
     if (rc == 0) {
         rc = h != NULL ? (int64_t)h->file->size : -EBADF;
     }
-    return end(d, "size", handle_path(d, fd), 0, 0, rc);
+    return sim_call_end(d, "size", handle_path(d, fd), 0, 0, rc);
 }
 
 /* ---- The table: directories ---- */
@@ -356,7 +290,7 @@ static int64_t sd_size(void *arg, int fd)
 static int sd_mkdir(void *arg, const char *path)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_MKDIR);
+    int rc = sim_call_begin(d, SIMDISK_MKDIR);
     if (rc == 0 && sim_names_find(&d->tree.cached, path) != NULL) {
         rc = -EEXIST;
     } else if (rc == 0 && parent_missing(d, path)) {
@@ -364,13 +298,13 @@ static int sd_mkdir(void *arg, const char *path)
     } else if (rc == 0) {
         sim_tree_set(&d->tree, path, NULL);
     }
-    return (int)end(d, "mkdir", path, 0, 0, rc);
+    return (int)sim_call_end(d, "mkdir", path, 0, 0, rc);
 }
 
 static int sd_rmdir(void *arg, const char *path)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_RMDIR);
+    int rc = sim_call_begin(d, SIMDISK_RMDIR);
     struct sim_name *name = sim_names_find(&d->tree.cached, path);
     if (rc == 0 && (name == NULL || name->file != NULL)) {
         rc = name == NULL ? -ENOENT : -ENOTDIR;
@@ -379,7 +313,7 @@ static int sd_rmdir(void *arg, const char *path)
     } else if (rc == 0) {
         sim_tree_remove(&d->tree, path);
     }
-    return (int)end(d, "rmdir", path, 0, 0, rc);
+    return (int)sim_call_end(d, "rmdir", path, 0, 0, rc);
 }
 
 static int do_link(struct simdisk *d, const char *from, const char *to)
@@ -401,11 +335,11 @@ static int do_link(struct simdisk *d, const char *from, const char *to)
 static int sd_link(void *arg, const char *from, const char *to)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_LINK);
+    int rc = sim_call_begin(d, SIMDISK_LINK);
     if (rc == 0) {
         rc = do_link(d, from, to);
     }
-    return (int)end(d, "link", from, 0, 0, rc);
+    return (int)sim_call_end(d, "link", from, 0, 0, rc);
 }
 
 static int do_rename(struct simdisk *d, const char *from, const char *to)
@@ -431,33 +365,33 @@ static int do_rename(struct simdisk *d, const char *from, const char *to)
 static int sd_rename(void *arg, const char *from, const char *to)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_RENAME);
+    int rc = sim_call_begin(d, SIMDISK_RENAME);
     if (rc == 0) {
         rc = do_rename(d, from, to);
     }
-    return (int)end(d, "rename", from, 0, 0, rc);
+    return (int)sim_call_end(d, "rename", from, 0, 0, rc);
 }
 
 static int sd_unlink(void *arg, const char *path)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_UNLINK);
+    int rc = sim_call_begin(d, SIMDISK_UNLINK);
     if (rc == 0 && sim_names_find(&d->tree.cached, path) == NULL) {
         rc = -ENOENT;
     } else if (rc == 0) {
         sim_tree_remove(&d->tree, path);
     }
-    return (int)end(d, "unlink", path, 0, 0, rc);
+    return (int)sim_call_end(d, "unlink", path, 0, 0, rc);
 }
 
 static int sd_sync_dir(void *arg, const char *path)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_SYNC_DIR);
+    int rc = sim_call_begin(d, SIMDISK_SYNC_DIR);
     if (rc == 0 && !d->cutting) {
         sim_tree_sync_dir(&d->tree, path);
     }
-    return (int)end(d, "sync_dir", path, 0, 0, rc);
+    return (int)sim_call_end(d, "sync_dir", path, 0, 0, rc);
 }
 
 /* Names in dir, copied, in an order drawn from the seed (a directory has none). */
@@ -486,13 +420,13 @@ static int sd_list(void *arg, const char *path, void (*each)(void *each_arg, con
     struct simdisk *d = arg;
     char **names = NULL;
     size_t n = 0;
-    int rc = begin(d, SIMDISK_LIST);
+    int rc = sim_call_begin(d, SIMDISK_LIST);
     if (rc == 0) {
         bool missing = strcmp(path, ".") != 0 && sim_names_find(&d->tree.cached, path) == NULL;
         rc = missing ? -ENOENT : 0;
         n = missing ? 0 : names_in(d, path, &names);
     }
-    rc = (int)end(d, "list", path, n, 0, rc);
+    rc = (int)sim_call_end(d, "list", path, n, 0, rc);
     for (size_t i = 0; i < n; i++) {
         if (rc == 0) {
             each(each_arg, names[i]);
@@ -503,14 +437,43 @@ static int sd_list(void *arg, const char *path, void (*each)(void *each_arg, con
     return rc;
 }
 
-static int do_lock(struct simdisk *d, const char *path, long *holder)
+/* A lock that is shared is a handle that cannot be written. */
+static bool is_locked(struct simdisk *d, const char *path, bool shared, long *holder)
 {
     for (int i = 0; i < SIM_HANDLES_MAX; i++) {
-        if (d->handles[i].file != NULL && d->handles[i].is_lock &&
-            strcmp(d->handles[i].path, path) == 0) {
-            *holder = SIMDISK_HOLDER;
-            return -EWOULDBLOCK;
+        const struct sim_handle *h = &d->handles[i];
+        if (h->file != NULL && h->is_lock && strcmp(h->path, path) == 0 &&
+            (!shared || h->writable)) {
+            *holder = h->writable ? SIMDISK_HOLDER : 0;
+            return true;
         }
+    }
+    return false;
+}
+
+static int do_lock_shared(struct simdisk *d, const char *path, long *holder)
+{
+    struct sim_name *name = sim_names_find(&d->tree.cached, path);
+    if (is_locked(d, path, true, holder)) {
+        return -EWOULDBLOCK;
+    }
+    return name == NULL ? -ENOENT : handle_new(d, path, name->file, false, true);
+}
+
+static int sd_lock_shared(void *arg, const char *path, long *holder)
+{
+    struct simdisk *d = arg;
+    int rc = sim_call_begin(d, SIMDISK_LOCK);
+    if (rc == 0) {
+        rc = do_lock_shared(d, path, holder);
+    }
+    return (int)sim_call_end(d, "share", path, 0, 0, rc);
+}
+
+static int do_lock(struct simdisk *d, const char *path, long *holder)
+{
+    if (is_locked(d, path, false, holder)) {
+        return -EWOULDBLOCK;
     }
     if (parent_missing(d, path)) {
         return -ENOENT;
@@ -528,17 +491,17 @@ static int do_lock(struct simdisk *d, const char *path, long *holder)
 static int sd_lock(void *arg, const char *path, long *holder)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_LOCK);
+    int rc = sim_call_begin(d, SIMDISK_LOCK);
     if (rc == 0) {
         rc = do_lock(d, path, holder);
     }
-    return (int)end(d, "lock", path, 0, 0, rc);
+    return (int)sim_call_end(d, "lock", path, 0, 0, rc);
 }
 
 static int sd_unlock(void *arg, int fd)
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_UNLOCK);
+    int rc = sim_call_begin(d, SIMDISK_UNLOCK);
     struct sim_handle *h = handle_of(d, fd);
     if (h != NULL) {
         BK_ASSERT(h->is_lock);
@@ -546,17 +509,17 @@ static int sd_unlock(void *arg, int fd)
     } else {
         rc = rc != 0 ? rc : -EBADF;
     }
-    return (int)end(d, "unlock", NULL, (uint64_t)fd, 0, rc);
+    return (int)sim_call_end(d, "unlock", NULL, (uint64_t)fd, 0, rc);
 }
 
 static int sd_boot_id(void *arg, uint8_t out[16])
 {
     struct simdisk *d = arg;
-    int rc = begin(d, SIMDISK_BOOT_ID);
+    int rc = sim_call_begin(d, SIMDISK_BOOT_ID);
     if (rc == 0) {
         memcpy(out, d->boot_id, sizeof(d->boot_id));
     }
-    return (int)end(d, "boot_id", NULL, 0, 0, rc);
+    return (int)sim_call_end(d, "boot_id", NULL, 0, 0, rc);
 }
 
 void simdisk_fill_table(struct simdisk *d)
@@ -580,6 +543,7 @@ void simdisk_fill_table(struct simdisk *d)
         .sync_dir = sd_sync_dir,
         .list = sd_list,
         .lock = sd_lock,
+        .lock_shared = sd_lock_shared,
         .unlock = sd_unlock,
         .boot_id = sd_boot_id,
     };

@@ -134,6 +134,16 @@ struct simdisk {
     FILE *trace; /* borrowed */
 };
 
+/* Each call runs between these two, under d->mu. begin counts it and decides whether it takes
+ * effect: 0, or else the negative errno it answers. end returns rc, or ends the life when the power
+ * goes in this very call. */
+int sim_call_begin(struct simdisk *d, enum simdisk_call call);
+int64_t sim_call_end(struct simdisk *d, const char *what, const char *path, uint64_t a, uint64_t b,
+                     int64_t rc);
+
+/* Does the noise that was asked for hit this call, if it is one of calls? */
+bool sim_noise_due(struct simdisk *d, unsigned calls, enum simdisk_call call);
+
 void simdisk_fill_table(struct simdisk *d);
 void simdisk_handle_drop(struct sim_handle *h); /* nothing when it is closed */
 uint64_t simdisk_used_locked(const struct simdisk *d);
