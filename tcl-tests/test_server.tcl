@@ -115,6 +115,16 @@ test "INFO bitkv" {
     }
 }
 
+test "INFO bitkv: the longest tick, and without waits for a processor" {
+    own {
+        is {config resetstat} +OK
+        is {debug sleep 0.05} +OK
+        set all [info_field bitkv tick_us_max]
+        set ran [info_field bitkv tick_ran_us_max]
+        expect_true {$ran >= 45000 && $ran <= $all}
+    }
+}
+
 test "TIME" {
     lassign [r time] seconds micros
     expect_true {abs($seconds - [clock seconds]) <= 2 && $micros >= 0 && $micros < 1000000}

@@ -196,6 +196,7 @@ static void lines_loops(struct info *i)
     info_num(i, "ticks", n->ticks);
     info_num(i, "tick_us_total", n->tick_us_total);
     info_num(i, "tick_us_max", n->tick_us_max);
+    info_num(i, "tick_ran_us_max", n->tick_ran_us_max);
     info_num(i, "tick_us_p50", net_stats_tick_percentile(n, 0.5));
     info_num(i, "tick_us_p99", net_stats_tick_percentile(n, 0.99));
     info_num(i, "tick_us_p999", net_stats_tick_percentile(n, 0.999));

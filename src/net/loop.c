@@ -30,7 +30,7 @@ void loop_tick_begin(struct loop *l)
     if (!l->in_tick) {
         l->in_tick = true;
         l->now_ms = bk_clock_wall_ms(&bk_clock_system);
-        l->tick_start_us = bk_clock_mono_us(&bk_clock_system);
+        ticks_begin(&l->timer);
         net_tunables_read(l->net, &l->tun);
     }
 }
@@ -88,27 +88,13 @@ static void loop_arm(struct loop *l)
     }
 }
 
-static void loop_count_tick(struct loop *l)
-{
-    struct loop_stats *s = &l->stats;
-    int64_t took = bk_clock_mono_us(&bk_clock_system) - l->tick_start_us;
-    uint64_t us = took > 0 ? (uint64_t)took : 0;
-    unsigned bucket = us < 2 ? 0 : 63u - (unsigned)__builtin_clzll(us);
-    stat_add(&s->ticks, 1);
-    stat_add(&s->tick_us_total, us);
-    stat_add(&s->tick_us[bucket < NET_TICK_BUCKETS ? bucket : NET_TICK_BUCKETS - 1], 1);
-    if (us > RELAXED_LOAD(&s->tick_us_max)) {
-        RELAXED_STORE(&s->tick_us_max, us);
-    }
-}
-
 static void loop_tick_end(struct loop *l)
 {
     if (l->in_tick) {
         loop_flush(l);
         conn_free_dead(l);
         loop_arm(l);
-        loop_count_tick(l);
+        ticks_end(&l->timer, &l->stats);
         l->in_tick = false;
     }
 }
@@ -252,6 +238,7 @@ static bool loop_done(const struct loop *l)
 static void *loop_main(void *arg)
 {
     struct loop *l = arg;
+    ticks_open(&l->timer);
     if (l->index == 0) {
         loop_tick_begin(l);
         accept_setup(l->net);
@@ -273,6 +260,7 @@ static void *loop_main(void *arg)
     }
     loop_each(l, conn_close);
     conn_free_dead(l);
+    ticks_close(&l->timer);
     return NULL;
 }
 

@@ -192,6 +192,7 @@ static void add_loop(struct net_stats *out, const struct loop *l)
 {
     const struct loop_stats *s = &l->stats;
     uint64_t max_us = RELAXED_LOAD(&s->tick_us_max);
+    uint64_t ran_us = RELAXED_LOAD(&s->tick_ran_us_max);
     out->commands += RELAXED_LOAD(&s->commands);
     out->input_bytes += RELAXED_LOAD(&s->input_bytes);
     out->output_bytes += RELAXED_LOAD(&s->output_bytes);
@@ -204,6 +205,7 @@ static void add_loop(struct net_stats *out, const struct loop *l)
     out->ticks += RELAXED_LOAD(&s->ticks);
     out->tick_us_total += RELAXED_LOAD(&s->tick_us_total);
     out->tick_us_max = max_us > out->tick_us_max ? max_us : out->tick_us_max;
+    out->tick_ran_us_max = ran_us > out->tick_ran_us_max ? ran_us : out->tick_ran_us_max;
     for (unsigned i = 0; i < NET_TICK_BUCKETS; i++) {
         out->tick_us[i] += RELAXED_LOAD(&s->tick_us[i]);
     }
@@ -264,6 +266,7 @@ static void reset_loop(struct loop_stats *s)
     RELAXED_STORE(&s->ticks, 0);
     RELAXED_STORE(&s->tick_us_total, 0);
     RELAXED_STORE(&s->tick_us_max, 0);
+    RELAXED_STORE(&s->tick_ran_us_max, 0);
     for (unsigned i = 0; i < NET_TICK_BUCKETS; i++) {
         RELAXED_STORE(&s->tick_us[i], 0);
     }

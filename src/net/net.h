@@ -118,6 +118,7 @@ struct net_stats {
     uint64_t parked;          /* clients that wait for room in the log now */
     uint64_t replies_waiting; /* clients with replies that wait for a commit now */
     uint64_t ticks, tick_us_total, tick_us_max;
+    uint64_t tick_ran_us_max; /* waits for a processor taken off */
     uint64_t tick_us[NET_TICK_BUCKETS];
     uint64_t accept_errors, misconf_replies;
     uint64_t expire_capped; /* slices of expiry that ended with more to do */

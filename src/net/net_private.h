@@ -76,8 +76,15 @@ struct conn {
 /* Counters of a loop: written by its thread (RESETSTAT apart), read by any; relaxed. */
 struct loop_stats {
     _Atomic uint64_t commands, input_bytes, output_bytes, killed_obuf, killed_query, timed_out;
-    _Atomic uint64_t ticks, tick_us_total, tick_us_max, misconf, parked, waiting;
+    _Atomic uint64_t ticks, tick_us_total, tick_us_max, tick_ran_us_max, misconf, parked, waiting;
     _Atomic uint64_t tick_us[NET_TICK_BUCKETS];
+};
+
+/* Times a thread's ticks (ticks.c). */
+struct tick_timer {
+    int schedstat_fd; /* -1: the kernel does not tell how long this thread waited */
+    int64_t start_us, looked_us;
+    uint64_t waited_ns; /* for a processor, as of looked_us */
 };
 
 /* A connection just accepted, on its way to its loop. */
@@ -121,7 +128,7 @@ struct loop {
     struct net_tunables tun;       /* as of this tick */
     uint64_t max_pos, flushed_pos; /* highest position seen; flushed up to */
     int64_t now_ms;                /* wall clock at the tick's begin or its latest command */
-    int64_t tick_start_us;
+    struct tick_timer timer;
     bool in_tick, recheck, stopping, past_deadline;
 };
 
@@ -225,6 +232,11 @@ void conn_measure(struct conn *c); /* figures for CLIENT LIST */
 BK_MUST_USE int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error *err);
 void loop_teardown(struct loop *l);
 BK_MUST_USE int loop_start(struct loop *l, struct bk_error *err);
+void ticks_open(struct tick_timer *t); /* by the thread that is timed */
+void ticks_close(struct tick_timer *t);
+void ticks_begin(struct tick_timer *t);
+void ticks_end(struct tick_timer *t, struct loop_stats *s);
+
 void loop_tick_begin(struct loop *l); /* idempotent within a tick */
 void loop_flush(struct loop *l);      /* commits and sends what the tick has gathered so far */
 void loop_poke(struct loop *l);       /* any thread: the loop looks at its mailbox */
