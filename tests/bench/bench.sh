@@ -6,8 +6,8 @@
 #   REQUESTS  requests a run with pipeline 16 (default 1000000; without pipeline a third of it)
 #   ROUNDS    paired runs of each row, bitkv first, then Redis; figures are medians (default 3)
 #   KEYS      keys that GET and SET draw from, and of the memory and start rows (default 1000000)
-#   BENCH     which groups of rows (default: those of speed, memory and start; besides there are space, merge and
-#             expiry, which take minutes each: merge.bash)
+#   BENCH     which groups of rows (default: those of speed, memory and start; besides there are loading,
+#             and space, merge, expiry and snapshot, which take minutes each: merge.bash)
 #   DIR       where the data directories go (default: a temporary directory)
 #   PORT      first of the two ports (default 17000)
 #
@@ -47,6 +47,16 @@ ask() {
     redis-cli -p "${port[$name]}" "$@"
 }
 
+# answers NAME: does it answer PING, with nothing else than this shell's time taken from a server that starts?
+answers() {
+    local reply
+    { exec 4<>"/dev/tcp/127.0.0.1/${port[$1]}"; } 2>/dev/null || return 1
+    printf 'PING\r\n' >&4
+    read -rt 10 reply <&4
+    exec 4>&-
+    [ "$reply" = $'+PONG\r' ]
+}
+
 # start NAME OPTION...: runs it in its directory; the time to the first PONG in ms is left in $started_ms.
 start() {
     local name=$1 program=$B/bitkv-server before
@@ -59,12 +69,13 @@ start() {
     before=$(date +%s%N)
     "$program" --port "${port[$name]}" --bind 127.0.0.1 --dir "$work/$name" "$@" >>"$work/$name.log" 2>&1 &
     pid[$name]=$!
-    until ask "$name" ping 2>/dev/null | grep -q PONG; do
+    until answers "$name"; do
         if ! kill -0 "${pid[$name]}" 2>/dev/null; then
             say "$name did not start:"
             tail -n 20 "$work/$name.log" >&2
             exit 1
         fi
+        read -rt 0.005 <> <(:) || true
     done
     started_ms=$((($(date +%s%N) - before) / 1000000))
 }
@@ -230,6 +241,11 @@ stop() {
     unset "pid[$1]"
 }
 
+# Until each sealed file has its hint: some seconds after it was filled.
+wait_hints() {
+    while ask bitkv bitkv files | grep -q 'state=sealed.*hint=0'; do read -rt 0.2 <> <(:) || true; done
+}
+
 group_start() {
     local -A clean killed
     local name
@@ -246,12 +262,30 @@ group_start() {
         stop $name TERM
         start $name
         clean[$name]=$started_ms
+        [ $name = redis ] || wait_hints
         stop $name KILL
         start $name
         killed[$name]=$started_ms
     done
     figure "start after a clean stop, ms" "${clean[bitkv]}" "${clean[redis]}"
     figure "start after kill -9, ms" "${killed[bitkv]}" "${killed[redis]}"
+}
+
+# Each key overwritten once, a tenth deleted, then the process is killed: what the start takes while it reads that.
+group_loading() {
+    local before steady peak
+    start_both "--cache-size 0" "--appendfsync everysec"
+    stop redis KILL
+    before=$(rss_kb bitkv)
+    fill bitkv 8
+    fill bitkv 8
+    awk -v n="$KEYS" 'BEGIN { for (i = 0; i < n; i += 10) printf "*2\r\n$3\r\nDEL\r\n$16\r\nkey:%012d\r\n", i }' | send bitkv
+    stop bitkv KILL
+    start bitkv --cache-size 0
+    peak=$(awk '/^VmHWM/ { print $2 }' "/proc/${pid[bitkv]}/status")
+    steady=$(rss_kb bitkv)
+    say "empty $before KiB, with $(ask bitkv dbsize) keys $steady KiB, at most $peak KiB while they were loaded"
+    echo "| memory while loading over memory afterwards, KiB | $peak | $steady | $(ratio "$peak" "$steady") |" >>"$work/loading_rows"
 }
 
 . tests/bench/merge.bash

@@ -129,11 +129,53 @@ group_expiry() {
     cat "$work/expiry_rows" >&2
 }
 
+# wait_saved COUNT: until INFO tells of so many snapshots made.
+wait_saved() {
+    until [ "$(info persistence rdb_saves)" = "$1" ]; do read -rt 0.1 <> <(:) || true; done
+}
+
+# SETs as fast as they go; the longest tick of a loop, waits for a processor taken off, and the longest reply, in
+# stretches of the same length without a snapshot and with one made in each.
+group_snapshot() {
+    local i what n=0
+    start_both "--snapshot-keep 1" "--appendfsync everysec"
+    stop redis KILL
+    fill bitkv 1024
+    rm -f "$work"/without "$work"/with "$work/took"
+    for ((i = 0; i < ROUNDS; i++)); do
+        for what in without with; do
+            ask bitkv config resetstat >/dev/null
+            load bitkv sets=100 size=1024 rate=0 seconds=10 >"$work/load" &
+            run=$!
+            if [ $what = with ]; then
+                read -rt 3 <> <(:) || true
+                ask bitkv bgsave >/dev/null
+                wait_saved $((++n))
+                info bitkv snapshot_last_us >>"$work/took"
+            fi
+            wait $run
+            echo "$(info bitkv tick_ran_us_max) $(field SET max "$work/load")" >>"$work/$what"
+        done
+    done
+    {
+        echo "| longest tick, waits for a processor taken off, ms | $(longest 1 with) | $(longest 1 without) |"
+        echo "| longest wait of a SET, ms | $(longest 2 with) | $(longest 2 without) |"
+        echo "| the snapshot took, ms | $(longest 1 took) | |"
+        echo "| its bytes | $(info bitkv snapshot_last_bytes), copied $(info bitkv snapshot_last_copied_bytes) | |"
+    } >>"$work/snapshot_rows"
+    cat "$work/snapshot_rows" >&2
+}
+
+# longest COLUMN FILE: in ms, of microseconds.
+longest() {
+    awk -v c="$1" '$c > most { most = $c } END { printf "%.2f", most / 1000 }' "$work/$2"
+}
+
 # rows FILE TITLE COLUMNS...: a table of its own, if there are any.
 rows() {
     local file=$work/$1 title=$2 column line="|---|"
     shift 2
-    [ -s "$file" ] || return
+    [ -s "$file" ] || return 0
     echo
     printf '| %s |' "$title"
     for column in "$@"; do
@@ -149,4 +191,6 @@ merge_tables() {
         "bytes on disk over live, mean" "most" "merge bytes per user byte"
     rows merge_rows "GETs and SETs of 1 KiB, half of the full rate" "while merges run" "while none runs" ratio
     rows expiry_rows "expiry" bitkv
+    rows snapshot_rows "SETs of 1 KiB at the full rate, $KEYS keys, $ROUNDS times 10 s" "a snapshot in each" "none"
+    rows loading_rows "$KEYS keys, each overwritten once, a tenth deleted, killed" "at most" afterwards ratio
 }
