@@ -20,6 +20,9 @@ export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 # Its deadlock detector counts to 64 locks a thread, and FLUSHALL holds every key lock: our own ranks are checked
 # instead, in each debug build.
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:detect_deadlocks=0}
+# A store's table of pages is 4 MiB of zeros, and tests open thousands: from the system they are free, from the heap
+# they are written.
+export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-1048576}
 passed=0
 failed=0
 over=0

@@ -189,12 +189,18 @@ void bki_bucket_trim(struct bki_bucket **b, const uint64_t *end)
     }
 }
 
-void bki_bucket_append(struct bki_bucket **b, const uint64_t *words, uint64_t units)
+void bki_bucket_reserve(struct bki_bucket **b, uint64_t units)
 {
     uint64_t used = *b == NULL ? 0 : (*b)->used;
     if (*b == NULL || used + units > (*b)->cap) {
         resize(b, used + units);
     }
+}
+
+void bki_bucket_append(struct bki_bucket **b, const uint64_t *words, uint64_t units)
+{
+    bki_bucket_reserve(b, units);
+    uint64_t used = (*b)->used;
     memcpy((*b)->words + used, words, units * 8);
     (*b)->used = (uint32_t)(used + units);
 }
@@ -202,10 +208,8 @@ void bki_bucket_append(struct bki_bucket **b, const uint64_t *words, uint64_t un
 void bki_bucket_add(struct bki_bucket **b, const struct bki_entry *e, struct bk_span key)
 {
     uint64_t units = bki_entry_units(e, key.len);
-    uint64_t used = *b == NULL ? 0 : (*b)->used;
-    if (*b == NULL || used + units > (*b)->cap) {
-        resize(b, used + units);
-    }
+    bki_bucket_reserve(b, units);
+    uint64_t used = (*b)->used;
     bki_entry_write((*b)->words + used, e, key);
     (*b)->used = (uint32_t)(used + units);
 }

@@ -37,6 +37,8 @@ void bki_entry_set_off_tick(uint64_t *p, bool off_tick);
 uint64_t *bki_bucket_find(struct bki_bucket *b, struct bk_span key);
 /* Appends an entry; may move the block (*b NULL: makes one). */
 void bki_bucket_add(struct bki_bucket **b, const struct bki_entry *e, struct bk_span key);
+/* Sees to it that so many units can be added without moving the block (*b NULL: makes one). */
+void bki_bucket_reserve(struct bki_bucket **b, uint64_t units);
 /* Takes an entry out; frees or shrinks the block. p points into it. */
 void bki_bucket_cut(struct bki_bucket **b, uint64_t *p);
 /* An empty one with room for so many units. */

@@ -20,6 +20,8 @@
 
 #include <stdlib.h>
 
+#define WARM 32u /* changes ahead whose buckets are fetched */
+
 uint64_t bki_key_hash(uint64_t seed, const void *key, size_t len)
 {
     return XXH3_64bits_withSeed(key, len, seed);
@@ -35,6 +37,16 @@ void bki_table_add_segment(struct table *t)
     }
     t->segments[t->segments_n++] = bk_alloc_zero(SEGMENT, sizeof **t->segments);
     t->bytes += SEGMENT * sizeof **t->segments;
+}
+
+void bki_table_shape(struct table *t, uint32_t buckets)
+{
+    BK_ASSERT(buckets > 0 && t->segments_n == 0);
+    t->level = 31u - (unsigned)__builtin_clz(buckets);
+    t->split = buckets - ((uint32_t)1 << t->level);
+    while ((uint64_t)t->segments_n * SEGMENT < buckets) {
+        bki_table_add_segment(t);
+    }
 }
 
 void bki_table_drop_segment(struct table *t)
@@ -210,55 +222,36 @@ void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash)
     __builtin_prefetch(stripe_of(kd, hash), 1);
 }
 
-void bki_keydir_warm(struct bki_keydir *kd, const uint64_t *hashes, size_t n)
-{
-    for (size_t first = 0, end; first < n; first = end) {
-        struct stripe *s = stripe_of(kd, hashes[first]);
-        end = first + 1;
-        while (end < n && stripe_of(kd, hashes[end]) == s) {
-            end++;
-        }
-        bk_mutex_lock(&s->mu);
-        for (size_t i = first; i < end; i++) {
-            prefetch_place(&s->t, hashes[i]);
-        }
-        for (size_t i = first; i < end; i++) {
-            prefetch_bucket(&s->t, hashes[i]);
-        }
-        bk_mutex_unlock(&s->mu);
-    }
-}
-
 /* Replaces the entry at p, in place where the shape stays. */
 static void replace_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p,
-                           const struct bk_key *key, struct bki_entry e)
+                           const struct bk_key *key, struct bki_entry *e)
 {
     struct bki_entry old;
     bki_entry_read(p, &old, NULL);
-    add_counter(&s->expiring, (e.expire_ms != 0) - (old.expire_ms != 0));
-    bki_stripe_file(s, key->hash, &old, &e);
-    if (bki_entry_units_at(p) == bki_entry_units(&e, key->bytes.len) &&
-        (e.expire_ms != 0) == (old.expire_ms != 0)) {
-        bki_entry_write(p, &e, key->bytes);
+    add_counter(&s->expiring, (e->expire_ms != 0) - (old.expire_ms != 0));
+    bki_stripe_file(s, key->hash, &old, e);
+    if (bki_entry_units_at(p) == bki_entry_units(e, key->bytes.len) &&
+        (e->expire_ms != 0) == (old.expire_ms != 0)) {
+        bki_entry_write(p, e, key->bytes);
         return;
     }
     s->t.bytes -= bki_bucket_bytes(*b);
     bki_bucket_cut(b, p);
-    bki_bucket_add(b, &e, key->bytes);
+    bki_bucket_add(b, e, key->bytes);
     s->t.bytes += bki_bucket_bytes(*b);
 }
 
-static void insert_locked(struct stripe *s, const struct bk_key *key, struct bki_entry e)
+static void insert_locked(struct stripe *s, const struct bk_key *key, struct bki_entry *e)
 {
     if (s->t.segments_n == 0) {
         bki_table_add_segment(&s->t);
     }
     add_counter(&s->keys, 1);
-    add_counter(&s->expiring, e.expire_ms != 0);
-    bki_stripe_file(s, key->hash, NULL, &e);
+    add_counter(&s->expiring, e->expire_ms != 0);
+    bki_stripe_file(s, key->hash, NULL, e);
     struct bki_bucket **b = bucket_find(&s->t, key->hash);
     s->t.bytes -= bki_bucket_bytes(*b);
-    bki_bucket_add(b, &e, key->bytes);
+    bki_bucket_add(b, e, key->bytes);
     s->t.bytes += bki_bucket_bytes(*b);
     grown_locked(s);
 }
@@ -285,7 +278,7 @@ static uint64_t *find_locked(struct stripe *s, const struct bk_key *key, struct 
     return bki_bucket_find(**b, key->bytes);
 }
 
-bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struct bki_entry *e,
+bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *e,
                     struct bki_entry *old)
 {
     struct stripe *s = stripe_of(kd, key->hash);
@@ -294,9 +287,9 @@ bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struc
     uint64_t *p = find_locked(s, key, &b);
     if (p != NULL) {
         bki_entry_read(p, old, NULL);
-        replace_locked(s, b, p, key, *e);
+        replace_locked(s, b, p, key, e);
     } else {
-        insert_locked(s, key, *e);
+        insert_locked(s, key, e);
     }
     bk_mutex_unlock(&s->mu);
     return p != NULL;
@@ -323,6 +316,121 @@ bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t
     return p != NULL;
 }
 
+/* ---- Many keys ---- */
+
+uint32_t bki_keydir_expect(struct bki_keydir *kd, unsigned stripe, uint64_t more)
+{
+    struct stripe *s = &kd->stripe[stripe];
+    bk_mutex_lock(&s->mu);
+    uint64_t want = (load_counter(&s->keys) + more + BKI_KD_FILL - 1) / BKI_KD_FILL;
+    want = want > BKI_KD_BUCKETS_MAX ? BKI_KD_BUCKETS_MAX : want;
+    if (s->t.segments_n == 0 && want > 0) {
+        bki_table_shape(&s->t, (uint32_t)want);
+    }
+    while (bucket_count(&s->t) < want) {
+        table_split(&s->t, s->seed);
+    }
+    uint32_t buckets = s->t.segments_n == 0 ? 1 : bucket_count(&s->t);
+    bk_mutex_unlock(&s->mu);
+    return buckets;
+}
+
+uint32_t bki_keydir_bucket(uint32_t buckets, uint64_t hash)
+{
+    struct table t = {.level = 31u - (unsigned)__builtin_clz(buckets)};
+    unsigned depth;
+    t.split = buckets - ((uint32_t)1 << t.level);
+    return bucket_of(&t, (uint32_t)hash, &depth);
+}
+
+static uint64_t units_of(const struct bki_change *c)
+{
+    return c->now.loc == 0 ? 0 : bki_entry_units(&c->now, c->key.bytes.len);
+}
+
+/* Applies c; when it is a key more, its bucket gets room for so many units at once. */
+static void change_locked(struct stripe *s, struct bki_change *c, uint64_t units)
+{
+    struct bki_bucket **b = NULL;
+    uint64_t *p = find_locked(s, &c->key, &b);
+    c->old.loc = 0;
+    if (p != NULL) {
+        bki_entry_read(p, &c->old, NULL);
+    }
+    if (p != NULL && c->now.loc == 0) {
+        cut_locked(s, b, p);
+    } else if (p != NULL) {
+        replace_locked(s, b, p, &c->key, &c->now);
+    } else if (c->now.loc != 0) {
+        if (b != NULL) {
+            s->t.bytes -= bki_bucket_bytes(*b);
+            bki_bucket_reserve(b, units);
+            s->t.bytes += bki_bucket_bytes(*b);
+        }
+        insert_locked(s, &c->key, &c->now);
+    }
+}
+
+/* What was reserved for keys that turned out to be there. */
+static void trim_locked(struct stripe *s, uint64_t hash)
+{
+    struct bki_bucket **b = s->t.segments_n == 0 ? NULL : bucket_find(&s->t, hash);
+    if (b != NULL && *b != NULL) {
+        s->t.bytes -= bki_bucket_bytes(*b);
+        bki_bucket_trim(b, (*b)->words + (*b)->used);
+        s->t.bytes += bki_bucket_bytes(*b);
+    }
+}
+
+/* Changes of one stripe. The blocks of those to come are fetched meanwhile: the wait for memory is
+ * most of what a change costs. */
+static void apply_locked(struct stripe *s, struct bki_change *c, size_t n)
+{
+    uint32_t buckets = s->t.segments_n == 0 ? 1 : bucket_count(&s->t);
+    size_t warm = 0;
+    for (size_t first = 0, end; first < n; first = end) {
+        uint32_t bucket = bki_keydir_bucket(buckets, c[first].key.hash);
+        uint64_t units = 0;
+        for (; warm < n && warm < first + WARM; warm++) {
+            prefetch_bucket(&s->t, c[warm].key.hash);
+        }
+        for (end = first; end < n && bki_keydir_bucket(buckets, c[end].key.hash) == bucket; end++) {
+            units += units_of(&c[end]);
+        }
+        for (size_t i = first; i < end; i++) {
+            change_locked(s, &c[i], units);
+            units -= units_of(&c[i]);
+        }
+        trim_locked(s, c[first].key.hash);
+    }
+}
+
+void bki_keydir_apply(struct bki_keydir *kd, struct bki_change *c, size_t n)
+{
+    for (size_t first = 0, end; first < n; first = end) {
+        struct stripe *s = stripe_of(kd, c[first].key.hash);
+        end = first + 1;
+        while (end < n && stripe_of(kd, c[end].key.hash) == s) {
+            end++;
+        }
+        bk_mutex_lock(&s->mu);
+        apply_locked(s, c + first, end - first);
+        bk_mutex_unlock(&s->mu);
+    }
+}
+
+void bki_keydir_fit(struct bki_keydir *kd, unsigned stripe)
+{
+    struct stripe *s = &kd->stripe[stripe];
+    bk_mutex_lock(&s->mu);
+    uint32_t before;
+    do {
+        before = bucket_count(&s->t);
+        shrunk_locked(s);
+    } while (bucket_count(&s->t) < before);
+    bk_mutex_unlock(&s->mu);
+}
+
 /* The entry of key if its location is still loc. */
 static uint64_t *find_at_locked(struct stripe *s, const struct bk_key *key, uint64_t loc,
                                 struct bki_bucket ***b)
@@ -337,14 +445,14 @@ static uint64_t *find_at_locked(struct stripe *s, const struct bk_key *key, uint
 }
 
 bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
-                           const struct bki_entry *e)
+                           struct bki_entry *e)
 {
     struct stripe *s = stripe_of(kd, key->hash);
     struct bki_bucket **b = NULL;
     bk_mutex_lock(&s->mu);
     uint64_t *p = find_at_locked(s, key, loc, &b);
     if (p != NULL) {
-        replace_locked(s, b, p, key, *e);
+        replace_locked(s, b, p, key, e);
     }
     bk_mutex_unlock(&s->mu);
     return p != NULL;

@@ -48,20 +48,34 @@ uint32_t bki_keydir_space(const struct bki_keydir *kd);
 bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
                      uint64_t *del_pos);
 void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash);
-/* Brings the buckets of n hashes into the processor's cache side by side: touching one after the
- * other waits for memory each time. Cheap when many hashes of one stripe follow each other. */
-void bki_keydir_warm(struct bki_keydir *kd, const uint64_t *hashes, size_t n);
 
-/* Stores the entry. Returns whether there was one before, which is put into *old. */
-bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, const struct bki_entry *e,
+/* Stores the entry, and sets its off_tick. Returns whether there was one before, which is put into
+ * *old. */
+bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *e,
                     struct bki_entry *old);
 /* Removes the entry; pos: where the delete stands in the log. */
 bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t pos,
                        struct bki_entry *old);
+/* Many keys at once, as a start has them. */
+struct bki_change {
+    struct bk_key key;
+    struct bki_entry now; /* loc 0: the key is removed */
+    struct bki_entry old; /* what it had, set by apply; loc 0: nothing */
+};
+/* Grows a stripe for so many keys more; returns its buckets. */
+uint32_t bki_keydir_expect(struct bki_keydir *kd, unsigned stripe, uint64_t more);
+/* Where of so many buckets a key of this hash lies. */
+uint32_t bki_keydir_bucket(uint32_t buckets, uint64_t hash);
+/* Applies n changes in their order. Cheap when those of one stripe follow each other, and of one
+ * bucket in it: the block of a bucket then grows once. Deletes get no position in the log. */
+void bki_keydir_apply(struct bki_keydir *kd, struct bki_change *c, size_t n);
+/* Gives back what expect had made too large. */
+void bki_keydir_fit(struct bki_keydir *kd, unsigned stripe);
+
 /* Only if the entry's location is still loc: the compare-and-swap of merge, expiry and undo. pos
  * goes into the stripe's delete position. */
 bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
-                           const struct bki_entry *e);
+                           struct bki_entry *e);
 bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
                           uint64_t pos);
 

@@ -41,11 +41,7 @@ void bki_keydir_load_shape(struct bki_keydir *kd, unsigned stripe, uint32_t buck
     struct stripe *s = &kd->stripe[stripe];
     BK_ASSERT(buckets > 0 && s->t.segments_n == 0);
     bk_mutex_lock(&s->mu);
-    s->t.level = 31u - (unsigned)__builtin_clz(buckets);
-    s->t.split = buckets - ((uint32_t)1 << s->t.level);
-    while ((uint64_t)s->t.segments_n * SEGMENT < buckets) {
-        bki_table_add_segment(&s->t);
-    }
+    bki_table_shape(&s->t, buckets);
     bk_mutex_unlock(&s->mu);
 }
 

@@ -107,6 +107,8 @@ void bki_stripe_file(struct stripe *s, uint64_t hash, const struct bki_entry *ol
 bool bki_stripe_check_wheel(const struct stripe *s);
 
 void bki_table_add_segment(struct table *t);
+/* An empty table's number of buckets. */
+void bki_table_shape(struct table *t, uint32_t buckets);
 /* Gives the last segment of the directory back; its buckets are empty. */
 void bki_table_drop_segment(struct table *t);
 void bki_table_free(struct table *t);

@@ -18,8 +18,10 @@
 #include <unistd.h>
 
 #define THREADS_MAX 8u
-#define SORT_BITS 12u
-#define AT_ONCE 16u /* entries whose places in memory are fetched together */
+#define SORT_BITS 18u
+#define SORT_MASK (((uint64_t)1 << SORT_BITS) - 1)
+#define AT_ONCE 256u /* changes that are applied together */
+#define AHEAD 16u    /* entries whose bytes are fetched before they are asked for */
 
 struct load {
     struct recover *r;
@@ -31,54 +33,63 @@ struct load {
     atomic_int rc;
 };
 
-static void apply_entry(struct load *l, const struct bki_hint_entry *h)
+/* Changes of keys of one database. */
+struct batch {
+    struct bki_keydir *kd; /* borrowed; NULL: none yet */
+    size_t n;
+    struct bki_change c[AT_ONCE];
+};
+
+static void apply(struct load *l, struct batch *b)
 {
-    struct recover *r = l->r;
-    struct bk_db *db = r->db;
+    if (b->n == 0) {
+        return;
+    }
+    bki_keydir_apply(b->kd, b->c, b->n);
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->c[i].old.loc != 0) {
+            bki_db_dead(l->r->db, b->c[i].old.loc, b->c[i].old.size);
+        }
+    }
+    b->n = 0;
+}
+
+/* NULL: no number stands for the space. */
+static struct bki_keydir *keydir_of(const struct load *l, const struct bki_hint_entry *h)
+{
+    int64_t num = bki_spacemap_number(&l->r->db->log.map, h->space);
+    return num < 0 ? NULL : bki_db_keydir(l->r->db, (uint32_t)num, true);
+}
+
+static void add_entry(struct load *l, struct batch *b, const struct bki_hint_entry *h)
+{
     struct bki_file *f = l->f;
-    int64_t num = bki_spacemap_number(&db->log.map, h->space);
-    if (num < 0) {
+    struct bki_keydir *kd = keydir_of(l, h);
+    if (kd == NULL) {
         atomic_fetch_add_explicit(&f->dead_bytes, h->size, memory_order_relaxed);
         return;
     }
-    struct bk_key key = {h->key, h->hash};
-    struct bki_keydir *kd = bki_db_keydir(db, (uint32_t)num, true);
-    struct bki_entry old;
-    bool had;
-    if (h->kind == BKI_DELETE || (h->expire_ms != 0 && h->expire_ms <= r->now_ms)) {
-        had = bki_keydir_remove(kd, &key, 0, &old);
+    if (kd != b->kd || b->n == AT_ONCE) {
+        apply(l, b);
+        b->kd = kd;
+    }
+    struct bki_change *c = &b->c[b->n++];
+    *c = (struct bki_change){.key = {h->key, h->hash}};
+    if (h->kind == BKI_DELETE || (h->expire_ms != 0 && h->expire_ms <= l->r->now_ms)) {
         atomic_fetch_add_explicit(&f->guard_bytes, h->size, memory_order_relaxed);
-    } else {
-        struct bki_entry e = {.loc = bki_loc_make(f->pages[h->offset >> BKI_PAGE_SHIFT], h->offset),
-                              .size = h->size,
-                              .expire_ms = h->expire_ms,
-                              .type = h->flags & BK_TYPE_MASK};
-        had = bki_keydir_put(kd, &key, &e, &old);
+        return;
     }
-    if (had) {
-        bki_db_dead(db, old.loc, old.size);
-    }
+    c->now =
+        (struct bki_entry){.loc = bki_loc_make(f->pages[h->offset >> BKI_PAGE_SHIFT], h->offset),
+                           .size = h->size,
+                           .expire_ms = h->expire_ms,
+                           .type = h->flags & BK_TYPE_MASK};
 }
 
-static void apply_entries(struct load *l, const struct bki_hint_entry *e, size_t n)
-{
-    uint64_t hashes[AT_ONCE];
-    int64_t num = bki_spacemap_number(&l->r->db->log.map, e[0].space);
-    struct bki_keydir *kd = num < 0 ? NULL : bki_db_keydir(l->r->db, (uint32_t)num, true);
-    for (size_t i = 0; i < n; i++) {
-        hashes[i] = e[i].hash;
-    }
-    if (kd != NULL) {
-        bki_keydir_warm(kd, hashes, n);
-    }
-    for (size_t i = 0; i < n; i++) {
-        apply_entry(l, &e[i]);
-    }
-}
-
-/* Entries of a part as words {place in the part's bytes; the low SORT_BITS of the hash, which name
- * buckets}. Sorts by hash, and keeps the order of the data file among equals: so
- * that a bucket's entries come one after the other, and the processor has it at hand. */
+/* The entries of a part as words {place in the part's bytes; the low SORT_BITS of the bucket that
+ * the key will lie in}. Sorts them by bucket, and keeps the order of the data file within it: so
+ * that a bucket's entries come one after the other, and its block of memory grows once. Returns
+ * refs or room, whichever has them in the end. */
 static uint64_t *by_bucket(uint64_t *refs, uint64_t *room, size_t n)
 {
     for (unsigned shift = 0; shift < SORT_BITS; shift += SORT_BITS / 2) {
@@ -105,47 +116,86 @@ static uint64_t *by_bucket(uint64_t *refs, uint64_t *room, size_t n)
 
 static int apply_refs(struct load *l, struct bki_hint_cursor *c, const uint64_t *refs, size_t n)
 {
-    struct bki_hint_entry e[AT_ONCE];
-    size_t held = 0;
+    struct bki_hint_entry e;
+    struct batch b;
     int rc = BK_OK;
+    b.kd = NULL;
+    b.n = 0;
     for (size_t i = 0; rc == BK_OK && i < n; i++) {
-        if (i + AT_ONCE < n) {
-            __builtin_prefetch(c->bytes.data + (refs[i + AT_ONCE] >> SORT_BITS));
+        if (i + AHEAD < n) {
+            __builtin_prefetch(c->bytes.data + (refs[i + AHEAD] >> SORT_BITS));
         }
-        rc = bki_hint_next_at(c, refs[i] >> SORT_BITS, &e[held++], NULL);
-        if (rc == BK_OK && (held == AT_ONCE || i + 1 == n)) {
-            apply_entries(l, e, held);
-            held = 0;
+        rc = bki_hint_next_at(c, refs[i] >> SORT_BITS, &e, NULL);
+        if (rc == BK_OK) {
+            add_entry(l, &b, &e);
         }
     }
+    apply(l, &b);
+    return rc;
+}
+
+/* Makes room for a part's n entries in the stripes that its keys lie in, which are those of its
+ * number modulo the parts; n = 0: gives back what was too much. Returns the buckets of one. */
+static uint32_t expect(const struct load *l, struct bki_keydir *kd, uint32_t part, uint64_t n)
+{
+    uint32_t parts = bki_hint_parts(&l->hint);
+    uint32_t step = parts < BKI_KD_STRIPES ? parts : BKI_KD_STRIPES;
+    uint32_t buckets = 1;
+    for (uint32_t s = part % step; s < BKI_KD_STRIPES; s += step) {
+        if (n > 0) {
+            buckets = bki_keydir_expect(kd, s, n * step / BKI_KD_STRIPES);
+        } else {
+            bki_keydir_fit(kd, s);
+        }
+    }
+    return buckets;
+}
+
+/* Reads the entries that c is before, for the order in which they are applied. Room is made as if
+ * all were keys of *kd, the first one's database. */
+static int list_entries(struct load *l, struct bki_hint_cursor *c, struct bki_keydir **kd,
+                        uint64_t *refs, size_t n)
+{
+    struct bki_hint_entry e;
+    uint64_t bytes = 0;
+    uint32_t buckets = 1;
+    int rc = BK_OK;
+    for (size_t i = 0; rc == BK_OK && i < n; i++) {
+        uint64_t at = c->at;
+        rc = bki_hint_next(c, &e, NULL);
+        if (rc == BK_OK && i == 0) {
+            *kd = keydir_of(l, &e);
+            buckets = *kd == NULL ? 1 : expect(l, *kd, c->part, n);
+        }
+        refs[i] = at << SORT_BITS | (bki_keydir_bucket(buckets, e.hash) & SORT_MASK);
+        bytes += e.size;
+    }
+    atomic_fetch_add(&l->bytes, bytes);
+    atomic_fetch_add(&l->records, n);
     return rc;
 }
 
 static int load_part(struct load *l, uint32_t part)
 {
     struct bki_hint_cursor c;
-    struct bki_hint_entry e;
-    uint64_t bytes = 0;
-    size_t n = 0;
+    struct bki_keydir *kd = NULL;
     int rc = bki_hint_part_begin(&c, &l->hint, part, l->r->db->hash_seed);
     if (rc == BK_OK) {
         rc = bki_hint_read_part(&c, NULL);
     }
-    size_t all = rc == BK_OK ? c.left : 0;
-    uint64_t *refs = bk_alloc((2 * all + 1) * sizeof *refs);
-    while (rc == BK_OK && n < all) {
-        uint64_t at = c.at;
-        rc = bki_hint_next(&c, &e, NULL);
-        refs[n++] = at << SORT_BITS | (e.hash & ((1u << SORT_BITS) - 1));
-        bytes += e.size;
+    size_t n = rc == BK_OK ? c.left : 0;
+    uint64_t *refs = bk_alloc((2 * n + 1) * sizeof *refs);
+    if (rc == BK_OK) {
+        rc = list_entries(l, &c, &kd, refs, n);
     }
     if (rc == BK_OK) {
-        rc = apply_refs(l, &c, by_bucket(refs, refs + all, n), n);
+        rc = apply_refs(l, &c, by_bucket(refs, refs + n, n), n);
+    }
+    if (kd != NULL) {
+        expect(l, kd, part, 0);
     }
     free(refs);
     bki_hint_part_end(&c);
-    atomic_fetch_add(&l->bytes, bytes);
-    atomic_fetch_add(&l->records, n);
     return rc;
 }
 

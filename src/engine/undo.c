@@ -147,13 +147,14 @@ static void undo_write(struct bk_db *db, const struct bki_undo_op *op)
     struct bk_buf bytes = {0};
     struct bk_key key;
     struct bki_entry now;
+    struct bki_entry old = op->old;
     struct bki_keydir *kd = bki_db_keydir(db, op->num, true);
     read_key(db, op, &bytes, &key);
     if (op->deleted) {
-        bool there = op->had_old && bki_keydir_put(kd, &key, &op->old, &now);
+        bool there = op->had_old && bki_keydir_put(kd, &key, &old, &now);
         BK_ASSERT(!there);
     } else if (op->had_old) {
-        bool swung = bki_keydir_replace_if(kd, &key, op->loc, &op->old);
+        bool swung = bki_keydir_replace_if(kd, &key, op->loc, &old);
         BK_ASSERT(swung);
     } else {
         bool removed = bki_keydir_remove_if(kd, &key, op->loc, 0);

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "engine/bucket.h"
 #include "engine/keydir.h"
+#include "lib/rng.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -112,7 +113,7 @@ static void test_keydir__replace_changes_shape__entry_is_whole(void **state)
     struct bk_key key;
     struct bki_entry old;
     make_key(&key, text, 1);
-    static const struct bki_entry shapes[] = {
+    struct bki_entry shapes[] = {
         {.loc = 10, .size = 64},
         {.loc = 11, .size = 64, .expire_ms = 99},
         {.loc = 12, .size = 2u << 20, .expire_ms = 98},
@@ -214,6 +215,112 @@ static void test_keydir__swap_and_drain__contents_move_whole(void **state)
     bki_keydir_free(&b);
 }
 
+/* One change, drawn from few keys or many; some of long records and of keys with an expiry. */
+static void draw_change(struct rng *rng, struct bki_change *c, char *text, unsigned keys)
+{
+    *c = (struct bki_change){.old = {.loc = 99}};
+    make_key(&c->key, text, (unsigned)rng_below(rng, keys));
+    if (!rng_percent(rng, 30)) {
+        c->now = (struct bki_entry){.loc = 1 + rng_below(rng, 1u << 30),
+                                    .size = rng_percent(rng, 5) ? 3u << 20 : 64,
+                                    .expire_ms = rng_percent(rng, 20) ? 5000 : 0,
+                                    .type = (uint8_t)rng_below(rng, 8)};
+    }
+}
+
+/* The same by put and remove. */
+static void apply_one(struct bki_keydir *kd, const struct bki_change *c)
+{
+    struct bki_entry now = c->now;
+    struct bki_entry old = {0};
+    if (now.loc == 0) {
+        bool had = bki_keydir_remove(kd, &c->key, 0, &old);
+        assert_int_equal(had, c->old.loc != 0);
+    } else {
+        bool had = bki_keydir_put(kd, &c->key, &now, &old);
+        assert_int_equal(had, c->old.loc != 0);
+    }
+    assert_int_equal(old.loc, c->old.loc);
+    assert_true(old.loc == 0 || old.size == c->old.size);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct bki_change *x = a;
+    const struct bki_change *y = b;
+    uint64_t s = x->key.hash >> 48 & (BKI_KD_STRIPES - 1);
+    uint64_t t = y->key.hash >> 48 & (BKI_KD_STRIPES - 1);
+    uint32_t p = bki_keydir_bucket(16, x->key.hash);
+    uint32_t q = bki_keydir_bucket(16, y->key.hash);
+    return s != t ? (s < t ? -1 : 1) : p != q ? (p < q ? -1 : 1) : 0;
+}
+
+static void test_keydir__changes_applied_together__as_one_by_one(void **state)
+{
+    (void)state;
+    enum { N = 500 };
+    static struct bki_change c[N];
+    static char text[N][32];
+    struct bki_keydir_stats one;
+    struct bki_keydir_stats all;
+    struct bk_error err;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct rng rng = {seed};
+        struct bki_keydir *together = bki_keydir_new(1, SEED, 0);
+        struct bki_keydir *single = bki_keydir_new(1, SEED, 0);
+        for (unsigned round = 0; round < 6; round++) {
+            for (unsigned i = 0; i < N; i++) {
+                draw_change(&rng, &c[i], text[i], seed % 2 == 0 ? 40 : 3000);
+            }
+            if (seed % 3 == 0) {
+                qsort(c, N, sizeof c[0], by_place);
+            }
+            for (unsigned s = 0; s < BKI_KD_STRIPES && seed % 4 != 0; s++) {
+                assert_true(bki_keydir_expect(together, s, rng_below(&rng, 400)) > 0);
+            }
+            bki_keydir_apply(together, c, N);
+            for (unsigned i = 0; i < N; i++) {
+                apply_one(single, &c[i]);
+            }
+            for (unsigned s = 0; s < BKI_KD_STRIPES; s++) {
+                bki_keydir_fit(together, s);
+            }
+            assert_true(bki_keydir_check(together, &err));
+        }
+        bki_keydir_stats(together, &all);
+        bki_keydir_stats(single, &one);
+        assert_int_equal(all.keys, one.keys);
+        assert_int_equal(all.expiring, one.expiring);
+        assert_true(all.bytes <= one.bytes + one.bytes / 4);
+        bki_keydir_free(&together);
+        bki_keydir_free(&single);
+    }
+}
+
+static void test_keydir__expect_and_fit__room_comes_and_goes(void **state)
+{
+    (void)state;
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir_stats empty;
+    struct bki_keydir_stats s;
+    struct bki_keydir_shape shape;
+    bki_keydir_stats(kd, &empty);
+    assert_int_equal(bki_keydir_expect(kd, 3, 100 * BKI_KD_FILL), 100);
+    assert_int_equal(bki_keydir_expect(kd, 3, 150 * BKI_KD_FILL), 150);
+    assert_int_equal(bki_keydir_expect(kd, 3, 7), 150);
+    bki_keydir_shape(kd, 3, &shape);
+    assert_int_equal(shape.buckets, 150);
+    bki_keydir_fit(kd, 3);
+    bki_keydir_fit(kd, 4);
+    bki_keydir_stats(kd, &s);
+    assert_int_equal(s.bytes, empty.bytes);
+    assert_int_equal(bki_keydir_bucket(1, 12345), 0);
+    assert_int_equal(bki_keydir_bucket(6, 0xfffffff1), 1);
+    assert_int_equal(bki_keydir_bucket(6, 0xfffffff2), 2);
+    assert_int_equal(bki_keydir_bucket(6, 0xfffffff5), 5);
+    bki_keydir_free(&kd);
+}
+
 static void test_bucket__keys_of_every_length__found(void **state)
 {
     (void)state;
@@ -251,6 +358,8 @@ int main(void)
         cmocka_unit_test(test_keydir__replace_changes_shape__entry_is_whole),
         cmocka_unit_test(test_keydir__scan_while_it_grows_and_shrinks__sees_what_stays),
         cmocka_unit_test(test_keydir__swap_and_drain__contents_move_whole),
+        cmocka_unit_test(test_keydir__changes_applied_together__as_one_by_one),
+        cmocka_unit_test(test_keydir__expect_and_fit__room_comes_and_goes),
         cmocka_unit_test(test_bucket__keys_of_every_length__found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
