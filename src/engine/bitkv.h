@@ -100,6 +100,8 @@ struct bk_options {
                                   default 8 MiB */
     uint64_t cache_bytes;      /* value cache; 0 = none; default 0 */
     uint64_t batch_bytes_max;  /* a larger batch is refused with BK_ETOOBIG; default 1 GiB */
+    uint64_t hint_bytes;       /* the file that is written to gets a hint of its front each so many
+                                * bytes; default 64 MiB */
     struct bk_merge_rules merge;
     enum bk_on_corruption on_corruption; /* default BK_CORRUPT_SERVE */
     bool read_only; /* nothing in dir is made, changed or removed; other readers may have it open

@@ -24,6 +24,7 @@ void bk_options_init(struct bk_options *o)
         .max_file_bytes = (uint64_t)256 << 20,
         .log_buffer_bytes = (uint64_t)8 << 20,
         .batch_bytes_max = (uint64_t)1 << 30,
+        .hint_bytes = (uint64_t)64 << 20,
         .on_corruption = BK_CORRUPT_SERVE,
     };
     bk_merge_rules_init(&o->merge);
@@ -94,6 +95,7 @@ static struct bk_db *db_new(const struct bk_options *o)
     db->clock = o->clock != NULL ? o->clock : &bk_clock_system;
     db->databases = o->databases;
     db->batch_bytes_max = o->batch_bytes_max;
+    db->hint_bytes = o->hint_bytes;
     db->on_corruption = o->on_corruption;
     db->lock_handle = -1;
     db->locks = aligned_alloc(alignof(struct bki_keylocks), sizeof *db->locks);

@@ -28,6 +28,7 @@ struct bk_db {
     uint32_t databases;
     uint64_t hash_seed;
     uint64_t batch_bytes_max;
+    uint64_t hint_bytes; /* of the active file, between one hint of its front and the next */
     enum bk_on_corruption on_corruption;
     int lock_handle; /* of LOCK; -1 = not held */
     bool threaded;

@@ -140,8 +140,7 @@ static int table_decode(struct bki_hint *h, const uint8_t *b, size_t len, uint64
     return ok && maps_check(&h->maps) ? BK_OK : BK_CORRUPT;
 }
 
-/* Reads len bytes at offset and holds them against crc. */
-/* Appends to *out. */
+/* Appends len bytes at offset to *out, held against crc. */
 static int append_checked(const struct bki_hint *h, uint64_t offset, size_t len, uint32_t crc,
                           struct bk_buf *out, struct bk_error *err)
 {
@@ -162,8 +161,24 @@ static int read_checked(const struct bki_hint *h, uint64_t offset, size_t len, u
     return append_checked(h, offset, len, crc, out, err);
 }
 
-static int read_front(struct bki_hint *h, const struct bki_file *f, uint64_t hash_seed,
-                      struct bk_error *err)
+int bki_hint_read_block(const struct bki_hint *h, const struct bki_hint_block *b,
+                        struct bk_buf *out, struct bk_error *err)
+{
+    return read_checked(h, b->offset, b->len, b->crc, out, err);
+}
+
+static bool has_filters(const struct bki_hint *h)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < h->info.parts; i++) {
+        all = all && h->codes[i].n != BKI_HINT_NO_FILTER;
+    }
+    return all;
+}
+
+/* front: it need not cover all of a sealed file. */
+static int read_head(struct bki_hint *h, const struct bki_file *f, uint64_t hash_seed, bool front,
+                     struct bk_error *err)
 {
     struct bk_buf buf = {0};
     uint64_t at;
@@ -183,8 +198,8 @@ static int read_front(struct bki_hint *h, const struct bki_file *f, uint64_t has
         at > (uint64_t)size || len != (uint64_t)size - at) {
         return bk_error_set(err, BK_CORRUPT, 0, h->path, 0, "the hint file does not check");
     }
-    bool sealed =
-        atomic_load(&f->state) != BKI_FILE_ROTATED && atomic_load(&f->state) != BKI_FILE_ACTIVE;
+    bool sealed = !front && atomic_load(&f->state) != BKI_FILE_ROTATED &&
+                  atomic_load(&f->state) != BKI_FILE_ACTIVE;
     uint64_t end = atomic_load(&f->size);
     if (h->info.uid != f->uid || h->info.seed != bki_hint_seed_check(hash_seed) ||
         h->info.covers > end || (sealed && h->info.covers != end)) {
@@ -192,15 +207,16 @@ static int read_front(struct bki_hint *h, const struct bki_file *f, uint64_t has
                             "the hint file is not of the data file as it is");
     }
     rc = read_checked(h, at, (size_t)len, crc, &buf, err);
-    if (rc == BK_OK && table_decode(h, buf.data, buf.len, at) != BK_OK) {
+    if (rc == BK_OK &&
+        (table_decode(h, buf.data, buf.len, at) != BK_OK || (sealed && !has_filters(h)))) {
         rc = bk_error_set(err, BK_CORRUPT, 0, h->path, at, "the hint file does not check");
     }
     bk_buf_fini(&buf);
     return rc;
 }
 
-int bki_hint_open(struct bki_hint *h, const struct bk_io *io, const char *dir,
-                  const struct bki_file *f, uint64_t hash_seed, struct bk_error *err)
+static int open_hint(struct bki_hint *h, const struct bk_io *io, const char *dir,
+                     const struct bki_file *f, uint64_t hash_seed, bool front, struct bk_error *err)
 {
     char path[BKI_PATH_MAX];
     bki_hint_path(path, dir, f->id);
@@ -210,11 +226,23 @@ int bki_hint_open(struct bki_hint *h, const struct bk_io *io, const char *dir,
     }
     h->path = strdup(path);
     BK_ASSERT(h->path != NULL);
-    int rc = read_front(h, f, hash_seed, err);
+    int rc = read_head(h, f, hash_seed, front, err);
     if (rc != BK_OK) {
         bki_hint_close(h);
     }
     return rc;
+}
+
+int bki_hint_open(struct bki_hint *h, const struct bk_io *io, const char *dir,
+                  const struct bki_file *f, uint64_t hash_seed, struct bk_error *err)
+{
+    return open_hint(h, io, dir, f, hash_seed, false, err);
+}
+
+int bki_hint_open_front(struct bki_hint *h, const struct bk_io *io, const char *dir,
+                        const struct bki_file *f, uint64_t hash_seed, struct bk_error *err)
+{
+    return open_hint(h, io, dir, f, hash_seed, true, err);
 }
 
 void bki_hint_close(struct bki_hint *h)
@@ -371,6 +399,10 @@ int bki_hint_filter(const struct bki_hint *h, uint32_t part, const uint64_t *val
 {
     const struct bki_hint_code *code = &h->codes[part];
     struct bk_buf buf = {0};
+    if (code->n == BKI_HINT_NO_FILTER) {
+        memset(maybe, true, n * sizeof *maybe);
+        return BK_OK;
+    }
     int rc = read_checked(h, code->offset, code->len, code->crc, &buf, err);
     if (rc == BK_OK) {
         rc = bki_filter_ask(buf.data, buf.len, code->n, values, n, maybe);

@@ -59,13 +59,17 @@ struct bki_hint {
 };
 
 /*
- * Scans the data file up to covers, the end of a record, and writes its hint under its name,
- * synced, the directory too. Memory: BKI_HINT_BLOCK a part, and one part's hashes.
+ * Writes the data file's hint up to covers, the end of a record, under its name, synced, the
+ * directory too. What the hint that is there covers is taken from it, the rest is scanned. whole:
+ * the file ends there and does not change any more; only then are there filters. Memory:
+ * BKI_HINT_BLOCK a part, and twice one part's hashes.
  */
 BK_MUST_USE int bki_hint_write(const struct bk_io *io, const char *dir, const struct bki_file *f,
-                               uint64_t covers, uint64_t hash_seed, struct bk_error *err);
+                               uint64_t covers, bool whole, uint64_t hash_seed,
+                               struct bk_error *err);
 
-/* BK_NOTFOUND: there is none. BK_CORRUPT: not this file's as it is now, or it does not check. */
+/* BK_NOTFOUND: there is none. BK_CORRUPT: not this file's as it is now, or it does not check. A
+ * sealed file's covers all of it. */
 BK_MUST_USE int bki_hint_open(struct bki_hint *h, const struct bk_io *io, const char *dir,
                               const struct bki_file *f, uint64_t hash_seed, struct bk_error *err);
 void bki_hint_close(struct bki_hint *h);
@@ -113,7 +117,8 @@ void bki_hint_part_end(struct bki_hint_cursor *c);
 bool bki_hint_map(const struct bki_hint *h, size_t *at, struct bk_span *pairs);
 
 /* Whether the file may hold a record of a key, dead ones too: values (bki_filter_value of keys in
- * this part), sorted. Wrongly yes once in 65,536 times. */
+ * this part), sorted. Wrongly yes once in 65,536 times. The hint of a file that is not sealed says
+ * yes to all. */
 uint64_t bki_filter_value(uint64_t hash, uint32_t space);
 BK_MUST_USE int bki_hint_filter(const struct bki_hint *h, uint32_t part, const uint64_t *values,
                                 size_t n, bool *maybe, struct bk_error *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hint_write.c - making a hint from the data: entries are gathered by part and written in blocks,
- * so that memory does not grow with the file; then each part is read back once for its filter.
+ * hint_write.c - making a hint: what an earlier one of the same file has is copied block by block,
+ * the rest comes from the data. Entries are gathered by part and written in blocks, so that memory
+ * does not grow with the file; then each part is read back once for its filter.
  */
 #include "base/assert.h"
 #include "base/checksum.h"
@@ -23,7 +24,9 @@ struct maker {
     struct bki_hint h; /* fd, info and blocks as they grow */
     const struct bki_file *f;
     uint64_t seed;
-    uint64_t at; /* end of what was written */
+    bool whole;
+    uint64_t from; /* of the data: what is before comes from the earlier hint */
+    uint64_t at;   /* end of what was written */
     uint32_t blocks_cap;
     struct part *parts; /* owned */
 };
@@ -36,22 +39,94 @@ static int put(struct maker *m, const uint8_t *bytes, size_t len, struct bk_erro
     return rc;
 }
 
-static int flush_part(struct maker *m, uint32_t i, struct bk_error *err)
+static int put_block(struct maker *m, uint32_t part, uint32_t n, const struct bk_buf *bytes,
+                     struct bk_error *err)
 {
-    struct part *p = &m->parts[i];
     struct bki_hint_info *info = &m->h.info;
-    if (p->n == 0) {
-        return BK_OK;
-    }
     if (info->blocks == m->blocks_cap) {
         m->blocks_cap = m->blocks_cap == 0 ? 64 : m->blocks_cap * 2;
         m->h.blocks = bk_realloc(m->h.blocks, m->blocks_cap * sizeof *m->h.blocks);
     }
-    m->h.blocks[info->blocks++] = (struct bki_hint_block){
-        m->at, i, p->n, (uint32_t)p->bytes.len, bk_crc32c(0, p->bytes.data, p->bytes.len)};
-    int rc = put(m, p->bytes.data, p->bytes.len, err);
+    m->h.blocks[info->blocks++] = (struct bki_hint_block){m->at, part, n, (uint32_t)bytes->len,
+                                                          bk_crc32c(0, bytes->data, bytes->len)};
+    return put(m, bytes->data, bytes->len, err);
+}
+
+static int flush_part(struct maker *m, uint32_t i, struct bk_error *err)
+{
+    struct part *p = &m->parts[i];
+    int rc = p->n == 0 ? BK_OK : put_block(m, i, p->n, &p->bytes, err);
     bk_buf_fini(&p->bytes);
     p->n = 0;
+    return rc;
+}
+
+static uint32_t parts_for(uint64_t bytes)
+{
+    uint32_t parts = 1;
+    while (parts < BKI_HINT_PARTS_MAX && bytes / parts > BKI_HINT_PART_DATA) {
+        parts *= 2;
+    }
+    return parts;
+}
+
+/* A hint from nothing. That of a front has parts for a file that grows on. */
+static void begin(struct maker *m)
+{
+    uint64_t covers = m->h.info.covers;
+    m->from = m->f->header_bytes;
+    m->at = BKI_HINT_HEADER;
+    m->h.maps.len = 0;
+    m->h.info = (struct bki_hint_info){.uid = m->f->uid,
+                                       .covers = covers,
+                                       .seed = bki_hint_seed_check(m->seed),
+                                       .parts = parts_for(m->whole ? covers : covers * 4)};
+}
+
+/* The blocks of an earlier hint, as they are: in the order of parts, and within a part of the data,
+ * before all that is scanned. BK_CORRUPT: they cannot be read. */
+static int copy_blocks(struct maker *m, const struct bki_hint *old, struct bk_error *err)
+{
+    struct bk_buf bytes = {0};
+    int rc = BK_OK;
+    for (uint32_t i = 0; rc == BK_OK && i < old->info.blocks; i++) {
+        const struct bki_hint_block *b = &old->blocks[i];
+        rc = bki_hint_read_block(old, b, &bytes, NULL) == BK_OK ? BK_OK : BK_CORRUPT;
+        if (rc == BK_OK) {
+            rc = put_block(m, b->part, b->n, &bytes, err);
+        }
+    }
+    bk_buf_fini(&bytes);
+    return rc;
+}
+
+/* Goes on from the hint of an earlier time, if it serves. */
+static int go_on(struct maker *m, const char *dir, struct bk_error *err)
+{
+    struct bki_hint old;
+    struct bki_hint_info *info = &m->h.info;
+    begin(m);
+    if (bki_hint_open_front(&old, m->h.io, dir, m->f, m->seed, NULL) != BK_OK) {
+        return BK_OK;
+    }
+    int rc = BK_OK;
+    if (old.info.covers >= m->from && old.info.covers <= info->covers &&
+        parts_for(info->covers) / 4 <= old.info.parts) {
+        info->parts = old.info.parts;
+        rc = copy_blocks(m, &old, err);
+        if (rc == BK_CORRUPT) {
+            begin(m);
+            rc = BK_OK;
+        } else {
+            m->from = old.info.covers;
+            info->entries = old.info.entries;
+            info->max_seq = old.info.max_seq;
+            info->last_seq = old.info.last_seq;
+            info->damaged = old.info.damaged;
+            bk_buf_append(&m->h.maps, old.maps.data, old.maps.len);
+        }
+    }
+    bki_hint_close(&old);
     return rc;
 }
 
@@ -90,8 +165,9 @@ static int scan_data(struct maker *m, struct bk_error *err)
     struct bki_scan_item it;
     bool zeros;
     int rc;
-    bki_scan_init(&s, m->h.io, m->f->fd, m->f->path, m->f->seed, m->f->merged, m->f->header_bytes,
+    bki_scan_init(&s, m->h.io, m->f->fd, m->f->path, m->f->seed, m->f->merged, m->from,
                   m->h.info.covers);
+    s.last_seq = m->h.info.last_seq;
     while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
         uint64_t from = s.offset;
         if (rc == BK_OK) {
@@ -122,33 +198,60 @@ static int by_part(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-static int by_value(const void *a, const void *b)
+/* Sorts values that are spread evenly, as hashes are: each goes near its place by its top bits, and
+ * what is left to do is between neighbours. Returns v or room, whichever has them in the end. */
+static uint64_t *sort_values(uint64_t *v, uint64_t *room, size_t n)
 {
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
+    unsigned bits = n < 2 ? 0 : 63u - (unsigned)__builtin_clzll(n);
+    if (bits == 0) {
+        return v;
+    }
+    uint32_t *start = bk_alloc_zero(((size_t)1 << bits) + 1, sizeof *start);
+    for (size_t i = 0; i < n; i++) {
+        start[(v[i] >> (64 - bits)) + 1]++;
+    }
+    for (size_t i = 0; i < (size_t)1 << bits; i++) {
+        start[i + 1] += start[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        room[start[v[i] >> (64 - bits)]++] = v[i];
+    }
+    free(start);
+    for (size_t i = 1; i < n; i++) {
+        uint64_t value = room[i];
+        size_t k = i;
+        for (; k > 0 && room[k - 1] > value; k--) {
+            room[k] = room[k - 1];
+        }
+        room[k] = value;
+    }
+    return room;
 }
 
-/* The filter of one part, from its blocks as they were written. */
-static int add_filter(struct maker *m, uint32_t part, struct bk_error *err)
+/* The values of a part's keys, from its blocks as they were written. */
+static int read_values(struct maker *m, uint32_t part, struct bk_buf *values, struct bk_error *err)
 {
     struct bki_hint_cursor c;
     struct bki_hint_entry e;
-    struct bk_buf values = {0};
-    struct bk_buf code = {0};
     int rc = bki_hint_part_begin(&c, &m->h, part, m->seed);
     BK_ASSERT(rc == BK_OK);
     while ((rc = bki_hint_next(&c, &e, err)) == BK_OK) {
         uint64_t value = bki_filter_value(e.hash, e.space);
-        bk_buf_append(&values, &value, sizeof value);
+        bk_buf_append(values, &value, sizeof value);
     }
     bki_hint_part_end(&c);
+    return rc == BK_NOTFOUND ? BK_OK : rc;
+}
+
+static int add_filter(struct maker *m, uint32_t part, struct bk_error *err)
+{
+    struct bk_buf values = {0};
+    struct bk_buf code = {0};
+    int rc = read_values(m, part, &values, err);
     size_t n = values.len / 8;
-    uint64_t *v = (uint64_t *)(void *)values.data;
+    uint64_t *room = bk_alloc((n + 1) * sizeof *room);
+    uint64_t *v = sort_values((uint64_t *)(void *)values.data, room, n);
     size_t kept = 0;
-    if (n > 1) {
-        qsort(v, n, sizeof *v, by_value);
-    }
     for (size_t i = 0; i < n; i++) {
         if (kept == 0 || v[i] != v[kept - 1]) {
             v[kept++] = v[i];
@@ -157,9 +260,23 @@ static int add_filter(struct maker *m, uint32_t part, struct bk_error *err)
     bki_filter_encode(v, kept, &code);
     m->h.codes[part] = (struct bki_hint_code){m->at, (uint32_t)code.len, (uint32_t)kept,
                                               bk_crc32c(0, code.data, code.len)};
-    rc = rc == BK_NOTFOUND ? put(m, code.data, code.len, err) : rc;
+    rc = rc == BK_OK ? put(m, code.data, code.len, err) : rc;
+    free(room);
     bk_buf_fini(&values);
     bk_buf_fini(&code);
+    return rc;
+}
+
+static int add_filters(struct maker *m, struct bk_error *err)
+{
+    int rc = BK_OK;
+    for (uint32_t i = 0; rc == BK_OK && i < m->h.info.parts; i++) {
+        if (m->whole) {
+            rc = add_filter(m, i, err);
+        } else {
+            m->h.codes[i] = (struct bki_hint_code){.n = BKI_HINT_NO_FILTER};
+        }
+    }
     return rc;
 }
 
@@ -190,18 +307,18 @@ static void encode_table(const struct maker *m, struct bk_buf *out)
     }
 }
 
-static int write_all(struct maker *m, struct bk_error *err)
+static int write_all(struct maker *m, const char *dir, struct bk_error *err)
 {
     struct bk_buf table = {0};
     uint8_t head[BKI_HINT_HEADER];
-    m->at = BKI_HINT_HEADER;
-    int rc = scan_data(m, err);
+    int rc = go_on(m, dir, err);
+    m->parts = bk_alloc_zero(m->h.info.parts, sizeof *m->parts);
+    m->h.codes = bk_alloc_zero(m->h.info.parts, sizeof *m->h.codes);
+    rc = rc == BK_OK ? scan_data(m, err) : rc;
     if (rc == BK_OK && m->h.info.blocks > 1) {
         qsort(m->h.blocks, m->h.info.blocks, sizeof *m->h.blocks, by_part);
     }
-    for (uint32_t i = 0; rc == BK_OK && i < m->h.info.parts; i++) {
-        rc = add_filter(m, i, err);
-    }
+    rc = rc == BK_OK ? add_filters(m, err) : rc;
     encode_table(m, &table);
     uint64_t table_at = m->at;
     rc = rc == BK_OK ? put(m, table.data, table.len, err) : rc;
@@ -229,29 +346,16 @@ static int take_place(const struct maker *m, const char *dir, const char *path,
     return rc < 0 ? bki_io_fail(err, rc, dir, 0, "sync directory") : BK_OK;
 }
 
-static uint32_t parts_for(uint64_t bytes)
-{
-    uint32_t parts = 1;
-    while (parts < BKI_HINT_PARTS_MAX && bytes / parts > BKI_HINT_PART_DATA) {
-        parts *= 2;
-    }
-    return parts;
-}
-
 int bki_hint_write(const struct bk_io *io, const char *dir, const struct bki_file *f,
-                   uint64_t covers, uint64_t hash_seed, struct bk_error *err)
+                   uint64_t covers, bool whole, uint64_t hash_seed, struct bk_error *err)
 {
     char path[BKI_PATH_MAX];
     char fresh[BKI_PATH_MAX + 8];
     bki_hint_path(path, dir, f->id);
     snprintf(fresh, sizeof fresh, "%s.new", path);
-    struct maker m = {.h = {.io = io,
-                            .path = fresh,
-                            .info = {.uid = f->uid,
-                                     .covers = covers,
-                                     .seed = bki_hint_seed_check(hash_seed),
-                                     .parts = parts_for(covers)}},
+    struct maker m = {.h = {.io = io, .path = fresh, .info = {.covers = covers}},
                       .f = f,
+                      .whole = whole,
                       .seed = hash_seed};
     int rc = io->unlink(io->arg, fresh);
     if (rc < 0 && rc != -ENOENT) {
@@ -261,9 +365,7 @@ int bki_hint_write(const struct bk_io *io, const char *dir, const struct bki_fil
     if (m.h.fd < 0) {
         return bki_io_fail(err, m.h.fd, fresh, 0, "create");
     }
-    m.parts = bk_alloc_zero(m.h.info.parts, sizeof *m.parts);
-    m.h.codes = bk_alloc_zero(m.h.info.parts, sizeof *m.h.codes);
-    rc = write_all(&m, err);
+    rc = write_all(&m, dir, err);
     rc = rc == BK_OK ? take_place(&m, dir, path, err) : rc;
     io->close(io->arg, m.h.fd);
     if (rc != BK_OK) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * hints.c - which data file gets its hint next: sealed ones that have none, oldest first; then the
- * active one's front, each 64 MiB, so that a start reads no more than that of it.
+ * active one's front, each hint_bytes, so that a start reads no more than that of it.
  */
 #include "base/log.h"
 #include "engine/db_private.h"
@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define PREFIX_BYTES ((uint64_t)64 << 20)
 #define RETRY_US 5000000
 
 static struct bki_file *oldest_without(struct bk_db *db)
@@ -36,7 +35,7 @@ static struct bki_file *front_due(struct bk_db *db, uint64_t *covers)
         uint64_t base = atomic_load(&f->pos_base);
         uint64_t synced = atomic_load(&log->synced_pos);
         *covers = synced > base ? synced - base : 0;
-        f = *covers >= atomic_load(&f->hint_covers) + PREFIX_BYTES ? f : NULL;
+        f = *covers >= atomic_load(&f->hint_covers) + db->hint_bytes ? f : NULL;
     }
     bk_mutex_unlock(&log->mu);
     return f;
@@ -73,7 +72,7 @@ bool bki_hints_step(struct bk_db *db)
     bool sealed = atomic_load(&f->state) == BKI_FILE_SEALED;
     int rc = sealed && has_good(db, f)
                  ? BK_OK
-                 : bki_hint_write(db->io, db->files.dir, f, covers, db->hash_seed, &err);
+                 : bki_hint_write(db->io, db->files.dir, f, covers, sealed, db->hash_seed, &err);
     if (rc == BK_OK) {
         atomic_store(&f->hint_covers, covers);
         atomic_store(&f->hinted, sealed && has_good(db, f));

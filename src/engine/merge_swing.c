@@ -28,7 +28,7 @@ static int sync_output(struct bk_db *db, struct bki_file *f, struct bk_error *er
     if (rc < 0) {
         return bki_io_fail(err, rc, f->path, 0, "sync");
     }
-    return bki_hint_write(db->io, db->files.dir, f, size, db->hash_seed, err);
+    return bki_hint_write(db->io, db->files.dir, f, size, true, db->hash_seed, err);
 }
 
 int bki_merge_sync(struct bk_db *db, struct bk_error *err)
@@ -284,7 +284,8 @@ int bki_merge_swing(struct bk_db *db, struct bk_error *err)
         m->wait_us = bk_clock_mono_us(db->clock) + PATIENCE_US;
         if (rc != BK_EIO) {
             bk_ignore(bki_hint_write(db->io, db->files.dir, m->out[m->out_at],
-                                     atomic_load(&m->out[m->out_at]->size), db->hash_seed, NULL),
+                                     atomic_load(&m->out[m->out_at]->size), true, db->hash_seed,
+                                     NULL),
                       "tried again");
         }
         return BK_EAGAIN;

@@ -31,6 +31,7 @@ void rig_merging(struct rig *r)
     r->opt.merge.max_files = 1 + (uint32_t)(r->seed % 5);
     r->opt.merge.rate = 0;
     r->opt.merge.interval_ms = 1;
+    r->opt.hint_bytes = r->seed % 3 == 0 ? 2048 : 1 << 20;
 }
 
 void rig_init(struct rig *r, uint64_t seed, enum bk_sync sync)
