@@ -30,6 +30,7 @@ static void merge_rules(const struct options *o, struct bk_merge_rules *out)
     out->rate_min = (uint64_t)option_num(o, OPTION_MERGE_RATE_MIN);
     out->interval_ms = (uint32_t)option_num(o, OPTION_MERGE_INTERVAL);
     out->disk_max_bytes = (uint64_t)option_num(o, OPTION_DISK_MAX_BYTES);
+    out->disk_reserve = (uint64_t)option_num(o, OPTION_DISK_RESERVE);
 }
 
 void app_store_options(const struct app *a, struct bk_options *out)

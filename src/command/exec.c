@@ -156,6 +156,15 @@ static void reply_writes_refused(struct resp_writer *reply, const struct bk_erro
         reason);
 }
 
+/* On a full disk what makes room goes on: the store has a little for it, and says so when it has no
+ * more. */
+static bool may_write(const struct run *r, struct bk_error *err)
+{
+    uint32_t flags = r->ctx.row->flags;
+    int rc = (flags & CMD_WRITE) != 0 ? ks_write_state(r->ctx.ks, err) : BK_OK;
+    return rc == BK_OK || (rc == BK_ENOSPC && (flags & CMD_TAKES_AWAY) != 0);
+}
+
 static bool arity_fits(const struct command_row *row, int argc)
 {
     return row->arity > 0 ? argc == row->arity : argc >= -row->arity;
@@ -180,7 +189,7 @@ static bool admit(const struct run *r)
         resp_write_error(c->reply, "NOAUTH Authentication required.");
     } else if ((row->flags & CMD_DENYOOM) != 0 && ops->memory_over(ops->arg)) {
         resp_write_error(c->reply, "OOM command not allowed when used memory > 'maxmemory'.");
-    } else if ((row->flags & CMD_WRITE) != 0 && ks_write_state(c->ks, &err) != BK_OK) {
+    } else if (!may_write(r, &err)) {
         reply_writes_refused(c->reply, &err);
     } else if ((row->flags & CMD_LOADING) == 0 && !ks_ready(c->ks)) {
         resp_write_error(c->reply, LOADING_TEXT);

@@ -96,7 +96,7 @@ static void renamenx_command(struct command_ctx *c)
 const struct command_row command_rows_key[] = {
     {.name = "del",
      .arity = -2,
-     .flags = CMD_WRITE,
+     .flags = CMD_WRITE | CMD_TAKES_AWAY,
      .categories = CAT_KEYS_WRITE | CAT_SLOW,
      ROW_ALL_ARGS,
      .need = KS_NEED_META,
@@ -138,7 +138,7 @@ const struct command_row command_rows_key[] = {
      .run = type_command},
     {.name = "unlink",
      .arity = -2,
-     .flags = ROW_WRITE_FAST,
+     .flags = ROW_WRITE_FAST | CMD_TAKES_AWAY,
      .categories = CAT_KEYS_WRITE | CAT_FAST,
      ROW_ALL_ARGS,
      .need = KS_NEED_META,

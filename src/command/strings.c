@@ -42,7 +42,7 @@ const struct command_row command_rows_string[] = {
      .run = strings_get},
     {.name = "getdel",
      .arity = 2,
-     .flags = ROW_WRITE_FAST,
+     .flags = ROW_WRITE_FAST | CMD_TAKES_AWAY,
      .categories = CAT_WRITE_FAST,
      ROW_ONE_KEY,
      .need = KS_NEED_VALUE,

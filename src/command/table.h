@@ -36,8 +36,9 @@ enum command_flag {
     CMD_MOVABLEKEYS = 1 << 19,
     CMD_NO_ASYNC_LOADING = 1 << 20,
     /* Ours: how the executor treats the command. */
-    CMD_ALL_KEYS = 1 << 24, /* takes every key lock */
-    CMD_NO_STORE = 1 << 25  /* touches no data: no transaction is begun, fetched or locked */
+    CMD_ALL_KEYS = 1 << 24,  /* takes every key lock */
+    CMD_NO_STORE = 1 << 25,  /* touches no data: no transaction is begun, fetched or locked */
+    CMD_TAKES_AWAY = 1 << 26 /* of what it writes nothing is put: goes on while the disk is full */
 };
 
 /* Redis's ACL categories, as bits in the order of ACL CAT; a few follow from the flags by Redis's

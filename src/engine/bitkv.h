@@ -84,6 +84,10 @@ struct bk_merge_rules {
     uint32_t interval_ms; /* between looks at the files */
     uint64_t
         disk_max_bytes; /* data files may take so much, then writes get BK_ENOSPC; 0 = no cap */
+    /* Writes get BK_ENOSPC when less is free on the file system, but no more than an eighth of what
+     * is free and in data files together: merges go on with it, and a quarter serves batches that
+     * only delete, flush or swap. 0 = none; default 192 MiB. */
+    uint64_t disk_reserve;
 };
 void bk_merge_rules_init(struct bk_merge_rules *r); /* the defaults */
 bool bk_merge_window_valid(const char *window);     /* "HH:MM-HH:MM" */
@@ -279,7 +283,8 @@ BK_MUST_USE int bk_wait(struct bk_db *db, uint64_t pos);
 
 uint64_t bk_tail(struct bk_db *db); /* the position after the newest write */
 
-/* BK_OK, or why writes are refused at the moment (BK_ENOSPC, BK_EIO), with the reason in *err. */
+/* BK_OK, or why writes are refused at the moment (BK_ENOSPC, BK_EIO), with the reason in *err. With
+ * BK_ENOSPC a batch that only deletes, flushes or swaps may still be let in, and says so itself. */
 BK_MUST_USE int bk_write_state(struct bk_db *db, struct bk_error *err);
 
 /* ---- Background work ---- */

@@ -219,6 +219,7 @@ void bk_tune(struct bk_db *db, const struct bk_tunables *t)
     atomic_store(&log->buffer_bytes, clamp(t->log_buffer_bytes, 65536, (uint64_t)1 << 30));
     bki_cache_resize(db->cache, t->cache_bytes);
     atomic_store(&log->disk_max_bytes, t->merge.disk_max_bytes);
+    atomic_store(&log->disk_reserve, t->merge.disk_reserve);
     bk_mutex_lock(&db->control);
     db->merge_rules = t->merge;
     bk_mutex_unlock(&db->control);
@@ -456,15 +457,16 @@ int bk_write_state(struct bk_db *db, struct bk_error *err)
     if (db->read_only) {
         return bki_db_refuse_write(db, err);
     }
-    if (atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK) {
+    if (atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK &&
+        !bki_log_is_full(log)) {
         return BK_OK;
     }
     bk_mutex_lock(&log->mu);
-    int rc = atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK ? BK_OK
-             : log->error.code == BK_ENOSPC                                        ? BK_ENOSPC
-                                                                                   : BK_EIO;
+    bool ok = atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK;
+    const struct bk_error *why = ok ? &log->full_error : &log->error;
+    int rc = ok && !bki_log_is_full(log) ? BK_OK : why->code == BK_ENOSPC ? BK_ENOSPC : BK_EIO;
     if (rc != BK_OK && err != NULL) {
-        *err = log->error;
+        *err = *why;
     }
     bk_mutex_unlock(&log->mu);
     return rc;

@@ -14,6 +14,9 @@
 #include <string.h>
 
 #define DRAIN_US 50000
+#define FULL_MAX                                                                      \
+    ((uint64_t)1 << 20) /* no room for a record up to this: the log is full; a larger \
+                         * one is refused for itself */
 
 void bki_log_init(struct bki_log *log, struct bki_files *files, const struct bk_options *o)
 {
@@ -246,18 +249,33 @@ static int again_locked(struct bki_log *log)
     return BK_EAGAIN;
 }
 
+/* What asks to be let in. */
+struct ask {
+    uint64_t bytes;
+    bool away; /* takes away only: may use a part of the reserve */
+};
+
 /* *want, in the log, is raised to what the record needs; the sync thread makes it so. */
-static int no_room_locked(struct bki_log *log, uint64_t *want, uint64_t need, struct bk_error *err)
+static int no_room_locked(struct bki_log *log, uint64_t *want, uint64_t need, const struct ask *ask,
+                          struct bk_error *err)
 {
     *want = need > *want ? need : *want;
-    if (log->no_space) {
-        if (err != NULL) {
-            *err = log->error;
-        }
-        bki_log_signal_locked(log);
-        return BK_ENOSPC;
+    bool lack = log->no_space || bki_log_is_full(log);
+    if (ask->away && lack && !log->away_spent) {
+        log->away_want = ask->bytes > log->away_want ? ask->bytes : log->away_want;
+        return again_locked(log);
     }
-    return again_locked(log);
+    if (!lack) {
+        return again_locked(log);
+    }
+    if (log->error.code == BK_ENOSPC && !ask->away && ask->bytes <= FULL_MAX) {
+        bki_log_set_full_locked(log, ask->bytes, &log->error);
+    }
+    if (err != NULL) {
+        *err = log->error;
+    }
+    bki_log_signal_locked(log);
+    return BK_ENOSPC;
 }
 
 /* Uncommitted bytes are bounded; what is larger than the bound by itself waits until it would be
@@ -320,13 +338,20 @@ static int check_pages_locked(struct bki_log *log, uint64_t bytes, struct bk_err
 }
 
 /* Finds a file with room for bytes, rotating if need be. */
-static int admit_locked(struct bki_log *log, uint64_t bytes, struct bk_error *err)
+static int admit_locked(struct bki_log *log, const struct ask *ask, struct bk_error *err)
 {
+    uint64_t bytes = ask->bytes;
     if (atomic_load_explicit(&log->state, memory_order_relaxed) != BKI_LOG_OK) {
         if (err != NULL) {
             *err = log->error;
         }
         return log->error.code == BK_ENOSPC ? BK_ENOSPC : BK_EIO;
+    }
+    if (bki_log_is_full(log) && !ask->away) {
+        if (err != NULL) {
+            *err = log->full_error;
+        }
+        return BK_ENOSPC;
     }
     int rc = admit_bytes_locked(log, bytes);
     if (rc == BK_OK) {
@@ -345,13 +370,13 @@ static int admit_locked(struct bki_log *log, uint64_t bytes, struct bk_error *er
         return BK_OK;
     }
     if (end <= load(&log->max_file_bytes)) {
-        return no_room_locked(log, &log->active_want, end, err);
+        return no_room_locked(log, &log->active_want, end, ask, err);
     }
     uint64_t want = BKI_DATAFILE_FIXED + bytes;
     struct bki_file *next = log->next;
     if (next == NULL || want > atomic_load_explicit(&next->allocated, memory_order_acquire) ||
         log->rotated_n == sizeof log->rotated / sizeof log->rotated[0]) {
-        return no_room_locked(log, &log->want_bytes, want, err);
+        return no_room_locked(log, &log->want_bytes, want, ask, err);
     }
     bki_log_rotate_locked(log);
     return BK_OK;
@@ -361,14 +386,16 @@ int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n, uint
                    struct bk_error *err)
 {
     uint64_t members = 0;
+    bool away = true;
     for (size_t i = 0; i < n; i++) {
         members += items[i].size;
+        away = away && items[i].rec.kind != BKI_PUT;
     }
     uint64_t bytes = members + (n > 1 ? own_size(BKI_FRAME_VALUE) : 0);
 
     bk_mutex_lock(&log->mu);
     uint64_t own = own_size(16) + map_size_locked(log);
-    int rc = admit_locked(log, bytes + own, err);
+    int rc = admit_locked(log, &(struct ask){bytes + own, away}, err);
     if (rc == BK_OK && log->next_seq + n + 3 > BKI_SEQ_MAX) {
         rc = bk_error_set(err, BK_ENOSPC, 0, log->files->dir, 0, "2^48 writes have been made");
     }

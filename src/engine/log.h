@@ -74,10 +74,12 @@ struct bki_log {
     _Atomic uint64_t max_file_bytes, buffer_bytes, cache_bytes;
     _Atomic uint32_t max_file_age_s;
     _Atomic uint64_t disk_max_bytes; /* 0 = none */
+    _Atomic uint64_t disk_reserve;
     /* Atomic: written under mu, read by anyone. */
     _Atomic uint64_t tail_pos, written_pos, synced_pos, committed_pos;
     atomic_int state; /* enum bki_log_state */
     atomic_uint undone_n;
+    atomic_bool full;    /* no room on disk but for what takes away: every other write is refused */
     atomic_bool waiters; /* somebody was answered BK_EAGAIN since the last wake */
 
     /* mu (rank 50): the tail and the buffer. */
@@ -100,6 +102,11 @@ struct bki_log {
     struct bki_spacemap map BK_GUARDED(mu); /* changed under all key locks too */
     struct bk_error error BK_GUARDED(mu);   /* why state is not OK, or why there is no room */
     bool no_space BK_GUARDED(mu);           /* the last try to reserve room failed */
+    uint64_t full_need BK_GUARDED(mu);      /* full ends when a record of this size has room */
+    struct bk_error full_error BK_GUARDED(mu);
+    uint64_t away_want BK_GUARDED(mu);  /* what takes away waits for so much of the reserve */
+    uint64_t away_bytes BK_GUARDED(mu); /* it has had so much since the log was full */
+    bool away_spent BK_GUARDED(mu);     /* and got no more at the last try */
     uint64_t undone[BKI_UNDONE_MAX][2] BK_GUARDED(mu); /* (from, to] positions that were undone */
     bool rotate_wanted BK_GUARDED(mu);        /* the active file is to end, whatever its size */
     _Atomic uint64_t sync_wanted;             /* to be synced up to here, whatever the mode */
@@ -129,8 +136,9 @@ BK_MUST_USE int bki_log_start(struct bki_log *log, struct bk_error *err);
 
 /*
  * Appends n records as one frame (n > 1) or one plain record. The caller holds the key locks of all
- * of them. BK_OK: loc, file and pos are filled, *pos is the end of all. Otherwise nothing was
- * changed: BK_EAGAIN no room now, BK_ENOSPC, BK_EIO, BK_ETOOBIG.
+ * of them. BK_OK: loc, file and pos are filled, *pos is the end of all. Deletes and changes of the
+ * map of databases, with nothing that is put among them, may use a part of the reserve on a full
+ * disk. Otherwise nothing was changed: BK_EAGAIN no room now, BK_ENOSPC, BK_EIO, BK_ETOOBIG.
  */
 BK_MUST_USE int bki_log_append(struct bki_log *log, struct bki_append *items, size_t n,
                                uint64_t *pos, struct bk_error *err);
@@ -146,6 +154,14 @@ bool bki_log_read(struct bki_log *log, const struct bki_file *f, uint64_t offset
 
 /* Makes the next file the active one; there is one, and the list of rotated files has room. */
 void bki_log_rotate_locked(struct bki_log *log);
+
+/* ---- Room on disk: log_room.c ---- */
+
+/* What is kept free on the file system at the moment: disk_reserve, on a small one less. */
+uint64_t bki_log_reserve(struct bki_log *log, uint64_t free_bytes);
+/* The part of it that merges leave: for what takes away, and for the store's own small files. */
+uint64_t bki_log_reserve_kept(uint64_t reserve);
+bool bki_log_is_full(const struct bki_log *log);
 
 /* ---- The way to the disk: log_write.c, log_step.c ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* log_private.h - what the files of the log share: log.c appends, log_write.c writes, log_step.c
- * syncs and makes room. */
+ * syncs, log_room.c makes room. */
 #ifndef BK_ENGINE_LOG_PRIVATE_H
 #define BK_ENGINE_LOG_PRIVATE_H
 
@@ -45,6 +45,15 @@ void bki_log_commit_locked(struct bki_log *log, uint64_t pos) BK_REQUIRES(log->m
 /* A write or sync failed. What is not committed will be undone under the key locks, by
  * bki_log_discard's caller. */
 void bki_log_fail(struct bki_log *log, const struct bk_error *err);
+/* Makes the next file, or room in it or in the active one. True: it did something. */
+bool bki_log_make_room(struct bki_log *log);
+/* The first file of a log, as long as the disk has room for one. */
+BK_MUST_USE int bki_log_first_file(struct bki_log *log, struct bki_file **fresh,
+                                   struct bk_error *err);
+/* Making something failed, as err says: no other try for a moment. */
+void bki_log_retry_later(struct bki_log *log, const struct bk_error *err);
+/* A record of need bytes found no room on disk, and neither would others. */
+void bki_log_set_full_locked(struct bki_log *log, uint64_t need, const struct bk_error *why);
 /* Calls the owner of the store. Without a lock held. */
 void bki_log_wake(struct bki_log *log);
 

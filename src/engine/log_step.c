@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log_step.c - the sync thread's work: syncing, sealing, and files and room made ahead of need, so
- * that no command ever waits for them.
+ * log_step.c - the sync thread's work: syncing, sealing, beginning anew after a failure. Room is
+ * made in log_room.c.
  */
 #include "engine/log_private.h"
 
@@ -12,10 +12,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define SYNC_AFTER_US                                                                        \
-    900000              /* everysec: a sync begins this long after the oldest unsynced write \
-                         */
-#define RETRY_US 200000 /* after a failure to make room */
+#define SYNC_AFTER_US                                                           \
+    900000 /* everysec: a sync begins this long after the oldest unsynced write \
+            */
 
 /* ---- Syncing ---- */
 
@@ -112,18 +111,6 @@ static void end_sync(struct bki_log *log, const struct sync_plan *p, int rc)
     bk_mutex_unlock(&log->mu);
 }
 
-static void retry_later(struct bki_log *log, const struct bk_error *err)
-{
-    bk_mutex_lock(&log->mu);
-    log->retry_us = now_us(log) + RETRY_US;
-    log->want_bytes = 0; /* what does not fit must not keep smaller records from their room */
-    log->active_want = 0;
-    log->error = *err;
-    log->no_space = true;
-    bk_mutex_unlock(&log->mu);
-    bki_log_wake(log); /* who waits for room is to be told that there is none */
-}
-
 /* Files that were rotated out and synced get their end into the manifest. */
 static bool seal_rotated(struct bki_log *log, const struct sync_plan *p)
 {
@@ -144,7 +131,7 @@ static bool seal_rotated(struct bki_log *log, const struct sync_plan *p)
             bk_cond_broadcast(&log->moved);
             bk_mutex_unlock(&log->mu);
         } else {
-            retry_later(log, &err);
+            bki_log_retry_later(log, &err);
         }
     }
     bki_spacemap_fini(&map);
@@ -202,147 +189,7 @@ static bool seal_without_active(struct bki_log *log)
     return seal_rotated(log, &plan);
 }
 
-/* ---- Room ahead of need ---- */
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-struct need {
-    struct bki_file *active, *next;
-    uint64_t next_bytes;             /* room that the next file is to have */
-    uint64_t active_bytes;           /* and the active one */
-    uint64_t next_want, active_want; /* without so much a record cannot be accepted */
-    bool pause;                      /* a failure was too recent */
-};
-
-static void look_at_need(struct bki_log *log, struct need *n)
-{
-    bk_mutex_lock(&log->mu);
-    uint64_t max = load(&log->max_file_bytes);
-    n->active = log->active;
-    n->next = log->next;
-    n->pause = log->retry_us != 0 && now_us(log) < log->retry_us;
-    n->next_bytes = larger(smaller(BKI_LOG_ALLOCATE, max), log->want_bytes);
-    n->next_want = log->want_bytes;
-    n->active_want = log->active_want;
-    n->active_bytes = 0;
-    if (n->active != NULL) {
-        uint64_t size = load(&n->active->size);
-        uint64_t room = load(&n->active->allocated);
-        bool low = room < size || room - size < BKI_LOG_ALLOCATE / 2;
-        if (room < max && (low || room < log->active_want)) {
-            n->active_bytes = smaller(max, larger(room, log->active_want) + BKI_LOG_ALLOCATE);
-        }
-    }
-    bk_mutex_unlock(&log->mu);
-}
-
-/* A record that has come to want more in the meantime keeps its wish: the next step looks at it. */
-static void made_room(struct bki_log *log, struct bki_file *fresh)
-{
-    bk_mutex_lock(&log->mu);
-    if (fresh != NULL) {
-        log->next = fresh;
-    }
-    if (log->next != NULL && log->want_bytes <= load(&log->next->allocated)) {
-        log->want_bytes = 0;
-    }
-    if (log->active != NULL && log->active_want <= load(&log->active->allocated)) {
-        log->active_want = 0;
-    }
-    log->no_space = false;
-    log->retry_us = 0;
-    bk_mutex_unlock(&log->mu);
-    if (atomic_load_explicit(&log->waiters, memory_order_acquire)) {
-        bki_log_wake(log);
-    }
-}
-
-/* Room up to want bytes; on a disk that is nearly full less, but no less than min. */
-static int allocate(struct bki_log *log, struct bki_file *f, uint64_t want, uint64_t min,
-                    struct bk_error *err)
-{
-    int rc = bki_files_allocate(log->files, f, want, err);
-    while (rc == BK_ENOSPC && want > min) {
-        want = larger(min, min + (want - min) / 4);
-        rc = bki_files_allocate(log->files, f, want, err);
-    }
-    return rc;
-}
-
-static int make_next(struct bki_log *log, const struct need *n, struct bki_file **fresh,
-                     struct bk_error *err)
-{
-    if (n->next != NULL) {
-        return bki_files_allocate(log->files, n->next, n->next_bytes, err);
-    }
-    uint64_t bytes = n->next_bytes;
-    int rc = bki_files_create(log->files, bytes, fresh, err);
-    while (rc == BK_ENOSPC && bytes > BKI_LOG_ALLOCATE_MIN) {
-        bytes = larger(bytes / 4, BKI_LOG_ALLOCATE_MIN);
-        rc = bki_files_create(log->files, bytes, fresh, err);
-    }
-    return rc;
-}
-
-/* There is room, but less than a record waits for. */
-static bool falls_short(const struct need *n, const struct bki_file *fresh)
-{
-    const struct bki_file *next = fresh != NULL ? fresh : n->next;
-    return (next != NULL && load(&next->allocated) < n->next_want) ||
-           (n->active != NULL && load(&n->active->allocated) < n->active_want);
-}
-
-/* The cap that the user has set for all data files. A merge may go over it: it makes room. */
-static int check_cap(const struct bki_log *log, struct bk_error *err)
-{
-    uint64_t cap = load(&log->disk_max_bytes);
-    uint64_t used = cap == 0 ? 0 : bki_files_allocated(log->files);
-    return used <= cap || cap == 0
-               ? BK_OK
-               : bk_error_set(err, BK_ENOSPC, ENOSPC, log->files->dir, 0,
-                              "data files take %" PRIu64 " bytes, over disk-max-bytes", used);
-}
-
-/* Makes the next file, or room in it or in the active one. */
-static bool room_step(struct bki_log *log)
-{
-    struct need n;
-    struct bk_error err;
-    struct bki_file *fresh = NULL;
-    look_at_need(log, &n);
-    bool next_due = n.next == NULL || load(&n.next->allocated) < n.next_bytes;
-    if (n.pause || (!next_due && n.active_bytes == 0)) {
-        return false;
-    }
-    int rc = check_cap(log, &err);
-    if (rc == BK_OK && n.active_bytes > 0) {
-        uint64_t room = load(&n.active->allocated);
-        rc = allocate(log, n.active, n.active_bytes,
-                      smaller(n.active_bytes, room + BKI_LOG_ALLOCATE_MIN), &err);
-    }
-    if (rc == BK_OK && next_due) {
-        rc = make_next(log, &n, &fresh, &err);
-    }
-    if (rc == BK_OK && falls_short(&n, fresh)) {
-        rc = bk_error_set(&err, BK_ENOSPC, ENOSPC, log->files->dir, 0,
-                          "reserving room on disk failed");
-    }
-    if (fresh != NULL || rc == BK_OK) {
-        made_room(log, fresh);
-    }
-    if (rc != BK_OK) {
-        retry_later(log, &err);
-    }
-    return rc == BK_OK;
-}
+/* ---- A log without a file ---- */
 
 static void activate_locked(struct bki_log *log)
 {
@@ -364,7 +211,7 @@ static bool restart_step(struct bki_log *log)
     if (pause || !seal_without_active(log)) {
         return false;
     }
-    bool made = room_step(log);
+    bool made = bki_log_make_room(log);
     bk_mutex_lock(&log->mu);
     bool ready = log->next != NULL;
     if (ready) {
@@ -381,8 +228,7 @@ int bki_log_start(struct bki_log *log, struct bk_error *err)
 {
     struct bki_file *f = NULL;
     struct bk_error why = {0};
-    uint64_t bytes = smaller(BKI_LOG_ALLOCATE, load(&log->max_file_bytes));
-    int rc = bki_files_create(log->files, bytes, &f, &why);
+    int rc = bki_log_first_file(log, &f, &why);
     if (rc == BK_OK) {
         bk_mutex_lock(&log->mu);
         log->next = f;
@@ -390,8 +236,11 @@ int bki_log_start(struct bki_log *log, struct bk_error *err)
         bk_mutex_unlock(&log->mu);
     } else if (rc == BK_ENOSPC) {
         /* What is there can be read, and deleted from elsewhere; writes come when there is room. */
+        bk_mutex_lock(&log->mu);
+        log->error = why;
         atomic_store_explicit(&log->state, BKI_LOG_NO_FILE, memory_order_release);
-        retry_later(log, &why);
+        bk_mutex_unlock(&log->mu);
+        bk_ignore(restart_step(log), "it says by itself how it went");
         rc = BK_OK;
     } else if (err != NULL) {
         *err = why;
@@ -473,6 +322,7 @@ bool bki_log_step(struct bki_log *log, bool all)
     if (log->retry_us != 0 && now_us(log) >= log->retry_us) {
         log->retry_us = 0; /* the time has come: what still fails says so again */
         log->no_space = false;
+        log->away_spent = false;
     }
     int state = atomic_load_explicit(&log->state, memory_order_relaxed);
     bool sync = state == BKI_LOG_OK && (all || sync_due_locked(log, now_us(log)));
@@ -488,10 +338,10 @@ bool bki_log_step(struct bki_log *log, bool all)
     }
     bool did = asked && write_asked(log);
     /* Writers who wait for the next file do not wait for a sync of the last one too. */
-    did |= room_step(log);
+    did |= bki_log_make_room(log);
     if (sync) {
         did |= sync_step(log);
-        did |= room_step(log);
+        did |= bki_log_make_room(log);
     }
     did |= age_step(log);
     return did;

@@ -14,9 +14,12 @@
 #include <time.h>
 
 #define RETRY_US 5000000       /* after a run that failed */
+#define RETRY_FULL_US 500000   /* for want of room, the first time: soon there may be some */
 #define WAIT_US 2000           /* for the log, readers, counts */
 #define IDLE_ACTIVE_US 5000000 /* an active file that nobody has written to for so long */
 #define IDLE_ACTIVE_MIN 65536u
+#define MARGIN ((uint64_t)8 << 20) /* free space that a merge leaves when there is no reserve */
+#define FULL_RATIO 10u /* percent: on a full disk less than merge-dead-ratio is worth a run */
 
 void bki_merge_init(struct bk_db *db)
 {
@@ -24,6 +27,7 @@ void bki_merge_init(struct bk_db *db)
     memset(m, 0, sizeof *m);
     bki_spacemap_init(&m->map);
     m->state = BK_MERGE_IDLE;
+    m->no_room_us = RETRY_FULL_US;
 }
 
 void bk_merge_rules_init(struct bk_merge_rules *r)
@@ -37,7 +41,8 @@ void bk_merge_rules_init(struct bk_merge_rules *r)
                                  .window = "00:00-24:00",
                                  .rate = (uint64_t)600 << 20,
                                  .rate_min = (uint64_t)60 << 20,
-                                 .interval_ms = 1000};
+                                 .interval_ms = 1000,
+                                 .disk_reserve = (uint64_t)192 << 20};
 }
 
 bool bk_merge_window_valid(const char *window)
@@ -118,6 +123,7 @@ static void say_end(struct bk_db *db)
     uint64_t out = bytes_out(m);
     int64_t took = bk_clock_wall_ms(db->clock) - m->status.started_ms;
     m->status.runs++;
+    m->no_room_us = RETRY_FULL_US;
     m->status.files_out = m->out_n;
     m->status.bytes_reclaimed += m->in_bytes > out ? m->in_bytes - out : 0;
     m->status.ended_ms = bk_clock_wall_ms(db->clock);
@@ -130,6 +136,14 @@ static void say_end(struct bk_db *db)
            m->status.lost_races);
 }
 
+/* What has no room is written in vain each time: the longer it lasts, the more seldom. */
+static int64_t retry_us(struct bki_merge *m, const struct bk_error *err)
+{
+    int64_t wait_us = err->code == BK_ENOSPC && m->no_room_us < RETRY_US ? m->no_room_us : RETRY_US;
+    m->no_room_us = wait_us * 2;
+    return wait_us;
+}
+
 /* Before the edit: as if it had never begun. */
 static void take_back(struct bk_db *db, const struct bk_error *err)
 {
@@ -140,7 +154,7 @@ static void take_back(struct bk_db *db, const struct bk_error *err)
     if (err != NULL) {
         bk_error_format(err, m->status.last_error, sizeof m->status.last_error);
         m->status.aborted++;
-        m->next_pick_us = bk_clock_mono_us(db->clock) + RETRY_US;
+        m->next_pick_us = bk_clock_mono_us(db->clock) + retry_us(m, err);
         bk_log(BK_LOG_WARNING, "Merge taken back: %s", m->status.last_error);
     }
     forget_run(m);
@@ -193,6 +207,7 @@ static void list_files(struct bk_db *db, struct listing *l)
                                     .guards_stuck = atomic_load(&f->guards_stuck),
                                     .excluded = f->suspect || !atomic_load(&f->hinted)};
         p->live = size > p->dead + p->guards ? size - p->dead - p->guards : 0;
+        p->hint = bki_pick_hint_bytes(p, atomic_load(&f->records));
     }
 }
 
@@ -219,6 +234,12 @@ static bool may_run(struct bk_db *db, const struct bk_merge_rules *rules, bool n
            bki_pick_hours(rules->window, minute_of_day(db), &valid);
 }
 
+static uint32_t dead_ratio(struct bk_db *db, const struct bk_merge_rules *rules)
+{
+    bool less = bki_log_is_full(&db->log) && rules->dead_ratio > FULL_RATIO;
+    return less ? FULL_RATIO : rules->dead_ratio;
+}
+
 /* A file that nobody writes to and that is mostly not live is closed for the merge. */
 static void retire_idle_active(struct bk_db *db, const struct bk_merge_rules *rules)
 {
@@ -235,7 +256,9 @@ static void retire_idle_active(struct bk_db *db, const struct bk_merge_rules *ru
             db->merge.active_since_us = now;
         }
         bool idle = now - db->merge.active_since_us >= IDLE_ACTIVE_US;
-        if (idle && size > IDLE_ACTIVE_MIN && dead >= size / 100 * rules->dead_ratio) {
+        /* On a full disk it may be all that there is to gain from. */
+        idle = idle || bki_log_is_full(log);
+        if (idle && size > IDLE_ACTIVE_MIN && dead >= size / 100 * dead_ratio(db, rules)) {
             log->rotate_wanted = true;
             bki_log_signal_locked(log);
         }
@@ -281,13 +304,16 @@ static bool pick(struct bk_db *db, const struct bk_merge_rules *rules, bool now)
     int64_t free_bytes = db->io->free_bytes(db->io->arg, db->files.dir);
     /* What is put together must become fewer files. */
     uint64_t quarter = atomic_load(&db->log.max_file_bytes) / 4;
-    struct bki_pick_rules r = {.dead_ratio = now ? 1 : rules->dead_ratio,
+    struct bki_pick_rules r = {.dead_ratio = now ? 1 : dead_ratio(db, rules),
                                .dead_bytes = now ? 1 : rules->dead_bytes,
                                .small_file =
                                    rules->small_file < quarter ? rules->small_file : quarter,
                                .max_files = rules->max_files,
                                .max_bytes = rules->max_bytes,
                                .free_bytes = free_bytes < 0 ? 0 : (uint64_t)free_bytes};
+    r.keep_bytes = rules->disk_reserve == 0
+                       ? MARGIN
+                       : bki_log_reserve_kept(bki_log_reserve(&db->log, r.free_bytes));
     list_files(db, &l);
     bki_merge_pick(l.pick, l.n, &r, &p);
     if (p.n > 0) {

@@ -56,7 +56,8 @@ struct bki_merge {
     int64_t patience_us;  /* the balance of a run does not come out: looked at again until then */
     int64_t wait_us;      /* no step before */
     int64_t next_pick_us;
-    uint64_t reclaim; /* what the pick hoped for */
+    int64_t no_room_us; /* until the next pick, should a run find no room */
+    uint64_t reclaim;   /* what the pick hoped for */
     uint64_t in_bytes;
     bool edited; /* the edit was tried: it may be on disk, so outputs must stay */
 

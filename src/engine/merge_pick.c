@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/merge_pick.h"
 
-#define SMALL_RUN 4u               /* so many small files together are worth a rewrite */
-#define MARGIN ((uint64_t)8 << 20) /* free space that a merge leaves */
-#define LEAST_PERCENT 10u          /* dead-bytes alone does not make a large file worth it */
+#define SMALL_RUN 4u /* so many small files together are worth a rewrite */
+#define HINT_ENTRY                                                                                 \
+    64.0                  /* bytes of a hint for one record, its key and part of the filter, about \
+                           */
+#define LEAST_PERCENT 10u /* dead-bytes alone does not make a large file worth it */
 
 static uint64_t reclaimable(const struct bki_pick_file *f)
 {
@@ -50,16 +52,24 @@ static uint64_t cost(const struct bki_pick_file *f)
     return f->live == 0 ? 0 : f->size;
 }
 
+/* A hint lists a record's key, so it is never longer than the records. */
+uint64_t bki_pick_hint_bytes(const struct bki_pick_file *f, uint64_t records)
+{
+    double live = f->size == 0 ? 0 : (double)f->live / (double)f->size * (double)records;
+    uint64_t bytes = (uint64_t)(live * HINT_ENTRY);
+    return bytes < f->live ? bytes : f->live;
+}
+
 struct run {
     uint32_t first, n;
-    uint64_t bytes, live, gain;
+    uint64_t bytes, live, hints, gain;
 };
 
 static bool fits(const struct run *r, const struct bki_pick_file *f,
                  const struct bki_pick_rules *rules)
 {
-    uint64_t live = r->live + f->live;
-    bool space = live == 0 || (rules->free_bytes > MARGIN && live <= rules->free_bytes - MARGIN);
+    uint64_t copies = r->live + f->live + r->hints + f->hint;
+    bool space = r->live + f->live == 0 || copies + rules->keep_bytes < rules->free_bytes;
     bool bytes = r->n == 0 || r->bytes + cost(f) <= rules->max_bytes;
     return space && bytes && r->n < rules->max_files;
 }
@@ -70,6 +80,7 @@ static void add(struct run *r, const struct bki_pick_file *f, uint32_t at)
     r->n++;
     r->bytes += cost(f);
     r->live += f->live;
+    r->hints += f->hint;
     r->gain += reclaimable(f);
 }
 

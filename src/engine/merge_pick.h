@@ -19,6 +19,7 @@
 struct bki_pick_file {
     uint64_t size, live, dead, guards;
     uint64_t guards_stuck; /* guards that the last look found to be needed still */
+    uint64_t hint;         /* bytes that the hint of what lives in it takes, about */
     bool excluded;         /* not to be touched */
 };
 
@@ -28,7 +29,8 @@ struct bki_pick_rules {
     uint64_t small_file;
     uint32_t max_files;
     uint64_t max_bytes;  /* read in one run */
-    uint64_t free_bytes; /* on disk: outputs must fit */
+    uint64_t free_bytes; /* on disk: outputs and their hints must fit */
+    uint64_t keep_bytes; /* and leave so much */
 };
 
 struct bki_pick {
@@ -36,6 +38,9 @@ struct bki_pick {
     uint64_t reclaim;  /* bytes that it frees, if all guards go that may */
     const char *why;   /* static */
 };
+
+/* For hint: records, with dead ones, are all about as long. */
+uint64_t bki_pick_hint_bytes(const struct bki_pick_file *file, uint64_t records);
 
 void bki_merge_pick(const struct bki_pick_file *files, uint32_t n,
                     const struct bki_pick_rules *rules, struct bki_pick *out);

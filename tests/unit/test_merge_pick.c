@@ -106,6 +106,31 @@ static void test_pick__no_space__only_what_is_dead(void **state)
     assert_int_equal(p.n, 0);
 }
 
+/* Copies and their hints must fit beside what is kept. */
+static void test_pick__little_space__takes_what_fits(void **state)
+{
+    (void)state;
+    struct bki_pick_rules tight = defaults;
+    struct bki_pick p;
+    struct bki_pick_file files[] = {file(256, 200, 0, 0), file(256, 230, 0, 0)};
+    files[0].hint = 4 * MB;
+    files[1].hint = 4 * MB;
+    tight.keep_bytes = 8 * MB;
+    tight.free_bytes = 26 * MB + 4 * MB + 8 * MB;
+    bki_merge_pick(files, 2, &tight, &p);
+    assert_int_equal(p.n, 0);
+    tight.free_bytes++;
+    bki_merge_pick(files, 2, &tight, &p);
+    assert_int_equal(p.n, 1);
+    assert_int_equal(p.first, 1);
+    tight.free_bytes += 60 * MB;
+    bki_merge_pick(files, 2, &tight, &p);
+    assert_int_equal(p.n, 2);
+    files[0].live = 56 * MB;
+    assert_int_equal(bki_pick_hint_bytes(&files[0], 256 * 1024), 56 * 1024 * 64);
+    assert_int_equal(bki_pick_hint_bytes(&files[0], UINT32_MAX), files[0].live);
+}
+
 static void test_pick__excluded__is_left_alone(void **state)
 {
     (void)state;
@@ -252,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pick__table),
         cmocka_unit_test(test_pick__no_space__only_what_is_dead),
+        cmocka_unit_test(test_pick__little_space__takes_what_fits),
         cmocka_unit_test(test_pick__excluded__is_left_alone),
         cmocka_unit_test(test_pick__overwritten_for_long__space_and_writing_stay_bounded),
         cmocka_unit_test(test_pick__hours),
