@@ -93,7 +93,9 @@ TEST_clients := $(wildcard tests/clients/test_*.c)
 TEST_crash := $(wildcard tests/crash/*.c)
 TEST_fuzz := $(wildcard tests/fuzz/fuzz_*.c)
 TEST_bench := $(wildcard tests/bench/*.c)
-TEST_lib := $(filter-out %_fake.c,$(wildcard tests/lib/*.c))
+TEST_lib := $(filter-out %_fake.c tests/lib/preload_%,$(wildcard tests/lib/*.c))
+# Put in front of a server by LD_PRELOAD.
+TEST_preload := $(wildcard tests/lib/preload_*.c)
 # tests/lib/X_fake.c stands in for modules below X: it is linked into tests/unit/test_X_*.c only.
 FAKES := $(patsubst tests/lib/%_fake.c,%,$(wildcard tests/lib/*_fake.c))
 TEST_KINDS := unit engine server clients crash bench
@@ -149,6 +151,10 @@ $(foreach k,$(TEST_KINDS) fuzz lib,$(eval $(call test_object_rules,$1,$k)))
 $(eval $(call archive_rules,$1,libbitkv.a,$(SRC_base) $(SRC_engine)))
 $(eval $(call archive_rules,$1,libserver.a,$(foreach l,$(SERVER_LAYERS),$(SRC_$l))))
 $(eval $(call archive_rules,$1,libtest.a,$(TEST_lib)))
+$(patsubst %.c,$(B)/$1/%.so,$(TEST_preload)): $(B)/$1/%.so: %.c
+	@mkdir -p $$(@D)
+	@echo "LINK $1 $$@"
+	$(Q)$$(CC) $$(FLAGS) -O1 -fPIC -shared -o $$@ $$< -ldl
 $(foreach k,engine bench,$(eval $(call test_program_rules,$1,$k,libtest.a libbitkv.a,-lcmocka $(LIBS_engine))))
 $(foreach k,unit server clients crash,$(eval $(call test_program_rules,$1,$k,\
 	libtest.a libserver.a libbitkv.a,$(LIBS_test) $(LIBS_server))))
@@ -166,7 +172,7 @@ $(B)/$1/bitkv: $(call objs,$1,$(SRC_tools)) $(B)/$1/libbitkv.a
 .PHONY: build-$1 $(foreach k,$(TEST_KINDS) fuzz,build-$1-$k)
 $(foreach k,$(TEST_KINDS) fuzz,$(eval build-$1-$k: $(call bins,$1,$(TEST_$k))))
 build-$1 build-$1-server build-$1-clients build-$1-crash: $(call products,$1)
-build-$1-crash: $(B)/nolocks/bitkv-server
+build-$1-crash: $(B)/nolocks/bitkv-server $(patsubst %.c,$(B)/$1/%.so,$(TEST_preload))
 -include $(wildcard $(B)/$1/src/*/*.d $(B)/$1/tests/*/*.d)
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
