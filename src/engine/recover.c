@@ -91,8 +91,26 @@ static void mark_superseded(struct found *found, size_t n)
     }
 }
 
-/* Adds what the files' headers tell to what was left of the manifest. Nothing is removed from the
- * directory. */
+/* Whether a file that the manifest names is not in the directory. */
+static bool any_missing(struct bk_db *db, const struct id_list *all)
+{
+    const struct bki_manifest_state *ms = &db->files.manifest.state;
+    bool missing = false;
+    for (uint32_t i = 0; !missing && i < ms->files_n; i++) {
+        size_t k = 0;
+        while (k < all->n && all->ids[k] != ms->files[i].id) {
+            k++;
+        }
+        missing = k == all->n;
+    }
+    return missing;
+}
+
+/*
+ * Adds what the files' headers tell to what was left of the manifest. Nothing is removed from the
+ * directory. first_id > 0: only the last edit is lost. If that was a merge's, what the merge was to
+ * replace is all there, and its outputs hold nothing of their own.
+ */
 static int rebuild(struct bk_db *db, const struct id_list *l, uint64_t first_id,
                    struct bk_error *err)
 {
@@ -100,12 +118,13 @@ static int rebuild(struct bk_db *db, const struct id_list *l, uint64_t first_id,
     struct found *found = bk_alloc_zero(l->n, sizeof *found);
     struct bk_buf edit = {0};
     size_t n = 0;
+    bool merges_count = first_id == 0 || any_missing(db, l);
     int rc = read_headers(db, l, found, &n, err);
     mark_superseded(found, n);
     for (size_t i = 0; rc == BK_OK && i < n; i++) {
         ms->store = ms->store == 0 ? found[i].h.store : ms->store;
         if (found[i].superseded || found[i].h.id < first_id ||
-            bki_manifest_find(ms, found[i].h.id) != NULL) {
+            (found[i].h.merged && !merges_count) || bki_manifest_find(ms, found[i].h.id) != NULL) {
             continue;
         }
         if (found[i].h.store != ms->store) {
@@ -145,21 +164,6 @@ static int put_aside(struct bk_db *db, struct bk_error *err)
         return bki_io_fail(err, rc, from, 0, "rename");
     }
     return BK_OK;
-}
-
-/* Whether a file that the manifest names is not in the directory. */
-static bool any_missing(struct bk_db *db, const struct id_list *all)
-{
-    const struct bki_manifest_state *ms = &db->files.manifest.state;
-    bool missing = false;
-    for (uint32_t i = 0; !missing && i < ms->files_n; i++) {
-        size_t k = 0;
-        while (k < all->n && all->ids[k] != ms->files[i].id) {
-            k++;
-        }
-        missing = k == all->n;
-    }
-    return missing;
 }
 
 /* Whether the data file of this id holds a record that checks. A file without a header of ours does
@@ -349,8 +353,10 @@ static int open_files(struct recover *r, struct bk_error *err)
                                ms->files[i].size - atomic_load(&f->size),
                                "the file is shorter than it was");
         }
+        /* What a merge wrote was synced before its header was, whoever adds it to the manifest. */
         bool sealed = ms->files[i].sealed;
-        r->files[r->n++] = (struct recover_file){.file = f, .end_known = sealed, .sealed = sealed};
+        r->files[r->n++] =
+            (struct recover_file){.file = f, .end_known = sealed, .sealed = sealed || f->merged};
     }
     /* A file may have been sealed by an edit that is lost. Only the last can be torn. */
     for (uint32_t i = 0; r->manifest == BKI_MANIFEST_DAMAGED && i + 1 < r->n; i++) {
