@@ -2,9 +2,8 @@
 #include "engine/merge_pick.h"
 
 #define SMALL_RUN 4u /* so many small files together are worth a rewrite */
-#define HINT_ENTRY                                                                                 \
-    64.0                  /* bytes of a hint for one record, its key and part of the filter, about \
-                           */
+/* Bytes of a hint for one record, about: its key and its part of the filter. */
+#define HINT_ENTRY 64.0
 #define LEAST_PERCENT 10u /* dead-bytes alone does not make a large file worth it */
 
 static uint64_t reclaimable(const struct bki_pick_file *f)
