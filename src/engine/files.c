@@ -340,14 +340,25 @@ uint64_t bki_file_locate(struct bki_files *fs, struct bki_file *f, uint64_t offs
     return bki_loc_make(f->pages[index], offset);
 }
 
-uint64_t bki_files_allocated(struct bki_files *fs)
+static uint64_t sum_allocated(struct bki_files *fs, bool outputs_only)
 {
     uint64_t n = 0;
     bk_mutex_lock(&fs->mu);
     for (uint32_t i = 0; i < atomic_load(&fs->slots_n); i++) {
         struct bki_file *f = bki_files_slot(fs, i);
-        n += f == NULL ? 0 : atomic_load(&f->allocated);
+        bool counts = f != NULL && (!outputs_only || atomic_load(&f->state) == BKI_FILE_OUTPUT);
+        n += counts ? atomic_load(&f->allocated) : 0;
     }
     bk_mutex_unlock(&fs->mu);
     return n;
+}
+
+uint64_t bki_files_allocated(struct bki_files *fs)
+{
+    return sum_allocated(fs, false);
+}
+
+uint64_t bki_files_outputs(struct bki_files *fs)
+{
+    return sum_allocated(fs, true);
 }

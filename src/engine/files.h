@@ -122,6 +122,8 @@ BK_MUST_USE int bki_files_create(struct bki_files *fs, uint64_t bytes, struct bk
 
 /* Room that all data files take on disk. */
 uint64_t bki_files_allocated(struct bki_files *fs);
+/* Of it, the outputs of a merge that has not been committed. */
+uint64_t bki_files_outputs(struct bki_files *fs);
 
 /* While held, nothing is unlinked, and no merge takes the place of its inputs. Any thread. */
 void bki_files_hold(struct bki_files *fs);

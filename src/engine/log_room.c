@@ -57,9 +57,11 @@ static struct spare look_at_disk(struct bki_log *log)
     int64_t free_bytes =
         load(&log->disk_reserve) == 0 ? -1 : io->free_bytes(io->arg, log->files->dir);
     if (free_bytes >= 0) {
+        /* What a merge under way has taken of the reserve it gives back: no reason to refuse. */
+        uint64_t soon = (uint64_t)free_bytes + bki_files_outputs(log->files);
         s.free_bytes = (uint64_t)free_bytes;
         s.reserve = bki_log_reserve(log, s.free_bytes);
-        s.bytes = s.free_bytes > s.reserve ? s.free_bytes - s.reserve : 0;
+        s.bytes = soon > s.reserve ? soon - s.reserve : 0;
     }
     return s;
 }
@@ -183,6 +185,7 @@ static void made_room(struct bki_log *log, struct bki_file *fresh)
     }
     log->no_space = false;
     log->retry_us = 0;
+    log->away_want = 0;
     bk_mutex_unlock(&log->mu);
     if (atomic_load_explicit(&log->waiters, memory_order_acquire)) {
         bki_log_wake(log);

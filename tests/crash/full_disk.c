@@ -31,6 +31,8 @@
 #include <cmocka.h>
 
 #define FS_BYTES ((uint64_t)48 << 20)
+#define RESERVE_BYTES (FS_BYTES / 8)
+#define ROOM_BYTES ((uint64_t)1 << 20)
 #define BALLAST_BYTES ((size_t)6 << 20)
 #define KEYS 20000u /* in each of two databases; more than there is room for */
 #define VALUE_MAX 6000u
@@ -52,6 +54,7 @@ struct state {
     struct key keys[2][KEYS];
     unsigned long acked, refused, read_while_full, deleted;
     int64_t back_us[3], back_us_max; /* by way of making room: sums */
+    int64_t room_us_max;             /* since there was room beside the reserve */
     unsigned back_n[3];
 };
 
@@ -255,8 +258,12 @@ static void make_room(enum way way, unsigned db)
 static void await_writes(enum way way, unsigned db)
 {
     int64_t start = now_us();
+    int64_t room_us = 0;
     select_db(db);
     while (!set_one(db, 0)) {
+        if (room_us == 0 && smallfs_free(T.mount) > RESERVE_BYTES + ROOM_BYTES) {
+            room_us = now_us();
+        }
         if (now_us() - start > (int64_t)PATIENCE_MS * 1000) {
             server_show_log(&T.server);
             fail_msg("writes do not come back, %llu bytes are free",
@@ -268,6 +275,8 @@ static void await_writes(enum way way, unsigned db)
     T.back_us[way] += took;
     T.back_n[way]++;
     T.back_us_max = took > T.back_us_max ? took : T.back_us_max;
+    took = room_us == 0 ? 0 : now_us() - room_us;
+    T.room_us_max = took > T.room_us_max ? took : T.room_us_max;
 }
 
 static void await_free(uint64_t bytes)
@@ -320,7 +329,7 @@ static void one_round(unsigned round)
     check_all();
     if (way == WAY_BALLAST) {
         flush(db);
-        await_free(BALLAST_BYTES + FS_BYTES / 8);
+        await_free(BALLAST_BYTES + RESERVE_BYTES);
         add_ballast();
     }
 }
@@ -378,7 +387,9 @@ static void fill_and_free(enum smallfs_kind kind)
         print_message("writes came back after %s: %u times, %.3f s on average\n", ways[i],
                       T.back_n[i], T.back_n[i] == 0 ? 0 : (double)T.back_us[i] / 1e6 / T.back_n[i]);
     }
-    print_message("the longest time: %.3f s\n", (double)T.back_us_max / 1e6);
+    print_message(
+        "the longest time: %.3f s; since there was room, a merge's work taken off: %.3f s\n",
+        (double)T.back_us_max / 1e6, (double)T.room_us_max / 1e6);
 }
 
 static void test_trap42__small_tmpfs_filled_and_freed__nothing_acknowledged_is_missing(void **state)

@@ -199,6 +199,39 @@ static void test_full__large_record_alone_has_no_room__others_go_on(void **state
     free_rig(r);
 }
 
+/* There is room, if little, and a merge that passes by is no reason to refuse anything. */
+static void test_full__merge_uses_the_reserve__writes_with_room_of_their_own_go_on(void **state)
+{
+    (void)state;
+    struct rig *r = new_rig(65536);
+    unsigned copying = 0;
+    unsigned i = 0;
+    r->opt.merge.max_files = 100;
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    bk_merge(r->db, BK_MERGE_PAUSE);
+    for (; free_bytes(r) > RESERVE + 262144; i++) {
+        assert_int_equal(put(r, i % 2 == 0 ? i : i - 1, 1000), BK_OK); /* each twice */
+        pass(r, 10);
+    }
+    bk_merge(r->db, BK_MERGE_RESUME);
+    for (unsigned steps = 0; steps < 100000 && copying < 6; steps++) {
+        struct bk_merge_status s;
+        if (!rig_step(r)) {
+            simclock_advance_ms(&r->clock, 10);
+        }
+        bk_merge_status(r->db, &s);
+        if (s.state == BK_MERGE_LOG && free_bytes(r) < RESERVE) {
+            assert_int_equal(put(r, i++, 20000), BK_OK);
+            assert_int_equal(bk_write_state(r->db, NULL), BK_OK);
+            copying++;
+        }
+    }
+    assert_int_equal(copying, 6);
+    RIG_TRUE(r, rig_settle(r));
+    RIG_TRUE(r, rig_same(r));
+    free_rig(r);
+}
+
 /* The cap of the user's own is refused and left as a full disk is. */
 static void test_full__disk_max_bytes__deletes_go_on_and_writes_come_back(void **state)
 {
@@ -246,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_trap17__flush_of_a_full_disk_with_one_file__gives_all_of_it_back),
         cmocka_unit_test(test_full__deletes_without_end__leave_the_merge_its_part),
         cmocka_unit_test(test_full__large_record_alone_has_no_room__others_go_on),
+        cmocka_unit_test(test_full__merge_uses_the_reserve__writes_with_room_of_their_own_go_on),
         cmocka_unit_test(test_full__disk_max_bytes__deletes_go_on_and_writes_come_back),
         cmocka_unit_test(test_full__reserve_is_given_up__writes_come_back_in_a_moment),
     };
