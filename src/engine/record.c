@@ -137,8 +137,9 @@ static bool shape_ok(const struct bki_record *r)
     case BKI_PUT:
         return true;
     case BKI_DELETE:
-    case BKI_LOST:
         return r->value_len == 0 && r->expire_ms == 0;
+    case BKI_LOST:
+        return r->value_len == 0; /* the key's time goes on */
     case BKI_MAP:
         return r->key_len == 0 && r->value_len > 0 && r->value_len % 8 == 0 && r->expire_ms == 0;
     case BKI_BATCH:

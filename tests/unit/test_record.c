@@ -86,6 +86,21 @@ static void test_record__any_bit_flipped__does_not_check(void **state)
     }
 }
 
+/* What a merge writes in place of a damaged value that was to expire must be a record: else its key
+ * goes on pointing into the file that the merge has removed. */
+static void test_record__mark_of_a_lost_value__may_expire(void **state)
+{
+    (void)state;
+    struct bki_record r = sample(3, 0, 1700000000000);
+    struct bki_record back;
+    uint8_t bytes[64];
+    r.kind = BKI_LOST;
+    size_t n = bki_record_encode(&r, SEED, (const uint8_t *)"key", bytes);
+    assert_int_equal(bki_record_peek(bytes, n, 4096, &back), BK_OK);
+    assert_true(bki_record_check(&back, bytes, SEED));
+    assert_int_equal(back.expire_ms, 1700000000000);
+}
+
 static void test_record__zeros__are_invalid(void **state)
 {
     (void)state;
@@ -119,6 +134,7 @@ int main(void)
         cmocka_unit_test(test_size__every_size__class_gives_it_back),
         cmocka_unit_test(test_record__encoded__decodes_to_the_same),
         cmocka_unit_test(test_record__any_bit_flipped__does_not_check),
+        cmocka_unit_test(test_record__mark_of_a_lost_value__may_expire),
         cmocka_unit_test(test_record__zeros__are_invalid),
         cmocka_unit_test(test_value__blocks__any_damaged_block_is_found),
     };
