@@ -393,11 +393,30 @@ struct bk_stats {
     uint64_t log_buffer_used, log_full; /* bytes not committed; commits answered with BK_EAGAIN */
     uint64_t disk_reads, disk_read_bytes, buffer_reads, cache_hits, cache_misses, cache_used;
     uint64_t expired, rotations, write_errors, undone;
-    uint64_t damaged_records, damaged_bytes,
-        tail_bytes_cut; /* found by the last recovery, and by reads since */
+    uint64_t damaged_records, damaged_bytes; /* places and their bytes: see bk_damages */
+    uint64_t damaged_indexes; /* hint files and images that did not check; nothing is lost */
+    uint64_t tail_bytes_cut;  /* torn by a power cut: no damage */
     uint64_t recover_us, recovered_records;
 };
 void bk_stats_get(struct bk_db *db, struct bk_stats *out);
+
+#define BK_DAMAGE_MAX 1000u /* places that are listed; those beyond are counted, each time anew */
+
+/* A place that does not check, or is gone, found since the store was opened: by opening it, by a
+ * read, by background work, or by bk_check. */
+struct bk_damage {
+    const char *file; /* its name in the directory */
+    uint64_t offset, bytes;
+    const char *what; /* static */
+    bool in_data;     /* false: a hint or an image, which is made again from the data */
+    bool key_known;
+    struct bk_span key; /* its first 256 bytes */
+    uint64_t key_len;   /* of all of it */
+    int64_t database;   /* that the key is in; -1: not known, or none any more */
+};
+/* Calls each() for every place, no lock held; pointers are borrowed for the call. */
+void bk_damages(struct bk_db *db, void (*each)(void *arg, const struct bk_damage *found),
+                void *arg);
 
 enum bk_file_state { BK_FILE_ACTIVE, BK_FILE_ROTATED, BK_FILE_SEALED, BK_FILE_NEXT };
 struct bk_file_info {
@@ -413,8 +432,8 @@ void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_inf
               void *arg);
 
 /* Walks everything: structures in memory, and the files on disk record by record against the keydir
- * and the byte counts. For tests and DEBUG; the store must be quiet. BK_CORRUPT with the first fact
- * that does not hold. */
+ * and the byte counts. The store must be quiet. BK_CORRUPT with the first fact that does not hold.
+ * Damage is no such fact: what does not check is told by bk_damages. */
 BK_MUST_USE int bk_check(struct bk_db *db, struct bk_error *err);
 
 #endif

@@ -7,10 +7,19 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* Live bytes and keys by file slot, as the keydirs have them. */
+/* Bytes of a file that are no record. */
+struct gap {
+    uint32_t slot;
+    uint64_t from, to;
+};
+
+/* By file slot: live bytes as the keydirs have them, and as the scans found them. */
 struct tally {
     struct bk_db *db;
-    uint64_t *live; /* owned; by slot */
+    uint64_t *live;   /* owned */
+    uint64_t *found;  /* owned */
+    struct gap *gaps; /* owned */
+    size_t gaps_n;
 };
 
 static int tally_keydir(struct tally *t, struct bki_keydir *kd, struct bk_error *err)
@@ -66,33 +75,88 @@ static uint64_t live_size(struct bk_db *db, struct bki_file *f, const struct bki
     return here && same ? it->size : 0;
 }
 
-static int check_file(struct tally *t, struct bki_file *f, struct bk_error *err)
+static void add_gap(struct tally *t, const struct bki_file *f, uint64_t from, uint64_t to)
+{
+    struct bki_damage_at at = {
+        .path = f->path, .offset = from, .bytes = to - from, .what = "no record, stepped over"};
+    bki_damage_note(&t->db->damage, &at);
+    t->gaps = bk_realloc(t->gaps, (t->gaps_n + 1) * sizeof *t->gaps);
+    t->gaps[t->gaps_n++] = (struct gap){f->slot, from, to};
+}
+
+static int scan_file(struct tally *t, struct bki_file *f, struct bk_error *err)
 {
     struct bk_db *db = t->db;
     struct bki_scan s;
     struct bki_scan_item it;
-    uint64_t size = atomic_load(&f->size);
-    uint64_t live = 0;
     bool zeros;
     int rc;
-    bki_scan_init(&s, db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes, size);
+    bki_scan_init(&s, db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
+                  atomic_load(&f->size));
     while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
+        uint64_t from = s.offset;
         if (rc == BK_OK) {
-            live += live_size(db, f, &it);
+            t->found[f->slot] += live_size(db, f, &it);
+            if (it.mended || !it.value_ok) {
+                bki_damage_item(&db->damage, f->path, &it);
+            }
         } else if (rc == BK_CORRUPT) {
-            rc =
-                bki_scan_resync(&s, &zeros, err); /* damage was counted as dead when it was found */
+            rc = bki_scan_resync(&s, &zeros, err);
+            add_gap(t, f, from, s.offset);
         }
         if (rc < 0) {
             break;
         }
     }
     bki_scan_fini(&s);
-    if (rc < 0) {
-        return rc;
+    return rc < 0 ? rc : BK_OK;
+}
+
+static bool in_gap(const struct tally *t, const struct bki_file *f, uint64_t offset)
+{
+    bool in = false;
+    for (size_t i = 0; !in && i < t->gaps_n; i++) {
+        const struct gap *g = &t->gaps[i];
+        in = g->slot == f->slot && offset >= g->from && offset < g->to;
     }
+    return in;
+}
+
+/* Keys whose records lie in gaps: they answer errors, and their bytes are live. */
+static void tally_gaps(struct tally *t, struct bki_keydir *kd)
+{
+    struct bk_buf packed = {0};
+    uint64_t cursor = 0;
+    struct bki_entry e;
+    struct bk_span key;
+    do {
+        packed.len = 0;
+        bki_keydir_scan(kd, &cursor, &packed);
+        for (size_t at = 0; bki_entry_next(&packed, &at, &e, &key);) {
+            uint64_t offset;
+            const struct bki_file *f = bki_files_at(&t->db->files, e.loc, &offset);
+            struct bki_damage_at lost = {.path = f->path,
+                                         .offset = offset,
+                                         .bytes = e.size,
+                                         .what = "a key's value, its reads answer an error",
+                                         .key = key,
+                                         .has_key = true,
+                                         .space = bki_keydir_space(kd)};
+            if (in_gap(t, f, offset)) {
+                t->found[f->slot] += e.size;
+                bki_damage_note(&t->db->damage, &lost);
+            }
+        }
+    } while (cursor != 0);
+    bk_buf_fini(&packed);
+}
+
+static int balance(const struct tally *t, const struct bki_file *f, struct bk_error *err)
+{
+    uint64_t size = atomic_load(&f->size);
     uint64_t dead = atomic_load(&f->dead_bytes);
     uint64_t guard = atomic_load(&f->guard_bytes);
+    uint64_t live = t->found[f->slot];
     if (live != t->live[f->slot]) {
         return bk_error_set(err, BK_CORRUPT, 0, f->path, 0,
                             "%" PRIu64 " live bytes on disk, %" PRIu64 " by the keydir", live,
@@ -107,21 +171,53 @@ static int check_file(struct tally *t, struct bki_file *f, struct bk_error *err)
     return BK_OK;
 }
 
+static bool in_use(const struct bki_file *f)
+{
+    return f != NULL && atomic_load(&f->state) < BKI_FILE_DROPPED;
+}
+
+static int check_files(struct tally *t, uint32_t slots, struct bk_error *err)
+{
+    struct bk_db *db = t->db;
+    int rc = BK_OK;
+    for (uint32_t i = 0; rc == BK_OK && i < slots; i++) {
+        struct bki_file *f = bki_files_slot(&db->files, i);
+        if (in_use(f) && f->gone != NULL) {
+            t->found[f->slot] = t->live[f->slot]; /* all of it answers errors */
+        } else {
+            rc = in_use(f) ? scan_file(t, f, err) : BK_OK;
+        }
+    }
+    for (uint32_t i = 0; rc == BK_OK && t->gaps_n > 0 && i <= BK_DATABASES_MAX; i++) {
+        struct bki_keydir *kd = bki_db_keydir(db, i, false);
+        if (kd != NULL) {
+            tally_gaps(t, kd);
+        }
+    }
+    for (uint32_t i = 0; rc == BK_OK && i < slots; i++) {
+        const struct bki_file *f = bki_files_slot(&db->files, i);
+        rc = in_use(f) ? balance(t, f, err) : BK_OK;
+    }
+    return rc;
+}
+
 int bk_check(struct bk_db *db, struct bk_error *err)
 {
     uint32_t slots = atomic_load(&db->files.slots_n);
-    struct tally t = {db, bk_alloc_zero(slots, sizeof *t.live)};
+    struct tally t = {
+        .db = db,
+        .live = bk_alloc_zero(slots, sizeof *t.live),
+        .found = bk_alloc_zero(slots, sizeof *t.found),
+    };
     int rc = BK_OK;
     bki_log_flush(&db->log, bk_tail(db));
     for (uint32_t i = 0; rc == BK_OK && i <= BK_DATABASES_MAX; i++) {
         struct bki_keydir *kd = bki_db_keydir(db, i, false);
         rc = kd == NULL ? BK_OK : tally_keydir(&t, kd, err);
     }
-    for (uint32_t i = 0; rc == BK_OK && i < slots; i++) {
-        struct bki_file *f = bki_files_slot(&db->files, i);
-        bool gone = f == NULL || atomic_load(&f->state) >= BKI_FILE_DROPPED;
-        rc = gone ? BK_OK : check_file(&t, f, err);
-    }
+    rc = rc == BK_OK ? check_files(&t, slots, err) : rc;
     free(t.live);
+    free(t.found);
+    free(t.gaps);
     return rc;
 }

@@ -70,13 +70,16 @@ int bki_datafile_header_decode(const uint8_t *bytes, size_t len, struct bki_data
     if (len < BKI_DATAFILE_FIXED || memcmp(bytes, BKI_DATAFILE_MAGIC, 8) != 0) {
         return BK_CORRUPT;
     }
+    uint32_t n = bk_get32(bytes + AT_BYTES);
+    uint64_t replaces_n = bk_get32(bytes + AT_REPLACES_N) & ~MERGED;
+    if (n < BKI_DATAFILE_FIXED || n > len || n > BKI_DATAFILE_HEADER_MAX ||
+        header_crc(bytes, n) != bk_get32(bytes + AT_CRC)) {
+        return BK_CORRUPT;
+    }
     if (bk_get16(bytes + AT_MAJOR) > BKI_FORMAT_MAJOR) {
         return BK_EVERSION;
     }
-    uint32_t n = bk_get32(bytes + AT_BYTES);
-    uint64_t replaces_n = bk_get32(bytes + AT_REPLACES_N) & ~MERGED;
-    if (n > len || n > BKI_DATAFILE_HEADER_MAX || BKI_DATAFILE_FIXED + replaces_n * 8 != n ||
-        header_crc(bytes, n) != bk_get32(bytes + AT_CRC)) {
+    if (BKI_DATAFILE_FIXED + replaces_n * 8 != n) {
         return BK_CORRUPT;
     }
     struct bki_datafile_header h = {

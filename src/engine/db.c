@@ -108,6 +108,7 @@ static struct bk_db *db_new(const struct bk_options *o)
     bki_files_init(&db->files, db->io, db->clock, o->dir);
     bki_log_init(&db->log, &db->files, o);
     bki_undo_init(&db->undo);
+    bki_damage_init(&db->damage);
     bk_mutex_init(&db->control, "control", BK_RANK_CONTROL);
     bki_background_init(db);
     bki_merge_init(db);
@@ -127,6 +128,7 @@ static void db_free(struct bk_db *db)
     bki_merge_fini(db);
     bki_background_fini(db);
     bki_undo_fini(&db->undo);
+    bki_damage_fini(&db->damage);
     for (uint32_t i = 0; i < db->garbage_n; i++) {
         bki_keydir_free(&db->garbage[i]);
     }

@@ -8,6 +8,7 @@
 #include "engine/bitkv.h"
 #include "engine/background.h"
 #include "engine/cache.h"
+#include "engine/damage.h"
 #include "engine/files.h"
 #include "engine/keydir.h"
 #include "engine/keylock.h"
@@ -42,6 +43,7 @@ struct bk_db {
     struct bki_log log;
     struct bki_undo undo;
     struct bki_background background;
+    struct bki_damage damage;
 
     /* Background thread. */
     int64_t hints_retry_us; /* a hint could not be written: not again before */
@@ -65,8 +67,7 @@ struct bk_db {
     _Atomic int64_t
         expired_ms; /* the latest time by which keys were looked for that have expired */
     _Atomic uint64_t disk_reads, disk_read_bytes, buffer_reads, expired;
-    _Atomic uint64_t damaged_records, damaged_bytes, tail_bytes_cut;
-    _Atomic uint64_t recover_us, recovered_records;
+    _Atomic uint64_t tail_bytes_cut, recover_us, recovered_records;
 };
 
 /* Why a store that was opened with read_only takes no write: BK_EREADONLY. */
@@ -91,6 +92,11 @@ void bki_db_discard_keydir(struct bk_db *db, struct bki_keydir **kd);
 /* One step of everything but expiry. True: there may be more to do at once. */
 bool bki_db_step(struct bk_db *db);
 
+/* survey.c: tells of every place in a file that does not check, without using anything. */
+BK_MUST_USE int bki_survey(struct bk_db *db, const struct bki_file *f, struct bk_error *err);
+
+/* hints.c: the hint of this file did not check when it was read: it is made again. */
+void bki_hint_failed(struct bk_db *db, struct bki_file *f);
 /* hints.c: writes one hint file that is missing. False: none is, or none can be written now. */
 bool bki_hints_step(struct bk_db *db);
 

@@ -111,6 +111,49 @@ struct bki_file *bki_file_new(struct bki_files *fs, uint64_t id, uint64_t uid, u
     return f;
 }
 
+/* The manifest knows all that a header says but where the records start: without the list of
+ * replaced files that is the fixed length, and a merged file's scan finds its first record by
+ * stepping. */
+static void without_header(const struct bki_manifest_file *mf, struct bki_datafile_header *h)
+{
+    h->bytes = BKI_DATAFILE_FIXED;
+    h->merged = mf->sealed;
+}
+
+static int open_existing(struct bki_files *fs, struct bki_file *f,
+                         const struct bki_manifest_file *mf, struct bki_datafile_header *h,
+                         int64_t *size, struct bk_error *err)
+{
+    f->fd = fs->io->open(fs->io->arg, f->path, BK_IO_WRITE);
+    if (f->fd == -ENOENT) {
+        f->fd = -1;
+        f->gone = "the file is missing";
+        without_header(mf, h);
+        return BK_OK;
+    }
+    if (f->fd < 0) {
+        return bki_io_fail(err, f->fd, f->path, 0, "open");
+    }
+    *size = fs->io->size(fs->io->arg, f->fd);
+    if (*size < 0) {
+        return bki_io_fail(err, *size, f->path, 0, "stat");
+    }
+    int rc = bki_datafile_header_read(fs->io, f->fd, f->path, h, err);
+    if (rc == BK_OK && h->uid != mf->uid) {
+        bki_datafile_header_fini(h);
+        fs->io->close(fs->io->arg, f->fd);
+        f->fd = -1;
+        *size = 0;
+        f->gone = "another data file is in its place";
+        without_header(mf, h);
+    } else if (rc == BK_CORRUPT) {
+        f->header_bad = true;
+        without_header(mf, h);
+        rc = BK_OK;
+    }
+    return rc;
+}
+
 int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf, struct bki_file **out,
                    struct bk_error *err)
 {
@@ -118,35 +161,15 @@ int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf, str
     struct bki_datafile_header h = {0};
     int64_t size = 0;
     int rc = BK_OK;
-    f->fd = fs->io->open(fs->io->arg, f->path, BK_IO_WRITE);
-    if (f->fd < 0) {
-        rc = f->fd == -ENOENT ? BK_NOTFOUND : bki_io_fail(err, f->fd, f->path, 0, "open");
-        goto out;
-    }
-    size = fs->io->size(fs->io->arg, f->fd);
-    if (size < 0) {
-        rc = bki_io_fail(err, size, f->path, 0, "stat");
-        goto out;
-    }
-    rc = bki_datafile_header_read(fs->io, f->fd, f->path, &h, err);
-    if (rc == BK_OK && h.uid != mf->uid) {
-        rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0, "the header's uid is not the manifest's");
-    }
-    if (rc == BK_CORRUPT) {
-        /* The manifest knows all that the header says but where the records start: without the list
-         * of replaced files that is the fixed length, and a merged file's scan finds its first
-         * record by stepping. */
-        rc = BK_OK;
-        h.bytes = BKI_DATAFILE_FIXED;
-        h.merged = mf->sealed;
-    }
+    rc = open_existing(fs, f, mf, &h, &size, err);
     if (rc != BK_OK) {
         goto out;
     }
     f->header_bytes = h.bytes;
     f->merged = h.merged;
     f->created_ms = h.created_ms != 0 ? h.created_ms : f->created_ms;
-    uint64_t end = mf->sealed && mf->size < (uint64_t)size ? mf->size : (uint64_t)size;
+    /* A file that has become shorter ends where it did: what is cut off answers errors. */
+    uint64_t end = mf->sealed ? mf->size : (uint64_t)size;
     atomic_init(&f->size, end < h.bytes ? h.bytes : end);
     atomic_init(&f->allocated, (uint64_t)size);
     atomic_init(&f->state, mf->sealed ? BKI_FILE_SEALED : BKI_FILE_ROTATED);

@@ -36,6 +36,9 @@ struct bki_file {
     uint32_t header_bytes;
     uint32_t slot;      /* place in the file table */
     bool merged;        /* its sequence numbers need not rise */
+    bool header_bad;    /* on disk it does not check: what it said is known from the manifest */
+    const char *gone;   /* static: why there is no file (fd is -1), while the manifest names it; or
+                         * NULL */
     int64_t created_us; /* monotonic clock, for max-file-age */
     char *path;         /* owned */
     /* Atomic. */
@@ -52,6 +55,7 @@ struct bki_file {
     uint32_t pages_n;
     _Atomic uint64_t map_bytes;   /* of the map records in a file that a merge wrote */
     atomic_bool hinted;           /* sealed, and its hint is good */
+    atomic_bool hint_bad;         /* it did not check when it was read */
     _Atomic uint64_t hint_covers; /* bytes that the hint lists */
     _Atomic uint64_t records;     /* that the hint of the sealed file lists */
     int64_t created_ms;           /* wall clock; information only */
@@ -99,7 +103,9 @@ static inline struct bki_file *bki_files_at(const struct bki_files *fs, uint64_t
     return bki_files_slot(fs, bki_loc_file(&fs->pages, loc, offset));
 }
 
-/* Opens a file that the manifest names and publishes it. BK_NOTFOUND: it is not there. */
+/* Opens a file that the manifest names and publishes it. One that is not there, or has another file
+ * in its place, is published too: its keys are known by its hint, reads of them answer BK_CORRUPT,
+ * and it keeps its rank until it is there again. */
 BK_MUST_USE int bki_files_open(struct bki_files *fs, const struct bki_manifest_file *mf,
                                struct bki_file **out, struct bk_error *err);
 

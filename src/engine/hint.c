@@ -203,8 +203,10 @@ static int read_head(struct bki_hint *h, const struct bki_file *f, uint64_t hash
     uint64_t end = atomic_load(&f->size);
     if (h->info.uid != f->uid || h->info.seed != bki_hint_seed_check(hash_seed) ||
         h->info.covers > end || (sealed && h->info.covers != end)) {
-        return bk_error_set(err, BK_CORRUPT, 0, h->path, 0,
-                            "the hint file is not of the data file as it is");
+        bk_ignore(bk_error_set(err, BK_CORRUPT, 0, h->path, 0,
+                               "the hint file is not of the data file as it is"),
+                  "the caller is told that there is none");
+        return BK_NOTFOUND;
     }
     rc = read_checked(h, at, (size_t)len, crc, &buf, err);
     if (rc == BK_OK &&
@@ -243,6 +245,25 @@ int bki_hint_open_front(struct bki_hint *h, const struct bk_io *io, const char *
                         const struct bki_file *f, uint64_t hash_seed, struct bk_error *err)
 {
     return open_hint(h, io, dir, f, hash_seed, true, err);
+}
+
+bool bki_hint_is_of(const struct bk_io *io, const char *path, uint64_t hash_seed)
+{
+    uint8_t head[BKI_HINT_HEADER];
+    struct bki_hint_info info;
+    uint64_t at;
+    uint64_t len;
+    uint32_t crc;
+    size_t got = 0;
+    int fd = io->open(io->arg, path, BK_IO_READ);
+    if (fd < 0) {
+        return false;
+    }
+    int rc = bki_io_read_all(io, fd, head, sizeof head, 0, &got, path, NULL);
+    io->close(io->arg, fd);
+    return rc == BK_OK && got == sizeof head &&
+           header_decode(head, &info, &at, &len, &crc) == BK_OK &&
+           info.seed == bki_hint_seed_check(hash_seed);
 }
 
 void bki_hint_close(struct bki_hint *h)

@@ -35,7 +35,7 @@ struct bki_hint_info {
     uint64_t max_seq; /* highest sequence number, and that of the last record */
     uint64_t last_seq;
     uint64_t entries;
-    uint64_t damaged; /* bytes that were no record */
+    uint64_t damaged; /* bytes that did not check when it was made */
     uint32_t parts, blocks;
 };
 
@@ -68,8 +68,8 @@ BK_MUST_USE int bki_hint_write(const struct bk_io *io, const char *dir, const st
                                uint64_t covers, bool whole, uint64_t hash_seed,
                                struct bk_error *err);
 
-/* BK_NOTFOUND: there is none. BK_CORRUPT: not this file's as it is now, or it does not check. A
- * sealed file's covers all of it. */
+/* BK_NOTFOUND: there is none of this file as it is now. BK_CORRUPT: it does not check. A sealed
+ * file's covers all of it. */
 BK_MUST_USE int bki_hint_open(struct bki_hint *h, const struct bk_io *io, const char *dir,
                               const struct bki_file *f, uint64_t hash_seed, struct bk_error *err);
 void bki_hint_close(struct bki_hint *h);
@@ -122,6 +122,10 @@ bool bki_hint_map(const struct bki_hint *h, size_t *at, struct bk_span *pairs);
 uint64_t bki_filter_value(uint64_t hash, uint32_t space);
 BK_MUST_USE int bki_hint_filter(const struct bki_hint *h, uint32_t part, const uint64_t *values,
                                 size_t n, bool *maybe, struct bk_error *err);
+
+/* Whether a file is a hint of a store whose keys are hashed with this seed; false also where that
+ * cannot be told. */
+bool bki_hint_is_of(const struct bk_io *io, const char *path, uint64_t hash_seed);
 
 /* "dir/0000000012.hint"; path holds BKI_PATH_MAX bytes. */
 void bki_hint_path(char *path, const char *dir, uint64_t id);

@@ -171,6 +171,7 @@ static int scan_data(struct maker *m, struct bk_error *err)
     while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
         uint64_t from = s.offset;
         if (rc == BK_OK) {
+            m->h.info.damaged += it.mended || !it.value_ok ? it.size : 0;
             rc = add_item(m, &it, err);
         } else if (rc == BK_CORRUPT) {
             rc = bki_scan_resync(&s, &zeros, err);

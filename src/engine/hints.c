@@ -16,7 +16,8 @@ static struct bki_file *oldest_without(struct bk_db *db)
     struct bki_file *found = NULL;
     for (uint32_t i = 0; i < atomic_load(&db->files.slots_n); i++) {
         struct bki_file *f = bki_files_slot(&db->files, i);
-        if (f != NULL && atomic_load(&f->state) == BKI_FILE_SEALED && !atomic_load(&f->hinted) &&
+        if (f != NULL && f->gone == NULL && atomic_load(&f->state) == BKI_FILE_SEALED &&
+            !atomic_load(&f->hinted) &&
             (found == NULL || f->rank < found->rank ||
              (f->rank == found->rank && f->id < found->id))) {
             found = f;
@@ -41,15 +42,30 @@ static struct bki_file *front_due(struct bk_db *db, uint64_t *covers)
     return f;
 }
 
-static bool has_good(struct bk_db *db, struct bki_file *f)
+/* tell: of damage that it knows of. */
+static bool has_good(struct bk_db *db, struct bki_file *f, bool tell)
 {
     struct bki_hint h;
     int rc = bki_hint_open(&h, db->io, db->files.dir, f, db->hash_seed, NULL);
     if (rc == BK_OK) {
         atomic_store(&f->records, h.info.entries);
+        if (tell && h.info.damaged > 0) {
+            bk_ignore(bki_survey(db, f, NULL), "only the list of damage is poorer");
+        }
         bki_hint_close(&h);
     }
     return rc == BK_OK;
+}
+
+void bki_hint_failed(struct bk_db *db, struct bki_file *f)
+{
+    char path[BKI_PATH_MAX];
+    bki_hint_path(path, db->files.dir, f->id);
+    struct bki_damage_at at = {.path = path,
+                               .what = "the hint file does not check and is made again"};
+    atomic_store(&f->hint_bad, true);
+    atomic_store(&f->hinted, false);
+    bki_damage_index(&db->damage, &at);
 }
 
 bool bki_hints_step(struct bk_db *db)
@@ -70,12 +86,13 @@ bool bki_hints_step(struct bk_db *db)
         return false;
     }
     bool sealed = atomic_load(&f->state) == BKI_FILE_SEALED;
-    int rc = sealed && has_good(db, f)
+    int rc = sealed && !atomic_load(&f->hint_bad) && has_good(db, f, false)
                  ? BK_OK
                  : bki_hint_write(db->io, db->files.dir, f, covers, sealed, db->hash_seed, &err);
     if (rc == BK_OK) {
         atomic_store(&f->hint_covers, covers);
-        atomic_store(&f->hinted, sealed && has_good(db, f));
+        atomic_store(&f->hint_bad, false);
+        atomic_store(&f->hinted, sealed && has_good(db, f, true));
         return true;
     }
     char text[512];

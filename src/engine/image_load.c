@@ -394,7 +394,7 @@ int bki_image_load(struct recover *r, struct bk_error *err)
     const struct bk_io *io = r->db->io;
     struct loader l = {.r = r};
     bki_image_path(r->db, "KEYDIR", l.path);
-    l.fd = r->manifest == BKI_MANIFEST_WHOLE && atomic_load(&r->db->damaged_records) == 0
+    l.fd = r->manifest.end == BKI_MANIFEST_WHOLE && atomic_load(&r->db->damage.records) == 0
                ? io->open(io->arg, l.path, BK_IO_READ)
                : -ENOENT;
     if (l.fd < 0) {
@@ -406,7 +406,13 @@ int bki_image_load(struct recover *r, struct bk_error *err)
     if (rc == BK_OK || rc == BK_ECANCELED) {
         return rc == BK_OK ? BK_OK : bki_recover_wanted(r, err);
     }
-    bk_log(BK_LOG_NOTICE, "The index image %s is not used: %s", l.path,
-           rc == BK_NOTFOUND ? "it belongs to another state of the store" : "it does not check");
+    if (rc == BK_NOTFOUND) {
+        bk_log(BK_LOG_NOTICE,
+               "The index image %s is not used: it belongs to another state of the store", l.path);
+    } else {
+        struct bki_damage_at at = {.path = l.path,
+                                   .what = "the index image does not check and is not used"};
+        bki_damage_index(&r->db->damage, &at);
+    }
     return BK_NOTFOUND;
 }

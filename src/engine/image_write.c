@@ -24,7 +24,7 @@ struct writer {
 static bool may_have_one(struct bk_db *db)
 {
     const struct bki_manifest_state *ms = &db->files.manifest.state;
-    bool ok = atomic_load(&db->damaged_records) == 0;
+    bool ok = atomic_load(&db->damage.records) == 0;
     for (uint32_t i = 0; i < ms->files_n; i++) {
         ok = ok && ms->files[i].sealed;
     }

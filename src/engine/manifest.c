@@ -11,6 +11,7 @@
 #include "base/checksum.h"
 #include "engine/bitkv.h"
 #include "engine/datafile.h"
+#include "engine/mend.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -271,6 +272,77 @@ static bool edit_checks(uint64_t store, const uint8_t *bytes, size_t len, uint32
     return edit_crc(store, bytes, EDIT_HEADER + *items_len) == bk_get32(bytes);
 }
 
+#define MEND_MAX 65536u
+
+static void flip(uint8_t *bytes, size_t bit)
+{
+    bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+}
+
+/* The edit at bytes as it was before one bit of it was flipped, in *out. */
+static bool edit_mends(uint64_t store, const uint8_t *bytes, size_t len, struct bk_buf *out)
+{
+    if (len < EDIT_HEADER) {
+        return false;
+    }
+    /* A bit of the length, which tells what is covered; 32: none of these. */
+    for (unsigned b = 0; b <= 32; b++) {
+        uint32_t said = bk_get32(bytes + 4) ^ (b < 32 ? (uint32_t)1 << b : 0);
+        size_t bit = 32 + b;
+        if (said > len - EDIT_HEADER || said > MEND_MAX) {
+            continue;
+        }
+        out->len = 0;
+        bk_buf_append(out, bytes, EDIT_HEADER + said);
+        bk_put32(out->data + 4, said);
+        uint32_t crc = edit_crc(store, out->data, out->len);
+        uint32_t wrong = crc ^ bk_get32(bytes);
+        if (b < 32 ? wrong == 0 : (wrong & (wrong - 1)) == 0) {
+            return true; /* or a bit of the CRC itself */
+        }
+        if (b == 32 && bki_mend_find(crc, bk_get32(bytes), out->len - 4, &bit) && bit >= 32) {
+            flip(out->data + 4, bit);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same of the header. */
+static bool header_mends(const uint8_t *bytes, uint8_t out[BKI_MANIFEST_HEADER])
+{
+    size_t bit;
+    uint32_t crc = bk_crc32c(0, bytes, 36);
+    uint32_t wrong = crc ^ bk_get32(bytes + 36);
+    memcpy(out, bytes, BKI_MANIFEST_HEADER);
+    if ((wrong & (wrong - 1)) != 0) {
+        if (!bki_mend_find(crc, bk_get32(bytes + 36), 36, &bit)) {
+            return false;
+        }
+        flip(out, bit);
+    }
+    return memcmp(out, BKI_MANIFEST_MAGIC, 8) == 0;
+}
+
+/* The next edit, which checks or, once in a manifest, does with a bit put right. */
+static bool next_edit(struct bki_manifest_state *s, const uint8_t *bytes, size_t len, bool *mended,
+                      size_t *size)
+{
+    struct bk_buf fixed = {0};
+    uint32_t n;
+    bool ok = edit_checks(s->store, bytes, len, &n);
+    if (!ok && !*mended && edit_mends(s->store, bytes, len, &fixed)) {
+        ok = *mended = true;
+        bytes = fixed.data;
+        n = bk_get32(bytes + 4);
+    }
+    ok = ok && bk_get64(bytes + 8) == s->edits + 1 &&
+         apply_items(s, bytes + EDIT_HEADER, n) == BK_OK;
+    bk_buf_fini(&fixed);
+    *size = ok ? EDIT_HEADER + n : 0;
+    return ok;
+}
+
 /* Whether an edit with a later number lies anywhere in the bytes: then those before it are damaged,
  * not cut off. */
 static bool later_edit(const struct bki_manifest_state *s, const uint8_t *bytes, size_t len)
@@ -289,26 +361,26 @@ static bool later_edit(const struct bki_manifest_state *s, const uint8_t *bytes,
 int bki_manifest_decode(const uint8_t *bytes, size_t len, struct bki_manifest_state *s,
                         enum bki_manifest_end *end)
 {
+    uint8_t head[BKI_MANIFEST_HEADER];
     *end = BKI_MANIFEST_DAMAGED;
-    if (len < BKI_MANIFEST_HEADER || memcmp(bytes, BKI_MANIFEST_MAGIC, 8) != 0 ||
-        bk_crc32c(0, bytes, 36) != bk_get32(bytes + 36)) {
+    if (len < BKI_MANIFEST_HEADER || !header_mends(bytes, head)) {
         return BK_CORRUPT;
     }
-    if (bk_get16(bytes + 8) > BKI_FORMAT_MAJOR) {
+    bool mended =
+        memcmp(head, bytes, sizeof head) != 0 || bk_crc32c(0, head, 36) != bk_get32(head + 36);
+    if (bk_get16(head + 8) > BKI_FORMAT_MAJOR) {
         return BK_EVERSION;
     }
-    s->store = bk_get64(bytes + 16);
-    s->hash_seed = bk_get64(bytes + 24);
+    s->store = bk_get64(head + 16);
+    s->hash_seed = bk_get64(head + 24);
     size_t at = BKI_MANIFEST_HEADER;
-    uint32_t n;
-    while (edit_checks(s->store, bytes + at, len - at, &n) &&
-           bk_get64(bytes + at + 8) == s->edits + 1 &&
-           apply_items(s, bytes + at + EDIT_HEADER, n) == BK_OK) {
+    size_t size;
+    while (next_edit(s, bytes + at, len - at, &mended, &size)) {
         s->edits++;
-        at += EDIT_HEADER + n;
+        at += size;
     }
     if (s->edits > 0 && !later_edit(s, bytes + at, len - at)) {
-        *end = at == len ? BKI_MANIFEST_WHOLE : BKI_MANIFEST_TORN;
+        *end = at < len ? BKI_MANIFEST_TORN : mended ? BKI_MANIFEST_MENDED : BKI_MANIFEST_WHOLE;
     }
     return BK_OK;
 }

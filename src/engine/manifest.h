@@ -55,6 +55,7 @@ void bki_edit_counters(struct bk_buf *edit, uint64_t next_id, uint64_t next_rank
 /* How the bytes of a manifest end. */
 enum bki_manifest_end {
     BKI_MANIFEST_WHOLE,  /* every byte is part of an edit that checks */
+    BKI_MANIFEST_MENDED, /* it does, but for one flipped bit, which its checksum tells */
     BKI_MANIFEST_TORN,   /* behind the last edit that checks none follows: an append was cut off */
     BKI_MANIFEST_DAMAGED /* edits are missing in the middle, or the header does not check */
 };

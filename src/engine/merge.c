@@ -205,7 +205,8 @@ static void list_files(struct bk_db *db, struct listing *l)
                                     .dead = dead > own ? dead - own : 0,
                                     .guards = atomic_load(&f->guard_bytes),
                                     .guards_stuck = atomic_load(&f->guards_stuck),
-                                    .excluded = f->suspect || !atomic_load(&f->hinted)};
+                                    .excluded =
+                                        f->gone != NULL || f->suspect || !atomic_load(&f->hinted)};
         p->live = size > p->dead + p->guards ? size - p->dead - p->guards : 0;
         p->hint = bki_pick_hint_bytes(p, atomic_load(&f->records));
     }

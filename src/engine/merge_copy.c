@@ -204,14 +204,18 @@ static int put_record(struct bk_db *db, const struct bki_scan_item *it, struct b
 
 /* ---- The inputs ---- */
 
-static void marked(struct bk_db *db, const struct bki_file *f, uint64_t offset, struct bk_span key)
+static void marked(struct bk_db *db, uint64_t offset, uint64_t size, uint32_t space,
+                   struct bk_span key)
 {
+    struct bki_damage_at at = {.path = db->merge.in[db->merge.in_at].file->path,
+                               .offset = offset,
+                               .bytes = size,
+                               .what = "a key's value, its reads answer an error",
+                               .key = key,
+                               .has_key = true,
+                               .space = space};
     db->merge.status.markers++;
-    bk_log(BK_LOG_WARNING,
-           "Damage: %s at offset %" PRIu64
-           ": the value of key \"%.*s\" does not check; reads of it "
-           "answer an error",
-           f->path, offset, key.len > 64 ? 64 : (int)key.len, (const char *)key.data);
+    bki_damage_note(&db->damage, &at);
 }
 
 static bool kept(const struct bki_merge_in *in, uint64_t offset)
@@ -261,7 +265,7 @@ static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_erro
         if (it->value_ok) {
             return put_record(db, it, err);
         }
-        marked(db, in->file, it->offset, it->key);
+        marked(db, it->offset, it->size, it->rec.space, it->key);
         return put_short(db, BKI_LOST, &it->rec, it->key, err);
     }
     bool stays = kept(in, it->offset) ||
@@ -298,7 +302,7 @@ static int mark_range(struct bk_db *db, struct bki_keydir *kd, uint64_t from, ui
             if (bki_files_at(&db->files, e.loc, &offset) == in->file && offset >= from &&
                 offset < to) {
                 in->copied += e.size;
-                marked(db, in->file, offset, key);
+                marked(db, offset, e.size, space, key);
                 rc = put_short(db, BKI_LOST, &r, key, err);
             }
         }
@@ -369,7 +373,7 @@ static int want_part(struct bk_db *db, const struct bki_hint *hint, uint32_t par
 static void want(struct bk_db *db)
 {
     struct bki_merge *m = &db->merge;
-    const struct bki_file *f = m->in[m->in_at].file;
+    struct bki_file *f = m->in[m->in_at].file;
     struct bki_hint hint;
     size_t cap;
     uint64_t gone = atomic_load(&f->dead_bytes) + atomic_load(&f->guard_bytes);
@@ -380,13 +384,16 @@ static void want(struct bk_db *db)
         return;
     }
     /* What was damaged when the hint was made may be live and not in it. */
-    int rc = hint.info.damaged > 0 ? BK_CORRUPT : BK_OK;
+    int rc = hint.info.damaged > 0 ? BK_NOTFOUND : BK_OK;
     m->wanted = bk_alloc(sizeof *m->wanted);
     cap = 1;
     for (uint32_t part = 0; rc == BK_OK && part < bki_hint_parts(&hint); part++) {
         rc = want_part(db, &hint, part, &cap, NULL);
     }
     bki_hint_close(&hint);
+    if (rc == BK_CORRUPT) {
+        bki_hint_failed(db, f);
+    }
     if (rc != BK_OK) {
         free(m->wanted);
         m->wanted = NULL;

@@ -84,7 +84,7 @@ static void add(struct guards *g, const struct guard *one)
     g->at[g->n++] = *one;
 }
 
-static int gather(struct bk_db *db, uint32_t in, struct guards *g, struct bk_error *err)
+static int gather_part(struct bk_db *db, uint32_t in, struct guards *g, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
     struct bki_hint hint;
@@ -108,6 +108,15 @@ static int gather(struct bk_db *db, uint32_t in, struct guards *g, struct bk_err
         bki_hint_part_end(&c);
     }
     bki_hint_close(&hint);
+    return rc;
+}
+
+static int gather(struct bk_db *db, uint32_t in, struct guards *g, struct bk_error *err)
+{
+    int rc = gather_part(db, in, g, err);
+    if (rc == BK_CORRUPT) {
+        bki_hint_failed(db, db->merge.in[in].file);
+    }
     return rc;
 }
 
@@ -145,7 +154,7 @@ static void newest_only(struct guards *g)
 }
 
 /* Asks one older file about all guards. A file whose filter cannot be read may hold anything. */
-static void ask(struct bk_db *db, const struct bki_file *f, struct guards *g)
+static void ask(struct bk_db *db, struct bki_file *f, struct guards *g)
 {
     struct bki_merge *m = &db->merge;
     struct bki_hint hint;
@@ -168,6 +177,9 @@ static void ask(struct bk_db *db, const struct bki_file *f, struct guards *g)
             free(here);
         }
         bki_hint_close(&hint);
+    }
+    if (rc == BK_CORRUPT) {
+        bki_hint_failed(db, f);
     }
     for (size_t i = 0; i < g->n; i++) {
         g->at[i].maybe |= rc != BK_OK || maybe[i];
@@ -197,8 +209,12 @@ static int begin(struct bk_db *db, struct bk_error *err)
         struct bki_hint hint;
         struct bk_span pairs;
         rc = bki_hint_open(&hint, db->io, db->files.dir, m->in[i].file, db->hash_seed, err);
+        if (rc == BK_NOTFOUND || rc == BK_CORRUPT) {
+            bki_hint_failed(db, m->in[i].file);
+            return BK_CORRUPT;
+        }
         if (rc != BK_OK) {
-            return rc == BK_NOTFOUND ? BK_CORRUPT : rc;
+            return rc;
         }
         m->units = bki_hint_parts(&hint) > m->units ? bki_hint_parts(&hint) : m->units;
         for (size_t at = 0; rc == BK_OK && bki_hint_map(&hint, &at, &pairs);) {

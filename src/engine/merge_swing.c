@@ -18,6 +18,23 @@
 
 /* ---- SYNC ---- */
 
+/* The hint is made from what lies on disk. A copy that is not in it would never be swung to, and
+ * its key would name a place that is given to another file. */
+static int reads_back(struct bk_db *db, const struct bki_file *f, struct bk_error *err)
+{
+    struct bki_hint hint;
+    int rc = bki_hint_open(&hint, db->io, db->files.dir, f, db->hash_seed, err);
+    if (rc != BK_OK) {
+        return rc == BK_NOTFOUND ? BK_CORRUPT : rc;
+    }
+    if (hint.info.damaged > 0) {
+        rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0,
+                          "%" PRIu64 " bytes that were written do not check", hint.info.damaged);
+    }
+    bki_hint_close(&hint);
+    return rc;
+}
+
 static int sync_output(struct bk_db *db, struct bki_file *f, struct bk_error *err)
 {
     uint64_t size = atomic_load(&f->size);
@@ -28,7 +45,8 @@ static int sync_output(struct bk_db *db, struct bki_file *f, struct bk_error *er
     if (rc < 0) {
         return bki_io_fail(err, rc, f->path, 0, "sync");
     }
-    return bki_hint_write(db->io, db->files.dir, f, size, true, db->hash_seed, err);
+    rc = bki_hint_write(db->io, db->files.dir, f, size, true, db->hash_seed, err);
+    return rc == BK_OK ? reads_back(db, f, err) : rc;
 }
 
 int bki_merge_sync(struct bk_db *db, struct bk_error *err)

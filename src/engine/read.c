@@ -139,10 +139,15 @@ void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key)
 /* ---- Values ---- */
 
 static int damaged(struct bk_db *db, const struct bki_file *f, uint64_t offset, uint64_t size,
-                   struct bk_error *err)
+                   const struct bk_key *key, struct bk_error *err)
 {
-    count(&db->damaged_records, 1);
-    count(&db->damaged_bytes, size);
+    struct bki_damage_at at = {.path = f->path,
+                               .offset = offset,
+                               .bytes = size,
+                               .what = "a key's value, its reads answer an error",
+                               .key = key->bytes,
+                               .has_key = true};
+    bki_damage_note(&db->damage, &at);
     return bk_error_set(err, BK_CORRUPT, 0, f->path, offset,
                         "a record of %llu bytes does not check", (unsigned long long)size);
 }
@@ -157,11 +162,11 @@ static int open_record(struct bk_db *db, const struct bki_file *f, uint64_t offs
     size_t have = item->buf.len;
     if (bki_record_peek(p, have, item->size, &r) != BK_OK ||
         have < (size_t)bki_record_value_offset(&r) || !bki_record_check(&r, p, f->seed)) {
-        return damaged(db, f, offset, item->size, err);
+        return damaged(db, f, offset, item->size, key, err);
     }
     struct bk_span stored = bk_span_of(p + bki_record_key_offset(&r), r.key_len);
     if (r.kind == BKI_LOST) {
-        return damaged(db, f, offset, item->size, err);
+        return damaged(db, f, offset, item->size, key, err);
     }
     if (r.kind != BKI_PUT || !bk_span_eq(stored, key->bytes)) {
         return BK_CHANGED;
@@ -170,11 +175,11 @@ static int open_record(struct bk_db *db, const struct bki_file *f, uint64_t offs
     const uint8_t *table = p + bki_record_key_offset(&r) + r.key_len;
     if (item->block == NULL) {
         if (have < front + r.value_len) {
-            return damaged(db, f, offset, item->size, err);
+            return damaged(db, f, offset, item->size, key, err);
         }
         item->value = bk_span_of(p + front, r.value_len);
         if (!bki_value_check(&r, item->value.data, table)) {
-            return damaged(db, f, offset, item->size, err);
+            return damaged(db, f, offset, item->size, key, err);
         }
     }
     item->flags = r.flags;
@@ -213,6 +218,8 @@ int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, st
     int rc = BK_OK;
     if (buffered) {
         count(&db->buffer_reads, 1);
+    } else if (f->gone != NULL) {
+        return damaged(db, f, offset, item->size, key, err);
     } else {
         rc = read_record(db, f, offset, item, err);
     }

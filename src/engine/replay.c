@@ -25,12 +25,8 @@ static void scan_of(const struct recover *r, const struct recover_file *rf, stru
 void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, uint64_t bytes,
                         const char *what)
 {
-    atomic_fetch_add(&r->db->damaged_records, 1);
-    atomic_fetch_add(&r->db->damaged_bytes, bytes);
-    if (r->damaged_places++ < BKI_DAMAGE_LINES) {
-        bk_log(BK_LOG_WARNING, "Damage: %s at offset %" PRIu64 ", %" PRIu64 " bytes: %s", path,
-               offset, bytes, what);
-    }
+    struct bki_damage_at at = {.path = path, .offset = offset, .bytes = bytes, .what = what};
+    bki_damage_note(&r->db->damage, &at);
 }
 
 /* ---- Marks ---- */
@@ -72,7 +68,7 @@ static void skip_synced(const struct recover *r, struct recover_file *rf, struct
 int bki_replay_marks(struct recover *r, struct bk_error *err)
 {
     for (uint32_t i = 0; i < r->n; i++) {
-        if (r->files[i].sealed) {
+        if (r->files[i].sealed || r->files[i].file->gone != NULL) {
             continue;
         }
         struct bki_scan s;
@@ -82,7 +78,7 @@ int bki_replay_marks(struct recover *r, struct bk_error *err)
         scan_of(r, &r->files[i], &s);
         skip_synced(r, &r->files[i], &s);
         while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
-            if (rc == BK_OK && it.rec.kind == BKI_SYNC_MARK && it.value_ok) {
+            if (rc == BK_OK && it.rec.kind == BKI_SYNC_MARK && it.value_ok && !it.mended) {
                 note_mark(r, &it);
             } else if (rc == BK_CORRUPT) {
                 rc = bki_scan_resync(&s, &zeros, err);
@@ -174,6 +170,9 @@ static void apply_key(struct recover *r, struct bki_file *f, const struct bki_sc
                               .expire_ms = it->rec.expire_ms,
                               .type = it->rec.flags & BK_TYPE_MASK};
         BK_ASSERT(e.loc != 0);
+        if (it->rec.kind == BKI_LOST) {
+            bki_recover_mark(r, f, it->offset, it->size, it->rec.space, it->key);
+        }
         had = bki_keydir_put(kd, &key, &e, &old);
     }
     if (had) {
@@ -283,47 +282,65 @@ static int anything_behind(const struct bki_scan *s, uint64_t offset, bool *foun
     if (rc == BK_CORRUPT) {
         rc = bki_scan_resync(&probe, &zeros, err);
     }
-    *found = rc == BK_OK;
+    *found = rc == BK_OK && !it.mended;
     bki_scan_fini(&probe);
     return rc < 0 ? rc : BK_OK;
 }
 
+/* Where an item ends, a frame's members included. */
+static uint64_t end_of(const struct bki_scan *s, const struct bki_scan_item *it)
+{
+    uint64_t after = it->offset + it->size;
+    if (it->rec.kind == BKI_BATCH && it->value_ok) {
+        uint64_t length = bki_frame_length(it);
+        after = length > s->end - after ? s->end : after + length;
+    }
+    return after;
+}
+
+/* Whether what does not check behind the last mark is where a write was cut off. */
+static int is_torn(struct recover *r, const struct recover_file *rf, const struct bki_scan *s,
+                   const struct bki_scan_item *it, bool *torn, struct bk_error *err)
+{
+    bool whole = false;
+    *torn = unsynced_at(rf, it->offset);
+    if (!*torn || !r->same_boot) {
+        return BK_OK;
+    }
+    int rc = anything_behind(s, end_of(s, it), &whole, err);
+    if (rc == BK_OK && !whole) {
+        rc = bki_replay_written_whole(s, it, &whole, err);
+    }
+    *torn = !whole;
+    return rc;
+}
+
 /*
- * A record whose value does not check, or a frame that is not whole. With a power cut behind the
- * last mark it is where the tail is torn. When only the process died and nothing follows, a write
- * was cut off half way: the same. Otherwise it is damage: a frame is dropped whole, a record is
- * indexed, so that reads of its key answer an error.
+ * A record that does not check but tells whose it is, or a frame that is not whole. With a power
+ * cut behind the last mark it is where the tail is torn, and when only the process died and it was
+ * not written whole it is the same. Otherwise it is damage, of this record alone: its key is
+ * indexed, so that reads of it answer an error, and a frame's other members are what they are.
  */
 static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan *s,
                     const struct bki_scan_item *it, enum step *step, struct bk_error *err)
 {
-    uint64_t after = it->offset + it->size;
-    bool frame = it->rec.kind == BKI_BATCH;
-    bool behind = false;
-    if (frame && it->value_ok) {
-        uint64_t length = bki_frame_length(it);
-        after = length > s->end - after ? s->end : after + length;
+    bool torn;
+    int rc = is_torn(r, rf, s, it, &torn, err);
+    if (rc != BK_OK) {
+        return rc;
     }
-    if (unsynced_at(rf, it->offset) && r->same_boot) {
-        int rc = anything_behind(s, after, &behind, err);
-        if (rc != BK_OK) {
-            return rc;
-        }
-    }
-    if (unsynced_at(rf, it->offset) && !behind) {
+    if (torn) {
         cut_at(r, rf, it->offset, s->end);
         *step = STEP_END;
         return BK_OK;
     }
-    bki_recover_damage(r, rf->file->path, it->offset, after - it->offset,
-                       frame ? "batch" : "value");
-    r->last_seq = frame ? 0 : it->rec.seq;
-    if (frame) {
-        atomic_fetch_add(&rf->file->dead_bytes, after - it->offset);
-        s->offset = after;
-        return BK_OK;
+    if (it->mended || !it->value_ok) {
+        bki_damage_item(&r->db->damage, rf->file->path, it);
     }
-    bk_ignore(apply(r, rf->file, it), "what cannot be applied was counted above");
+    r->last_seq = it->rec.seq;
+    if (apply(r, rf->file, it) != BK_OK) {
+        bki_damage_item(&r->db->damage, rf->file->path, it);
+    }
     return BK_OK;
 }
 
@@ -346,13 +363,13 @@ static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan
                      const struct bki_scan_item *it, bool first, enum step *step,
                      struct bk_error *err)
 {
-    bool good = it->value_ok;
+    bool good = it->value_ok && !it->mended;
     if (gap_at(r, rf, it, first)) {
         cut_at(r, rf, it->offset, s->end);
         *step = STEP_END;
         return BK_OK;
     }
-    if (it->rec.kind == BKI_BATCH && unsynced_at(rf, it->offset)) {
+    if (it->rec.kind == BKI_BATCH && good && unsynced_at(rf, it->offset)) {
         int rc = bki_scan_frame(s, it, &good, err);
         if (rc != BK_OK) {
             return rc;
@@ -362,7 +379,7 @@ static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan
         return bad_item(r, rf, s, it, step, err);
     }
     if (apply(r, rf->file, it) != BK_OK) {
-        bki_recover_damage(r, rf->file->path, it->offset, it->size, "map of databases");
+        bki_damage_item(&r->db->damage, rf->file->path, it);
     }
     r->last_seq = it->rec.seq;
     return BK_OK;
@@ -392,6 +409,9 @@ static int skip_hinted(struct recover *r, const struct recover_file *rf, struct 
         r->last_seq = last_seq != 0 ? last_seq : r->last_seq;
         *first = *first && last_seq == 0;
     }
+    if (rc == BK_CORRUPT) {
+        bki_hint_failed(r->db, rf->file);
+    }
     return rc == BK_EIO ? rc : BK_OK;
 }
 
@@ -414,6 +434,10 @@ int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error 
             bki_scan_fini(&s);
             return rc;
         }
+    }
+    if (rf->file->gone != NULL) { /* what its hint told is all that is known */
+        atomic_fetch_add(&rf->file->dead_bytes, s.end - s.offset);
+        step = STEP_END;
     }
     while (step == STEP_ON && (rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
         if (rc == BK_OK) {

@@ -31,6 +31,7 @@ struct load {
     atomic_uint next;                           /* part */
     _Atomic uint64_t bytes, records;
     atomic_int rc;
+    bool damaged; /* the data was when the hint was made */
 };
 
 /* Changes of keys of one database. */
@@ -78,6 +79,9 @@ static void add_entry(struct load *l, struct batch *b, const struct bki_hint_ent
     if (h->kind == BKI_DELETE || (h->expire_ms != 0 && h->expire_ms <= l->r->now_ms)) {
         atomic_fetch_add_explicit(&f->guard_bytes, h->size, memory_order_relaxed);
         return;
+    }
+    if (h->kind == BKI_LOST) {
+        bki_recover_mark(l->r, f, h->offset, h->size, h->space, h->key);
     }
     c->now =
         (struct bki_entry){.loc = bki_loc_make(f->pages[h->offset >> BKI_PAGE_SHIFT], h->offset),
@@ -268,7 +272,7 @@ static void account(struct load *l)
     atomic_fetch_add(&r->db->recovered_records, atomic_load(&l->records));
     r->max_seq = i->max_seq > r->max_seq ? i->max_seq : r->max_seq;
     if (i->damaged > 0) {
-        bki_recover_damage(r, l->f->path, 0, i->damaged, "as its hint file says");
+        l->damaged = true;
     }
 }
 
@@ -309,5 +313,5 @@ int bki_replay_hint(struct recover *r, const struct recover_file *rf, uint64_t *
         atomic_store(&rf->file->records, l.hint.info.entries);
     }
     bki_hint_close(&l.hint);
-    return rc;
+    return rc == BK_OK && l.damaged ? bki_survey(db, rf->file, err) : rc;
 }

@@ -53,7 +53,7 @@ static int count_lost(const struct bk_io *io, const struct bki_file *f, int fd, 
     while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
         uint64_t from = s.offset;
         if (rc == BK_OK) {
-            *lost += it.value_ok ? 0 : it.size;
+            *lost += it.value_ok && !it.mended ? 0 : it.size;
         } else if (rc == BK_CORRUPT) {
             rc = bki_scan_resync(&s, &zeros, err);
             *lost += s.offset - from;

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/checksum.h"
+#include "engine/mend.h"
 
 #include <string.h>
 
@@ -22,6 +23,8 @@ void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const cha
 void bki_scan_fini(struct bki_scan *s)
 {
     bk_buf_fini(&s->window);
+    bk_buf_fini(&s->mended);
+    bk_buf_fini(&s->mended_value);
 }
 
 /* n bytes at offset, n no more than lies before the end. NULL with BK_OK: the file is shorter. */
@@ -105,6 +108,137 @@ static int check_blocks(struct bki_scan *s, uint64_t offset, const struct bki_re
     return rc;
 }
 
+/* Header, expiry and key as they were written, in s->mended, when one bit of them is wrong. */
+static void keep_mended(struct bki_scan *s, const uint8_t *head, const uint8_t *p, size_t n)
+{
+    size_t fixed = n < BKI_HEADER_BYTES ? n : BKI_HEADER_BYTES;
+    s->mended.len = 0;
+    bk_buf_append(&s->mended, head, fixed);
+    bk_buf_append(&s->mended, p + fixed, n - fixed);
+}
+
+static void note_bit(struct bki_scan_item *it, const uint8_t *p, uint64_t at, size_t bit)
+{
+    it->mended = true;
+    it->bit_at = at + bit / 8;
+    it->was_set = (p[bit / 8] >> bit % 8 & 1) != 0;
+}
+
+/* Tries the header with its bit i flipped; i past the header: the bit is among those behind it. */
+static int try_bit(struct bki_scan *s, const uint8_t *head, size_t avail, unsigned i,
+                   struct bki_scan_item *it, struct bk_error *err)
+{
+    uint8_t flipped[BKI_HEADER_BYTES + BKI_EXPIRY_BYTES];
+    struct bki_record r;
+    uint64_t room = s->end - s->offset;
+    const uint8_t *p;
+    size_t bit;
+    bool behind = i == BKI_HEADER_BYTES * 8;
+    /* Bit 0 of the header's own CRC stands for none of those that are covered by it. */
+    if (!bki_mend_header(head, avail, room, behind ? 0 : i, flipped, &r) ||
+        (!s->merged && r.seq <= s->last_seq)) {
+        return BK_CORRUPT;
+    }
+    size_t n = (size_t)bki_record_key_offset(&r) + r.key_len;
+    int rc = bytes_at(s, s->offset, n, &p, err);
+    if (rc != BK_OK || p == NULL) {
+        return rc == BK_OK ? BK_CORRUPT : rc;
+    }
+    if (behind) {
+        memcpy(flipped, head, BKI_HEADER_BYTES);
+        r.header_crc = bk_get32(head);
+    }
+    uint32_t crc = bk_crc32c(s->seed, flipped + 4, BKI_HEADER_BYTES - 4);
+    crc = bk_crc32c(crc, p + BKI_HEADER_BYTES, n - BKI_HEADER_BYTES);
+    if (behind && !bki_mend_find(crc, r.header_crc, n - BKI_HEADER_BYTES, &bit)) {
+        return BK_CORRUPT;
+    }
+    if (!behind && crc != r.header_crc) {
+        return BK_CORRUPT;
+    }
+    keep_mended(s, flipped, p, n);
+    bit = behind ? bit + BKI_HEADER_BYTES * 8 : i;
+    note_bit(it, p, s->offset, bit);
+    if (behind) {
+        s->mended.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    bool decoded = bki_record_peek(s->mended.data, n, room, &it->rec) == BK_OK;
+    return decoded && it->rec.key_len == r.key_len ? BK_OK : BK_CORRUPT;
+}
+
+/* What the header at the offset was before one bit of it, of the expiry or of the key was flipped.
+ */
+static int mend(struct bki_scan *s, struct bki_scan_item *it, struct bk_error *err)
+{
+    uint8_t head[BKI_HEADER_BYTES + BKI_EXPIRY_BYTES];
+    const uint8_t *p;
+    size_t avail = smaller(s->end - s->offset, sizeof head);
+    int rc = bytes_at(s, s->offset, avail, &p, err);
+    if (rc != BK_OK || p == NULL || avail < BKI_HEADER_BYTES) {
+        return rc == BK_OK ? BK_CORRUPT : rc;
+    }
+    memcpy(head, p, avail);
+    rc = BK_CORRUPT;
+    for (unsigned i = 0; rc == BK_CORRUPT && i <= BKI_HEADER_BYTES * 8; i++) {
+        rc = try_bit(s, head, avail, i, it, err);
+    }
+    it->mended = rc == BK_OK;
+    return rc;
+}
+
+/* The log's own records matter by their values: these are short, and mended too. */
+static void mend_value(struct bki_scan *s, struct bki_scan_item *it)
+{
+    size_t bit;
+    bool own =
+        it->rec.kind == BKI_MAP || it->rec.kind == BKI_BATCH || it->rec.kind == BKI_SYNC_MARK;
+    uint32_t crc = bk_crc32c(0, it->value.data, it->value.len);
+    if (!own || it->mended || it->value.len > BKI_MEND_VALUE_MAX ||
+        !bki_mend_find(crc, it->rec.value_crc, it->value.len, &bit)) {
+        return;
+    }
+    note_bit(it, it->value.data, it->offset + bki_record_value_offset(&it->rec), bit);
+    s->mended_value.len = 0;
+    bk_buf_append(&s->mended_value, it->value.data, it->value.len);
+    s->mended_value.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    it->value = bk_buf_span(&s->mended_value);
+    it->value_ok = true;
+}
+
+static int front_of(struct bki_scan *s, struct bki_scan_item *it, const uint8_t **p,
+                    struct bk_error *err)
+{
+    if (it->mended) {
+        *p = s->mended.data;
+        return BK_OK;
+    }
+    int rc = header_at(s, s->offset, &it->rec, p, err);
+    if (rc == BK_CORRUPT) {
+        rc = mend(s, it, err);
+        *p = s->mended.data;
+    }
+    return rc;
+}
+
+/* A value of up to 64 KiB. Where it is cut off, the key is still told. */
+static int short_value(struct bki_scan *s, struct bki_scan_item *it, const uint8_t **p,
+                       struct bk_error *err)
+{
+    const uint8_t *all;
+    size_t front = (size_t)bki_record_value_offset(&it->rec);
+    int rc = bytes_at(s, s->offset, front + it->rec.value_len, &all, err);
+    if (rc != BK_OK || all == NULL) {
+        return rc == BK_OK ? front_of(s, it, p, err) : rc;
+    }
+    *p = it->mended ? s->mended.data : all;
+    it->value = bk_span_of(all + front, it->rec.value_len);
+    it->value_ok = bki_value_check(&it->rec, it->value.data, NULL);
+    if (!it->value_ok) {
+        mend_value(s, it);
+    }
+    return BK_OK;
+}
+
 int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error *err)
 {
     const uint8_t *p;
@@ -112,37 +246,22 @@ int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error
         return BK_NOTFOUND;
     }
     struct bki_scan_item it = {.offset = s->offset};
-    int rc = header_at(s, s->offset, &it.rec, &p, err);
+    int rc = front_of(s, &it, &p, err);
     if (rc != BK_OK) {
         return rc;
     }
     it.size = bki_record_size(&it.rec);
     if (bki_record_blocks(it.rec.value_len) > 0) {
         rc = check_blocks(s, s->offset, &it.rec, &it.value_ok, err);
-        if (rc == BK_OK) {
-            rc = header_at(s, s->offset, &it.rec, &p, err); /* the window has moved on */
-        }
-        if (rc != BK_OK) {
-            return rc;
-        }
+        rc = rc == BK_OK ? front_of(s, &it, &p, err) : rc; /* the window has moved on */
     } else {
-        size_t front = (size_t)bki_record_value_offset(&it.rec);
-        size_t n = front + it.rec.value_len;
-        rc = bytes_at(s, s->offset, n, &p, err);
-        if (rc == BK_OK && p == NULL) {
-            rc = bytes_at(s, s->offset, front, &p,
-                          err); /* the value is cut off: the key is still told */
-            if (rc == BK_OK && p == NULL) {
-                return BK_CORRUPT;
-            }
-        } else if (rc == BK_OK) {
-            it.value = bk_span_of(p + front, it.rec.value_len);
-            it.value_ok = bki_value_check(&it.rec, it.value.data, NULL);
-        }
-        if (rc != BK_OK) {
-            return rc;
-        }
+        rc = short_value(s, &it, &p, err);
     }
+    if (rc != BK_OK) {
+        return rc;
+    }
+    bool keyed = it.rec.kind == BKI_PUT || it.rec.kind == BKI_DELETE || it.rec.kind == BKI_LOST;
+    it.value_ok = it.value_ok && !(it.mended && keyed);
     it.key = bk_span_of(p + bki_record_key_offset(&it.rec), it.rec.key_len);
     s->offset += it.size;
     s->last_seq = it.rec.seq;
@@ -236,7 +355,7 @@ int bki_scan_frame(const struct bki_scan *s, const struct bki_scan_item *frame, 
     uint32_t found = 0;
     struct bki_scan_item it;
     int rc;
-    while ((rc = bki_scan_next(&members, &it, err)) == BK_OK && it.value_ok &&
+    while ((rc = bki_scan_next(&members, &it, err)) == BK_OK && it.value_ok && !it.mended &&
            it.rec.kind != BKI_BATCH) {
         uint8_t member[4];
         bk_put32(member, it.rec.header_crc);

@@ -26,6 +26,7 @@ struct bki_scan {
     uint64_t last_seq;    /* of the last record in this file; 0 = none yet */
     struct bk_buf window; /* owned */
     uint64_t window_at;
+    struct bk_buf mended, mended_value; /* owned; an item's bytes with a bit put right */
 };
 
 struct bki_scan_item {
@@ -34,6 +35,11 @@ struct bki_scan_item {
     struct bk_span key;   /* borrowed until the next call */
     struct bk_span value; /* only of values up to 64 KiB; borrowed until the next call */
     bool value_ok;
+    /* One flipped bit was found by its checksum (mend.h): what is told here was written so, but on
+     * disk it does not check. Never with value_ok for a record with a key. */
+    bool mended;
+    bool was_set;    /* the bit is 1 on disk, where 0 was written */
+    uint64_t bit_at; /* offset of its byte in the file */
 };
 
 void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const char *path,
@@ -41,7 +47,8 @@ void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const cha
 void bki_scan_fini(struct bki_scan *s);
 
 /* The record at offset, header and value checked; moves behind it. BK_NOTFOUND: the end.
- * BK_CORRUPT: no record that checks starts here, offset stays. BK_EIO. */
+ * BK_CORRUPT: no record that checks starts here, not even with a bit put right; offset stays.
+ * BK_EIO. */
 BK_MUST_USE int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error *err);
 
 /* Moves offset on to the next place where a record's header checks. BK_NOTFOUND: there is none,

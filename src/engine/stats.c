@@ -51,7 +51,10 @@ static struct bk_file_info info_of(const struct bki_file *f, const struct bk_mer
     struct bki_pick_rules r = {.dead_ratio = rules->dead_ratio,
                                .dead_bytes = rules->dead_bytes,
                                .small_file = rules->small_file};
-    i.reason = i.state == BK_FILE_SEALED ? bki_pick_reason(&p, &r) : "still written to";
+    p.excluded |= f->gone != NULL;
+    i.reason = f->gone != NULL             ? f->gone
+               : i.state == BK_FILE_SEALED ? bki_pick_reason(&p, &r)
+                                           : "still written to";
     return i;
 }
 
@@ -148,8 +151,9 @@ void bk_stats_get(struct bk_db *db, struct bk_stats *out)
     out->disk_read_bytes = load(&db->disk_read_bytes);
     out->buffer_reads = load(&db->buffer_reads);
     out->expired = load(&db->expired);
-    out->damaged_records = load(&db->damaged_records);
-    out->damaged_bytes = load(&db->damaged_bytes);
+    out->damaged_records = load(&db->damage.records);
+    out->damaged_bytes = load(&db->damage.bytes);
+    out->damaged_indexes = load(&db->damage.indexes);
     out->tail_bytes_cut = load(&db->tail_bytes_cut);
     out->recover_us = load(&db->recover_us);
     out->recovered_records = load(&db->recovered_records);

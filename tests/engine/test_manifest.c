@@ -137,23 +137,60 @@ static void test_trap46__garbage_behind_the_last_edit__every_key_is_there(void *
     }
 }
 
-/* A stray file of ours that no edit names goes, when the manifest is whole; other people's files
- * stay. */
-static void test_manifest__orphan_with_a_whole_manifest__is_removed_and_strangers_stay(void **state)
+/* A copy of one of the store's files under a number that was never given out. */
+static void put_copy(struct rig *r, const char *of, const char *name, uint64_t id, uint64_t store)
+{
+    char path[300];
+    struct bk_buf all = {0};
+    rig_path(of, path, sizeof(path));
+    simdisk_read(r->disk, path, &all);
+    if (id != 0) {
+        bk_put64(all.data + 24, id);
+        bk_put64(all.data + 40, store != 0 ? store : bk_get64(all.data + 40));
+        uint32_t crc = bk_crc32c(0, all.data, 60);
+        bk_put32(all.data + 60, bk_crc32c(crc, all.data + 64, bk_get32(all.data + 12) - 64));
+    }
+    rig_path(name, path, sizeof(path));
+    simdisk_put(r->disk, path, all.data, id != 0 && store == 0 ? 64 : all.len);
+    bk_buf_fini(&all);
+}
+
+/* A leftover of ours goes when the manifest is whole: a file that was begun and never named. What
+ * only has such a name stays, whoever made it, and the numbers of new files are others. */
+static void test_trap46__orphans_with_a_whole_manifest__only_our_own_are_removed(void **state)
 {
     struct shelf *s = *state;
     struct rig *r = &s->r;
+    static const char *const stay[] = {"notes.txt", "0000000900.data", "0000000901.data",
+                                       "0000000902.data", "0000000903.hint"};
+    static const char *const go[] = {"0000000904.data", "0000000905.data"};
     char path[300];
-    rig_path("9999999999.data", path, sizeof(path));
-    simdisk_put(r->disk, path, "stray", 5);
-    rig_path("notes.txt", path, sizeof(path));
+    uint8_t zeros[200] = {0};
+    rig_path(stay[0], path, sizeof(path));
     simdisk_put(r->disk, path, "mine", 4);
-    RIG_TRUE(r, rig_open(r) == BK_OK);
-    RIG_TRUE(r, rig_settle(r));
-    RIG_TRUE(r, rig_same(r));
-    assert_true(simdisk_exists(r->disk, path));
-    rig_path("9999999999.data", path, sizeof(path));
-    assert_false(simdisk_exists(r->disk, path));
+    rig_path(stay[1], path, sizeof(path));
+    simdisk_put(r->disk, path, "stray", 5);
+    put_copy(r, "0000000002.data", stay[2], 0, 0);      /* a copy of ours, by hand */
+    put_copy(r, "0000000002.data", stay[3], 902, 4711); /* another store's */
+    rig_path(stay[4], path, sizeof(path));
+    simdisk_put(r->disk, path, "a hint", 6);
+    rig_path(go[0], path, sizeof(path));
+    simdisk_put(r->disk, path, zeros, sizeof(zeros));
+    put_copy(r, "0000000002.data", go[1], 905, 0); /* a header of ours and no record */
+    for (int life = 0; life < 2; life++) {
+        RIG_TRUE(r, rig_open(r) == BK_OK);
+        RIG_TRUE(r, rig_settle(r));
+        RIG_TRUE(r, rig_same(r));
+        for (size_t i = 0; i < sizeof(stay) / sizeof(stay[0]); i++) {
+            rig_path(stay[i], path, sizeof(path));
+            assert_true(simdisk_exists(r->disk, path));
+        }
+        rig_path(go[0], path, sizeof(path));
+        assert_false(simdisk_exists(r->disk, path));
+        rig_path(go[1], path, sizeof(path));
+        assert_false(simdisk_exists(r->disk, path));
+        assert_int_equal(rig_close(r), BK_OK);
+    }
 }
 
 /* A data file that the manifest names is not there: that is loss, and it is said. */
@@ -260,7 +297,7 @@ int main(void)
         T(test_trap46__cut_at_each_byte__every_key_is_there),
         T(test_trap46__manifest_gone__every_key_is_there),
         T(test_trap46__garbage_behind_the_last_edit__every_key_is_there),
-        T(test_manifest__orphan_with_a_whole_manifest__is_removed_and_strangers_stay),
+        T(test_trap46__orphans_with_a_whole_manifest__only_our_own_are_removed),
         T(test_manifest__missing_data_file__is_reported),
         T(test_trap13__many_files__order_survives),
         T(test_manifest__grows__is_written_anew),

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * damage.h - what was found damaged since the store was opened: counted, told to the log once,
+ * and kept for whoever asks. Any thread; nothing is done but memory work and a line of the log.
+ */
+#ifndef BK_ENGINE_DAMAGE_H
+#define BK_ENGINE_DAMAGE_H
+
+#include "base/mutex.h"
+#include "base/span.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BKI_DAMAGE_KEY 256u /* bytes of a key that are kept */
+
+/* A place. */
+struct bki_damage_at {
+    const char *path; /* of the file; its last part is kept */
+    uint64_t offset, bytes;
+    const char *what;   /* static */
+    struct bk_span key; /* with has_key */
+    bool has_key;
+    uint32_t space; /* of the key; 0: not known */
+};
+
+struct bki_damage_place;
+
+struct bki_damage {
+    struct bk_mutex mu;                         /* statistics (rank 90) */
+    struct bki_damage_place *at BK_GUARDED(mu); /* owned */
+    uint32_t n BK_GUARDED(mu);
+    uint32_t cap BK_GUARDED(mu);
+    bool full_told BK_GUARDED(mu);
+    /* Atomic. */
+    _Atomic uint64_t records, bytes; /* of data that does not check, or is gone */
+    _Atomic uint64_t indexes;        /* files that are made again from the data */
+};
+
+void bki_damage_init(struct bki_damage *d);
+void bki_damage_fini(struct bki_damage *d);
+
+/* A place in the data. One that is known already counts no more, as long as there is room to know
+ * it. */
+void bki_damage_note(struct bki_damage *d, const struct bki_damage_at *at);
+
+/* A record that a scan found: with its key, if it has one. */
+struct bki_scan_item;
+void bki_damage_item(struct bki_damage *d, const char *path, const struct bki_scan_item *it);
+
+/* A file that does not check and that nothing depends on: it is made again from the data. */
+void bki_damage_index(struct bki_damage *d, const struct bki_damage_at *at);
+
+#endif
