@@ -103,6 +103,7 @@ enum bk_log_level app_log_level(const struct options *o);
 void app_merge_pace(struct app *a); /* 10 times a second, on loop 0 */
 void app_merge_lines(struct app *a, struct bk_buf *out);
 void app_file_lines(struct app *a, struct bk_buf *out);
+void app_damage_lines(struct app *a, struct bk_buf *out);
 
 /* app_config.c */
 void app_config_ops(struct server_ops *ops);

@@ -125,6 +125,39 @@ void app_file_lines(struct app *a, struct bk_buf *out)
     }
 }
 
+/* A key may be any bytes: what does not print, and what would end the word, is told as \xHH. */
+static void write_key(struct bk_buf *out, struct bk_span key)
+{
+    for (size_t i = 0; i < key.len; i++) {
+        uint8_t c = key.data[i];
+        bool plain = c > ' ' && c < 0x7f && c != '"' && c != '\\';
+        bk_buf_printf(out, plain ? "%c" : "\\x%02x", c);
+    }
+}
+
+static void damage_line(void *arg, const struct bk_damage *d)
+{
+    struct bk_buf *out = arg;
+    bk_buf_printf(out, "file=%s offset=%" PRIu64 " bytes=%" PRIu64 " lost=%s what=\"%s\"", d->file,
+                  d->offset, d->bytes, d->in_data ? "yes" : "no", d->what);
+    if (d->database >= 0) {
+        bk_buf_printf(out, " db=%" PRId64, d->database);
+    }
+    if (d->key_known) {
+        bk_buf_printf(out, " key=\"");
+        write_key(out, d->key);
+        bk_buf_printf(out, "\"%s", d->key_len > d->key.len ? "..." : "");
+    }
+    bk_buf_printf(out, "\n");
+}
+
+void app_damage_lines(struct app *a, struct bk_buf *out)
+{
+    if (app_db(a) != NULL) {
+        bk_damages(app_db(a), damage_line, out);
+    }
+}
+
 void info_merge(struct info *i)
 {
     app_merge_lines(i->a, i->out);

@@ -67,6 +67,11 @@ static void list_files(void *arg, struct bk_buf *out)
     app_file_lines(arg, out);
 }
 
+static void list_damage(void *arg, struct bk_buf *out)
+{
+    app_damage_lines(arg, out);
+}
+
 static bool ask_shutdown(void *arg, unsigned flags, struct bk_buf *error)
 {
     struct app *a = arg;
@@ -220,6 +225,7 @@ void app_server_ops(struct app *a)
     a->ops.merge_running = merge_running;
     a->ops.merge_status = merge_status;
     a->ops.files = list_files;
+    a->ops.damage = list_damage;
     a->ops.save_begin = save_begin;
     a->ops.save_state = save_state;
     a->ops.last_save_s = last_save_s;

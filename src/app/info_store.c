@@ -184,6 +184,7 @@ static void lines_reads(struct info *i)
     info_num(i, "cache_used", s->cache_used);
     info_num(i, "damaged_records", s->damaged_records);
     info_num(i, "damaged_bytes", s->damaged_bytes);
+    info_num(i, "damaged_indexes", s->damaged_indexes);
     info_num(i, "tail_bytes_cut", s->tail_bytes_cut);
     info_num(i, "recover_us", s->recover_us);
     info_num(i, "recovered_records", s->recovered_records);

@@ -145,7 +145,8 @@ static void log_recovery(struct app *a)
     }
     if (s.damaged_records > 0 || s.damaged_bytes > 0) {
         bk_log(BK_LOG_WARNING,
-               "DAMAGE: %" PRIu64 " records, %" PRIu64 " bytes do not check; the rest is served",
+               "DAMAGE: %" PRIu64 " places, %" PRIu64
+               " bytes do not check; the rest is served. BITKV DAMAGE lists them",
                s.damaged_records, s.damaged_bytes);
     }
 }

@@ -43,9 +43,19 @@ static void bitkv_files(struct command_ctx *c)
     bk_buf_fini(&text);
 }
 
+static void bitkv_damage(struct command_ctx *c)
+{
+    struct bk_buf text = {0};
+    c->ops->damage(c->ops->arg, &text);
+    resp_write_verbatim(c->reply, "txt", bk_buf_span(&text));
+    bk_buf_fini(&text);
+}
+
 static void bitkv_help(struct command_ctx *c)
 {
     static const char *const lines[] = {
+        "DAMAGE",
+        "    One line for each place that was found damaged since the start.",
         "FILES",
         "    One line for each data file: its bytes by kind, and why a merge takes it or does not.",
         "MERGE [STATUS]",
@@ -80,6 +90,11 @@ static const struct command_row bitkv_rows[] = {
      .categories = CAT_ADMIN_SLOW,
      .run = bitkv_merge},
     {.name = "files", .arity = 2, .flags = ADMIN, .categories = CAT_ADMIN_SLOW, .run = bitkv_files},
+    {.name = "damage",
+     .arity = 2,
+     .flags = ADMIN,
+     .categories = CAT_ADMIN_SLOW,
+     .run = bitkv_damage},
     {.name = "help",
      .arity = 2,
      .flags = CMD_LOADING | CMD_STALE | CMD_NO_STORE,

@@ -88,6 +88,7 @@ struct server_ops {
     bool (*merge_running)(void *arg);
     void (*merge_status)(void *arg, struct bk_buf *out); /* lines "field:value\r\n", as in INFO */
     void (*files)(void *arg, struct bk_buf *out);        /* a line for each data file */
+    void (*damage)(void *arg, struct bk_buf *out);       /* a line for each damaged place */
 
     bool (*debug_allowed)(void *arg, const struct session *s); /* enable-debug-command */
     bool (*memory_over)(void *arg); /* maxmemory reached: commands flagged denyoom are refused */

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* What a server tells of damage: in a reply, in the log, in INFO, in BITKV DAMAGE; and the server
+ * that refuses to start on it. */
+#include "base/span.h"
+#include "lib/expect.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define VALUE "a value that stands in the file once"
+
+static struct server server;
+static struct respc *client;
+
+static int setup(void **state)
+{
+    (void)state;
+    server = (struct server){.redis = false};
+    client = NULL;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    respc_close(&client);
+    server_fini(&server);
+    return 0;
+}
+
+static void start(void)
+{
+    assert_true(server_start(&server));
+    client = expect_connection(&server);
+}
+
+/* Flips one bit of the text in the store's first data file. */
+static void flip_in(const char *text)
+{
+    static char bytes[1 << 16];
+    char path[400];
+    snprintf(path, sizeof(path), "%s/data/0000000001.data", server.dir.path);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    size_t n = fread(bytes, 1, sizeof(bytes), f);
+    char *at = memmem(bytes, n, text, strlen(text));
+    assert_non_null(at);
+    *at ^= 1;
+    assert_int_equal(fseek(f, at - bytes, SEEK_SET), 0);
+    assert_int_equal(fwrite(at, 1, 1, f), 1);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void write_and_kill(void)
+{
+    start();
+    expect_reply(client, "+OK", "SET", "good", "value", NULL);
+    expect_reply(client, "+OK", "SET", "bad key", "older", NULL);
+    expect_reply(client, "+OK", "SET", "bad key", VALUE, NULL);
+    expect_reply(client, "+OK", "SET", "behind", "value", NULL);
+    respc_close(&client);
+    assert_int_equal(server_signal(&server, SIGKILL), -SIGKILL);
+}
+
+static void expect_within(const char *text, const char *command, const char *argument)
+{
+    struct reply *r = respc_command(client, command, argument, NULL);
+    assert_non_null(r);
+    if (strstr(r->text, text) == NULL) {
+        print_error("%s %s: no \"%s\" in:\n%s\n", command, argument, text, r->text);
+        fail();
+    }
+    reply_free(&r);
+}
+
+static void test_damage__a_value__is_told_everywhere(void **state)
+{
+    (void)state;
+    write_and_kill();
+    flip_in(VALUE);
+    start();
+    expect_reply(client, "-ERR the value of this key is damaged on disk", "GET", "bad key", NULL);
+    expect_reply(client, "$\"value\"", "GET", "good", NULL);
+    expect_reply(client, "$\"value\"", "GET", "behind", NULL);
+    expect_within("damaged_records:1\r\n", "INFO", "bitkv");
+    expect_within("damaged_bytes:", "INFO", "bitkv");
+    expect_within("file=0000000001.data offset=", "BITKV", "DAMAGE");
+    expect_within("lost=yes", "BITKV", "DAMAGE");
+    expect_within("db=0 key=\"bad\\x20key\"\n", "BITKV", "DAMAGE");
+    assert_true(server_log_has(&server, "0000000001.data at offset"));
+    assert_true(server_log_has(&server, "key \"bad key\""));
+    assert_true(server_log_has(&server, "BITKV DAMAGE lists them"));
+    expect_reply(client, "+OK", "SET", "bad key", "new", NULL);
+    expect_reply(client, "$\"new\"", "GET", "bad key", NULL);
+}
+
+static void test_damage__a_file_in_refuse__ends_the_server_with_words(void **state)
+{
+    (void)state;
+    write_and_kill();
+    flip_in(VALUE);
+    server.options[0] = "--on-corruption";
+    server.options[1] = "refuse";
+    server.no_wait = true;
+    assert_true(server_start(&server));
+    assert_int_equal(server_wait(&server), 1);
+    assert_true(server_log_has(&server, "put whole files back from a snapshot"));
+    assert_true(server_log_has(&server, "on-corruption serve"));
+    server.options[0] = NULL;
+    server.no_wait = false;
+    start();
+    expect_reply(client, "$\"value\"", "GET", "good", NULL);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_damage__a_value__is_told_everywhere),
+        T(test_damage__a_file_in_refuse__ends_the_server_with_words),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
