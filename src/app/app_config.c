@@ -9,9 +9,9 @@
 #include "app/app.h"
 #include "app/conf_rewrite.h"
 #include "app/process.h"
+#include "base/glob.h"
 #include "base/log.h"
 #include "command/args.h"
-#include "keyspace/glob.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -359,10 +359,10 @@ static void get_matching(struct get *g, struct bk_span pattern)
         if ((row->flags & OPTION_HIDDEN) != 0) {
             continue;
         }
-        if (ks_glob(pattern, bk_span_str(row->name), true)) {
+        if (bk_glob(pattern, bk_span_str(row->name), true)) {
             get_one(g, (enum option_id)id, false, row->name);
         }
-        if (row->alias != NULL && ks_glob(pattern, bk_span_str(row->alias), true)) {
+        if (row->alias != NULL && bk_glob(pattern, bk_span_str(row->alias), true)) {
             get_one(g, (enum option_id)id, true, row->alias);
         }
     }

@@ -3,7 +3,8 @@
 #ifndef BK_APP_VERSION_H
 #define BK_APP_VERSION_H
 
-#define BITKV_VERSION "0.1.0"
+#include "base/version.h"
+
 #define BITKV_REDIS_VERSION "7.0.15"
 
 #endif

@@ -8,9 +8,9 @@
  */
 #include "command/introspect.h"
 
+#include "base/glob.h"
 #include "command/args.h"
 #include "command/connection.h"
-#include "keyspace/glob.h"
 
 #define NAME_MAX_LEN 64 /* no command's name is longer */
 
@@ -297,7 +297,7 @@ static void list_row(struct list_query *q, const struct command_row *row)
     const char *name = command_name(row);
     bool wanted = q->filter == LIST_ALL ||
                   (q->filter == LIST_CATEGORY && (row->categories & q->category) != 0) ||
-                  (q->filter == LIST_PATTERN && ks_glob(q->pattern, bk_span_str(name), true));
+                  (q->filter == LIST_PATTERN && bk_glob(q->pattern, bk_span_str(name), true));
     if (wanted) {
         resp_write_bulk_str(&q->names, name);
         q->found++;

@@ -10,8 +10,8 @@
 #include "command/scan.h"
 #include "command/args.h"
 #include "command/exec_private.h"
-#include "keyspace/glob.h"
 
+#include "base/glob.h"
 #include "base/num.h"
 
 /* About 0.2 ms of work. */
@@ -37,7 +37,7 @@ static void collect(void *arg, const struct ks_scan_key *key)
 {
     struct match *m = arg;
     bool fits = m->type.data == NULL || arg_is(m->type, ks_type_name(key->type));
-    if (fits && (m->any || ks_glob(m->pattern, key->key, false))) {
+    if (fits && (m->any || bk_glob(m->pattern, key->key, false))) {
         resp_write_bulk(&m->out, key->key);
         m->slice->found++;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Redis's glob patterns, and that no pattern takes exponential time. */
-#include "keyspace/glob.h"
+#include "base/glob.h"
 #include "lib/rng.h"
 
 #include "base/clock.h"
@@ -20,7 +20,7 @@ struct row {
 static void check(const struct row *rows, size_t n, bool nocase)
 {
     for (size_t i = 0; i < n; i++) {
-        bool fits = ks_glob(bk_span_str(rows[i].pattern), bk_span_str(rows[i].text), nocase);
+        bool fits = bk_glob(bk_span_str(rows[i].pattern), bk_span_str(rows[i].text), nocase);
         if (fits != rows[i].fits) {
             fail_msg("'%s' on '%s': %d", rows[i].pattern, rows[i].text, fits);
         }
@@ -111,18 +111,18 @@ static void test_glob__nocase__folds_letters(void **state)
     };
     (void)state;
     CHECK(rows, true);
-    assert_false(ks_glob(bk_span_str("A"), bk_span_str("a"), false));
+    assert_false(bk_glob(bk_span_str("A"), bk_span_str("a"), false));
 }
 
 static void test_glob__nul_and_high_bytes__are_bytes_like_others(void **state)
 {
     (void)state;
-    assert_true(ks_glob(bk_span_of("a\0*", 3), bk_span_of("a\0xyz", 5), false));
-    assert_false(ks_glob(bk_span_of("a\0b", 3), bk_span_of("a\0c", 3), false));
-    assert_true(ks_glob(bk_span_of("?", 1), bk_span_of("\xff", 1), false));
+    assert_true(bk_glob(bk_span_of("a\0*", 3), bk_span_of("a\0xyz", 5), false));
+    assert_false(bk_glob(bk_span_of("a\0b", 3), bk_span_of("a\0c", 3), false));
+    assert_true(bk_glob(bk_span_of("?", 1), bk_span_of("\xff", 1), false));
     /* Ranges compare as signed bytes: 0xff is -1. */
-    assert_true(ks_glob(bk_span_of("[a-\xff]", 5), bk_span_of("A", 1), false));
-    assert_false(ks_glob(bk_span_of("[a-\xff]", 5), bk_span_of("b", 1), false));
+    assert_true(bk_glob(bk_span_of("[a-\xff]", 5), bk_span_of("A", 1), false));
+    assert_false(bk_glob(bk_span_of("[a-\xff]", 5), bk_span_of("b", 1), false));
 }
 
 static void test_glob__hostile_pattern__is_quick(void **state)
@@ -137,7 +137,7 @@ static void test_glob__hostile_pattern__is_quick(void **state)
     pattern[sizeof(pattern) - 1] = 'b';
     memset(text, 'a', sizeof(text));
     assert_false(
-        ks_glob(bk_span_of(pattern, sizeof(pattern)), bk_span_of(text, sizeof(text)), false));
+        bk_glob(bk_span_of(pattern, sizeof(pattern)), bk_span_of(text, sizeof(text)), false));
     /* At most 8 million steps; an exponential matcher would not end in a lifetime. */
     assert_true(bk_clock_mono_us(&bk_clock_system) - begin_us < 30 * 1000000);
 }
@@ -175,7 +175,7 @@ static void test_glob__random_patterns__agree_with_the_definition(void **state)
         }
         bool want = plain(pattern, text);
         fitting += want ? 1 : 0;
-        if (ks_glob(bk_span_str(pattern), bk_span_str(text), false) != want) {
+        if (bk_glob(bk_span_str(pattern), bk_span_str(text), false) != want) {
             fail_msg("'%s' on '%s': expected %d", pattern, text, want);
         }
     }

@@ -6,7 +6,7 @@
  * No recursion: every part but '*' takes exactly one byte, so if the parts after a star do not fit
  * anywhere, no earlier star can help, and it is enough to remember the last one.
  */
-#include "keyspace/glob.h"
+#include "base/glob.h"
 
 /* Both cursors; the pattern reads as NUL behind its end, as Redis's strings do. */
 struct glob {
@@ -94,7 +94,7 @@ static void skip_stars(struct glob *g)
     }
 }
 
-bool ks_glob(struct bk_span pattern, struct bk_span text, bool nocase)
+bool bk_glob(struct bk_span pattern, struct bk_span text, bool nocase)
 {
     struct glob g = {.pattern = pattern, .nocase = nocase};
     size_t t = 0;
