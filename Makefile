@@ -56,6 +56,7 @@ FLAGS_fuzz := -O1 $(CLANG_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -fn
 LD_fuzz_target := -fsanitize=fuzzer,address,undefined
 LIBS_engine := -lisal -lpthread -lm
 LIBS_server := -levent_core -levent_extra -levent_pthreads -ljemalloc $(LIBS_engine)
+LIBS_tool := -ljansson $(LIBS_engine)
 LIBS_test := -lcmocka -lhiredis
 LDFLAGS_ALL := -pthread -Wl,--as-needed
 
@@ -124,8 +125,8 @@ define test_object_rules
 $(B)/$1/tests/$2/%.o: tests/$2/%.c | $(ROOT)/.stamp
 	@mkdir -p $$(@D)
 	@echo "CC   $1 $$<"
-	$(Q)$$(CC_$1) $$(FLAGS) $$(FLAGS_$1) -DTEST_SERVER='"$(abspath $(B))/$1/bitkv-server"' $(INC_$2) \
-		-MMD -MP -c -o $$@ $$<
+	$(Q)$$(CC_$1) $$(FLAGS) $$(FLAGS_$1) -DTEST_SERVER='"$(abspath $(B))/$1/bitkv-server"' \
+		-DTEST_TOOL='"$(abspath $(B))/$1/bitkv"' $(INC_$2) -MMD -MP -c -o $$@ $$<
 endef
 
 # $1 variant, $2 folder of tests/, $3 archives, $4 libraries
@@ -150,6 +151,7 @@ $(foreach l,$(LAYERS),$(eval $(call layer_rules,$1,$l)))
 $(foreach k,$(TEST_KINDS) fuzz lib,$(eval $(call test_object_rules,$1,$k)))
 $(eval $(call archive_rules,$1,libbitkv.a,$(SRC_base) $(SRC_engine)))
 $(eval $(call archive_rules,$1,libserver.a,$(foreach l,$(SERVER_LAYERS),$(SRC_$l))))
+$(eval $(call archive_rules,$1,libtool.a,$(SRC_tools)))
 $(eval $(call archive_rules,$1,libtest.a,$(TEST_lib)))
 $(patsubst %.c,$(B)/$1/%.so,$(TEST_preload)): $(B)/$1/%.so: %.c
 	@mkdir -p $$(@D)
@@ -157,16 +159,16 @@ $(patsubst %.c,$(B)/$1/%.so,$(TEST_preload)): $(B)/$1/%.so: %.c
 	$(Q)$$(CC) $$(FLAGS) -O1 -fPIC -shared -o $$@ $$< -ldl
 $(foreach k,engine bench,$(eval $(call test_program_rules,$1,$k,libtest.a libbitkv.a,-lcmocka $(LIBS_engine))))
 $(foreach k,unit server clients crash,$(eval $(call test_program_rules,$1,$k,\
-	libtest.a libserver.a libbitkv.a,$(LIBS_test) $(LIBS_server))))
+	libtest.a libtool.a libserver.a libbitkv.a,$(LIBS_test) -ljansson $(LIBS_server))))
 $(foreach f,$(FAKES),$(eval $(call bins,$1,$(wildcard tests/unit/test_$f_*.c)): $(B)/$1/tests/lib/$f_fake.o))
-$(eval $(call test_program_rules,$1,fuzz,libtest.a libserver.a libbitkv.a,$(LD_$1_target) $(LIBS_server)))
+$(eval $(call test_program_rules,$1,fuzz,libtest.a libtool.a libserver.a libbitkv.a,$(LD_$1_target) -ljansson $(LIBS_server)))
 
 $(B)/$1/bitkv-server: $(B)/$1/libserver.a $(B)/$1/libbitkv.a
 	@echo "LINK $1 $$@"
 	$(Q)$$(CC_$1) $$(FLAGS_$1) $$(LDFLAGS_ALL) -o $$@ $$^ $(LIBS_server)
-$(B)/$1/bitkv: $(call objs,$1,$(SRC_tools)) $(B)/$1/libbitkv.a
+$(B)/$1/bitkv: $(B)/$1/libtool.a $(B)/$1/libbitkv.a
 	@echo "LINK $1 $$@"
-	$(Q)$$(CC_$1) $$(FLAGS_$1) $$(LDFLAGS_ALL) -o $$@ $$^ $(LIBS_engine)
+	$(Q)$$(CC_$1) $$(FLAGS_$1) $$(LDFLAGS_ALL) -o $$@ $$^ $(LIBS_tool)
 
 # `make build-debug` makes the products of a variant, `make build-debug-unit` its programs of one kind of test.
 .PHONY: build-$1 $(foreach k,$(TEST_KINDS) fuzz,build-$1-$k)

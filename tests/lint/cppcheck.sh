@@ -5,7 +5,7 @@
 . "$(dirname "$0")/report.bash"
 
 expect_nothing "cppcheck finds nothing" "$(cppcheck --quiet -j "$(nproc)" --std=c11 --language=c -D__GNUC__=12 \
-    -DTEST_SERVER='"x"' -Isrc -Itests -Itests/lib \
+    -DTEST_SERVER='"x"' -DTEST_TOOL='"x"' -Isrc -Itests -Itests/lib \
     --enable=warning,performance,portability --inline-suppr \
     --suppress=missingInclude --suppress=unknownMacro --suppress=unusedStructMember --suppress=invalidFunctionArgBool --suppress=varFuncNullUB \
     --template='{file}:{line}: {severity}: {message} [{id}]' src tests 2>&1)"

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/* store.c - see store.h. */
+#include "tools/store.h"
+
+#include "tools/progress.h"
+#include "tools/tool.h"
+
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+
+#define WALK_KEYS 256u
+#define LOOK_AGAIN_US 1000
+
+/* ---- Opening ---- */
+
+/* What lies in a directory: enough to keep a mistyped path from becoming a store. */
+struct contents {
+    bool there, anything, store;
+};
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name);
+    size_t m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+static int look(const char *dir, struct contents *c)
+{
+    DIR *d = opendir(dir);
+    *c = (struct contents){.there = d != NULL};
+    if (d == NULL) {
+        return errno == ENOENT ? TOOL_OK : tool_fail("cannot open %s: %s", dir, strerror(errno));
+    }
+    struct dirent *e;
+    while ((e = readdir(d)) != NULL) {
+        c->anything = c->anything || (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0);
+        c->store = c->store || strcmp(e->d_name, "MANIFEST") == 0 || ends_with(e->d_name, ".data");
+    }
+    closedir(d);
+    return TOOL_OK;
+}
+
+static int fit_for(const char *dir, enum tool_mode mode)
+{
+    struct contents c;
+    int status = look(dir, &c);
+    bool may_make = mode == TOOL_CREATE || mode == TOOL_BULK;
+    if (status != TOOL_OK || c.store) {
+        return status;
+    }
+    if (may_make && c.anything) {
+        return tool_fail("%s holds other files and no store", dir);
+    }
+    return may_make ? TOOL_OK : tool_fail("%s holds no store", dir);
+}
+
+static void wake(void *arg)
+{
+    struct tool_store *s = arg;
+    bk_mutex_lock(&s->mu);
+    s->wakes++;
+    bk_cond_signal(&s->news);
+    bk_mutex_unlock(&s->mu);
+}
+
+static void choose(struct bk_options *o, enum tool_mode mode)
+{
+    o->databases = BK_DATABASES_MAX; /* whatever number a server may have used */
+    o->batch_bytes_max = BK_VALUE_MAX + BK_KEY_MAX + (1u << 20);
+    o->merge.policy = BK_MERGE_NEVER;
+    o->merge.rate = 0;
+    o->read_only = mode == TOOL_READ;
+    o->stepped = mode == TOOL_STEPPED;
+    o->sync = mode == TOOL_BULK || mode == TOOL_STEPPED ? BK_SYNC_NO : BK_SYNC_ALWAYS;
+}
+
+/* What the engine has to say is no part of the output. */
+static void log_to_stderr(void)
+{
+    if (bk_log_setup("/dev/stderr", NULL, 0) != 0) {
+        bk_log_set_level(BK_LOG_NOTHING);
+    }
+}
+
+int tool_store_open(struct tool_store *s, const char *dir, enum tool_mode mode)
+{
+    struct bk_options o;
+    struct bk_error err = {0};
+    struct tool_progress progress;
+    *s = (struct tool_store){.dir = dir, .mode = mode};
+    int status = fit_for(dir, mode);
+    if (status != TOOL_OK) {
+        return status;
+    }
+    log_to_stderr();
+    bk_options_init(&o);
+    choose(&o, mode);
+    o.dir = dir;
+    o.wake = wake;
+    o.wake_arg = s;
+    o.progress = &progress.counts;
+    bk_mutex_init(&s->mu, "tool", BK_RANK_SERVER);
+    bk_cond_init(&s->news);
+    tool_progress_begin(&progress, "Opening", TOOL_BYTES);
+    int rc = bk_open(&s->db, &o, &err);
+    tool_progress_end(&progress);
+    if (rc != BK_OK) {
+        bk_cond_fini(&s->news);
+        bk_mutex_fini(&s->mu);
+        return tool_fail_err(&err);
+    }
+    s->batch = bk_batch_new(s->db);
+    return TOOL_OK;
+}
+
+/* A write that is not waited for may be taken back after it was accepted, when the disk is full. */
+static int count_undone(struct tool_store *s, int status)
+{
+    struct bk_stats stats;
+    int rc = bk_wait(s->db, bk_tail(s->db));
+    bk_stats_get(s->db, &stats);
+    if (rc != BK_OK || stats.undone > 0) {
+        return tool_fail("%llu writes failed and were undone", (unsigned long long)stats.undone);
+    }
+    return status;
+}
+
+int tool_store_close(struct tool_store *s, int status)
+{
+    struct bk_error err = {0};
+    if (s->db == NULL) {
+        return status;
+    }
+    if (s->mode == TOOL_BULK) {
+        status = count_undone(s, status);
+    }
+    bk_batch_free(&s->batch);
+    int rc = bk_close(&s->db, &err);
+    bk_cond_fini(&s->news);
+    bk_mutex_fini(&s->mu);
+    return rc == BK_OK ? status : tool_fail_err(&err);
+}
+
+/* ---- Records ---- */
+
+static uint64_t news_so_far(struct tool_store *s)
+{
+    bk_mutex_lock(&s->mu);
+    uint64_t n = s->wakes;
+    bk_mutex_unlock(&s->mu);
+    return n;
+}
+
+/* The log has no room: what fills it is written, and whoever did it calls wake. The limit is for
+ * what came back before anyone looked. */
+static void wait_for_room(struct tool_store *s, uint64_t seen)
+{
+    bk_flush(s->db, bk_tail(s->db));
+    bk_mutex_lock(&s->mu);
+    if (s->wakes == seen) {
+        bk_cond_wait(&s->news, &s->mu, LOOK_AGAIN_US);
+    }
+    bk_mutex_unlock(&s->mu);
+}
+
+void tool_store_breathe(struct tool_store *s)
+{
+    wait_for_room(s, news_so_far(s));
+}
+
+int tool_store_put(struct tool_store *s, const struct tool_record *r, struct bk_error *err)
+{
+    struct bk_key key;
+    struct bk_value value = {r->value, NULL};
+    uint64_t pos = 0;
+    uint64_t seen;
+    int rc;
+    bk_key_init(s->db, &key, r->key.data, r->key.len);
+    bk_batch_begin(s->batch);
+    bk_batch_put(s->batch, r->num, &key, &value, r->flags, r->expire_ms);
+    do {
+        seen = news_so_far(s);
+        rc = bk_batch_commit(s->batch, &pos, err);
+        if (rc == BK_EAGAIN) {
+            wait_for_room(s, seen);
+        }
+    } while (rc == BK_EAGAIN);
+    if (rc == BK_OK && s->mode != TOOL_BULK) {
+        rc = bk_wait(s->db, pos);
+        if (rc != BK_OK && bk_write_state(s->db, err) == BK_OK) {
+            rc = bk_error_set(err, rc, 0, s->dir, 0, "the write failed and was undone");
+        }
+    }
+    return rc;
+}
+
+static bool expired(int64_t expire_ms)
+{
+    return expire_ms != 0 && expire_ms <= bk_clock_wall_ms(&bk_clock_system);
+}
+
+int tool_store_get(struct tool_store *s, struct tool_record *r, struct bk_item *item,
+                   struct bk_error *err)
+{
+    struct bk_key key;
+    int rc;
+    bk_key_init(s->db, &key, r->key.data, r->key.len);
+    unsigned pin = bk_pin(s->db);
+    do {
+        bk_locate(s->db, r->num, &key, 1, item);
+        rc = item->at == 0 || expired(item->expire_ms) ? BK_NOTFOUND
+                                                       : bk_load(s->db, &key, item, err);
+    } while (rc == BK_CHANGED);
+    bk_unpin(s->db, pin);
+    if (rc == BK_OK) {
+        r->value = item->value;
+        r->flags = item->flags;
+        r->expire_ms = item->expire_ms;
+    }
+    return rc;
+}
+
+/* ---- Walking ---- */
+
+/* Keys of one step of the scan, one behind the other, since what the scan shows is gone when it
+ * returns. */
+struct gathered {
+    struct bk_buf bytes;
+    struct bk_buf rows; /* struct row */
+};
+struct row {
+    size_t len;
+    int64_t expire_ms;
+    uint8_t flags;
+};
+
+static void gather(void *arg, const struct bk_scan_entry *e)
+{
+    struct gathered *g = arg;
+    struct row row = {e->key.len, e->expire_ms, e->flags};
+    bk_buf_append(&g->bytes, e->key.data, e->key.len);
+    bk_buf_append(&g->rows, &row, sizeof row);
+}
+
+static int walk_gathered(const struct tool_walk *w, const struct gathered *g, struct bk_item *item)
+{
+    const struct row *rows = (const struct row *)(const void *)g->rows.data;
+    size_t n = g->rows.len / sizeof *rows;
+    size_t at = 0;
+    int status = TOOL_OK;
+    for (size_t i = 0; status == TOOL_OK && i < n; i++) {
+        struct bk_error err = {0};
+        struct tool_record r = {.num = w->num,
+                                .key = bk_span_of(g->bytes.data + at, rows[i].len),
+                                .flags = rows[i].flags,
+                                .expire_ms = rows[i].expire_ms};
+        int rc = expired(r.expire_ms) ? BK_NOTFOUND : BK_OK;
+        if (rc == BK_OK && w->values) {
+            rc = tool_store_get(w->store, &r, item, &err);
+        }
+        if (rc != BK_NOTFOUND) {
+            status = w->each(w->arg, &r, rc, &err);
+        }
+        at += rows[i].len;
+        if (w->done != NULL) {
+            atomic_fetch_add_explicit(w->done, 1, memory_order_relaxed);
+        }
+    }
+    return status;
+}
+
+int tool_store_walk(const struct tool_walk *w)
+{
+    struct gathered g = {0};
+    struct bk_item item = {0};
+    uint64_t cursor = 0;
+    int status;
+    bk_buf_reserve(&g.bytes, 1); /* an empty key has an address too */
+    do {
+        g.bytes.len = 0;
+        g.rows.len = 0;
+        bk_scan(w->store->db, w->num, &cursor, WALK_KEYS, gather, &g);
+        status = walk_gathered(w, &g, &item);
+    } while (status == TOOL_OK && cursor != 0);
+    bk_item_fini(&item);
+    bk_buf_fini(&g.bytes);
+    bk_buf_fini(&g.rows);
+    return status;
+}
+
+int tool_store_walk_all(struct tool_walk *w)
+{
+    int status = TOOL_OK;
+    for (w->num = 0; status == TOOL_OK && w->num < BK_DATABASES_MAX; w->num++) {
+        status = tool_store_walk(w);
+    }
+    return status;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* The offline tool as its users run it: single keys of any bytes, exit statuses, and directories
+ * that a server holds or held. */
+#include "tool_test.h"
+
+/* ---- Single keys ---- */
+
+static void test_tool__put_get_del__bytes_and_statuses(void **state)
+{
+    (void)state;
+    static const char binary[] = "a\0b\r\n\xff";
+    const char *s = in_dir("s");
+    RUN(0, "put", s, "greeting", "hello");
+    OUT("");
+    RUN(0, "get", s, "greeting");
+    OUT("hello");
+    RUN(1, "get", s, "nobody");
+    OUT("");
+    RUN(1, "get", "-n", "1", s, "greeting");
+    RUN(0, "put", "--db", "8191", s, "greeting", "elsewhere");
+    RUN(0, "get", "--db", "8191", s, "greeting");
+    OUT("elsewhere");
+    input(binary, sizeof binary);
+    RUN(0, "put", "--hex", s, "00ff0a");
+    RUN(0, "get", "-x", s, "00FF0a");
+    assert_true(bk_span_eq(bk_buf_span(&t.out), bk_span_of(binary, sizeof binary)));
+    input("\x00\xff\n", 3);
+    RUN(0, "get", "--stdin-key", s);
+    assert_int_equal(t.out.len, sizeof binary);
+    input(binary, sizeof binary);
+    RUN(0, "put", "-k", s, "by stdin");
+    input(binary, sizeof binary);
+    RUN(0, "get", "-k", s);
+    OUT("by stdin");
+    RUN(0, "put", s, "", "");
+    RUN(0, "get", s, "");
+    OUT("");
+    RUN(0, "put", s, "--", "-dash", "-1");
+    RUN(0, "get", "--", s, "-dash");
+    OUT("-1");
+    RUN(0, "del", s, "greeting", "nobody", "");
+    OUT("2\n");
+    RUN(1, "del", s, "greeting");
+    OUT("0\n");
+    RUN(1, "get", s, "greeting");
+}
+
+static void test_tool__put_with_expiry__is_absolute_and_ends(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    RUN(0, "put", "--pxat", "4102444800000", s, "far", "v");
+    RUN(0, "dump", s);
+    OUT("{\"db\":0,\"key\":\"far\",\"value\":\"v\",\"pxat\":4102444800000}\n");
+    RUN(0, "put", s, "gone", "old");
+    RUN(0, "put", "--pxat", "1", s, "gone", "new");
+    RUN(1, "get", s, "gone");
+    RUN(1, "del", s, "gone");
+    RUN(0, "keys", s);
+    OUT("far\n");
+    RUN(0, "put", "--px", "100000000", s, "far", "v");
+    RUN(0, "stats", s);
+    assert_non_null(strstr((char *)t.out.data, "db0:keys=1,expires=1\n"));
+}
+
+static void test_tool__keys__one_a_line_whatever_the_bytes(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    RUN(0, "put", "-x", s, "0a0d5c09ff41", "v");
+    RUN(0, "keys", s);
+    OUT("\\n\\r\\\\\\t\\xffA\n");
+    RUN(0, "keys", "--hex", s);
+    OUT("0a0d5c09ff41\n");
+    RUN(0, "keys", "-0", s);
+    assert_int_equal(t.out.len, 7);
+    assert_memory_equal(t.out.data,
+                        "\n\r\\\t\xff"
+                        "A",
+                        7);
+    RUN(0, "put", s, "user:1", "v");
+    RUN(0, "put", "-n", "2", s, "user:2", "v");
+    RUN(0, "keys", s, "user:*");
+    OUT("user:1\n");
+    RUN(0, "keys", "-n", "2", s);
+    OUT("user:2\n");
+    RUN(0, "keys", s, "none*");
+    OUT("");
+}
+
+/* ---- Usage ---- */
+
+static void test_tool__help__names_each_verb_and_each_option(void **state)
+{
+    (void)state;
+    static const char *const verbs[] = {"get",  "put",  "del",   "keys",     "stats",
+                                        "dump", "load", "merge", "snapshot", "restore"};
+    RUN(0, "--help");
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        char line[64];
+        struct toolrun one = {0};
+        snprintf(line, sizeof line, "\n  bitkv %s ", verbs[i]);
+        assert_non_null(strstr((char *)t.out.data, line));
+        assert_int_equal(tool(&one, "help", verbs[i], NULL), 0);
+        assert_int_equal(tool(&one, verbs[i], "--help", NULL), 0);
+        assert_non_null(strstr((char *)one.out.data, "Usage: bitkv "));
+        toolrun_fini(&one);
+    }
+    RUN(0, "--version");
+    assert_int_equal(strncmp((char *)t.out.data, "bitkv ", 6), 0);
+}
+
+static void test_tool__wrong_usage__is_status_2_and_says_why(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    assert_int_equal(toolrun_argv(&t, (const char *const[]){TEST_TOOL, NULL}), 2);
+    SAYS("Usage: bitkv");
+    RUN(2, "frobnicate", s);
+    SAYS("there is no verb frobnicate");
+    RUN(2, "help", "frobnicate");
+    RUN(2, "get", s);
+    SAYS("usage: bitkv get");
+    RUN(2, "get", s, "a", "b");
+    RUN(2, "get", "-k", s, "a");
+    RUN(2, "put", s);
+    RUN(2, "put", "-k", s);
+    RUN(2, "del", s);
+    RUN(2, "del", "-k", s, "a");
+    RUN(2, "snapshot", s);
+    RUN(2, "restore", s, "a", "b");
+    RUN(2, "get", "--px", "5", s, "k");
+    SAYS("get does not take --px");
+    RUN(2, "put", "--px", "0", s, "k", "v");
+    RUN(2, "put", "--px", "9223372036854775807", s, "k", "v");
+    RUN(2, "put", "--pxat", "-5", s, "k", "v");
+    RUN(2, "put", "--db", "8192", s, "k", "v");
+    RUN(2, "put", "--hex", s, "abc", "v");
+    SAYS("not a key in hex");
+    RUN(2, "dump", "--format", "xml", s);
+    RUN(2, "get", "--no-such-option", s, "k");
+    assert_int_not_equal(access(s, F_OK), 0);
+}
+
+static void test_tool__no_store__is_not_made_by_mistake(void **state)
+{
+    (void)state;
+    const char *none = in_dir("none");
+    static const char *const reading[] = {"keys", "stats", "dump", "merge"};
+    for (size_t i = 0; i < sizeof reading / sizeof reading[0]; i++) {
+        RUN(2, reading[i], none);
+        SAYS("holds no store");
+        RUN(2, reading[i], dir.path);
+    }
+    RUN(2, "get", none, "k");
+    RUN(2, "del", none, "k");
+    RUN(2, "snapshot", none, in_dir("s"));
+    RUN(2, "restore", none, in_dir("s"));
+    assert_int_not_equal(access(none, F_OK), 0);
+    assert_int_equal(close(open(in_dir("file"), O_CREAT | O_WRONLY, 0600)), 0);
+    RUN(2, "put", dir.path, "k", "v");
+    SAYS("holds other files and no store");
+    RUN(2, "load", dir.path);
+}
+
+/* ---- Servers ---- */
+
+static void test_tool__held_by_a_server__refuses_and_names_it(void **state)
+{
+    (void)state;
+    char data[PATH_SIZE];
+    char pid[64];
+    start();
+    tmpdir_join(&server.dir, "data", data, sizeof data);
+    snprintf(pid, sizeof pid, "process %ld has this directory open", (long)server.pid);
+    static const char *const plain[] = {"keys", "stats", "dump", "load", "merge"};
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        RUN(2, plain[i], data);
+        SAYS(pid);
+    }
+    RUN(2, "get", data, "k");
+    SAYS(pid);
+    RUN(2, "put", data, "k", "v");
+    SAYS(pid);
+    RUN(2, "del", data, "k");
+    SAYS(pid);
+    RUN(2, "snapshot", data, in_dir("snap"));
+    SAYS(pid);
+    struct respc *c = expect_connection(&server);
+    expect_reply(c, ":0", "DBSIZE", NULL);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
+static void test_tool__after_a_server__each_reads_what_the_other_wrote(void **state)
+{
+    (void)state;
+    char data[PATH_SIZE];
+    start();
+    tmpdir_join(&server.dir, "data", data, sizeof data);
+    struct respc *c = expect_connection(&server);
+    expect_reply(c, "+OK", "SET", "by-server", "s", NULL);
+    expect_reply(c, "+OK", "SELECT", "3", NULL);
+    expect_reply(c, "+OK", "SET", "k3", "v3", NULL);
+    respc_close(&c);
+    assert_int_equal(server_stop(&server), 0);
+    RUN(0, "get", data, "by-server");
+    OUT("s");
+    RUN(0, "put", data, "by-tool", "t");
+    RUN(0, "put", "--pxat", "4102444800000", "-n", "3", data, "k3", "new");
+    start();
+    c = expect_connection(&server);
+    expect_reply(c, "$\"t\"", "GET", "by-tool", NULL);
+    expect_reply(c, "+OK", "SELECT", "3", NULL);
+    expect_reply(c, "$\"new\"", "GET", "k3", NULL);
+    expect_reply(c, ":4102444800000", "PEXPIRETIME", "k3", NULL);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
+/* A store as a crash leaves it is the one that an opening would want to mend. */
+static void test_tool__reading_verbs__leave_the_directory_as_it_is(void **state)
+{
+    (void)state;
+    char data[PATH_SIZE];
+    struct dirlist before;
+    struct dirlist after;
+    for (int killed = 0; killed < 2; killed++) {
+        start();
+        tmpdir_join(&server.dir, "data", data, sizeof data);
+        struct respc *c = expect_connection(&server);
+        expect_reply(c, "+OK", "MSET", "k", "v", "l", "w", NULL);
+        respc_close(&c);
+        if (killed) {
+            assert_int_equal(server_signal(&server, SIGKILL), -SIGKILL);
+        } else {
+            assert_int_equal(server_stop(&server), 0);
+        }
+        dirlist_read(&before, data);
+        RUN(0, "get", data, "k");
+        OUT("v");
+        RUN(0, "keys", data);
+        RUN(0, "stats", data);
+        RUN(0, "stats", "--json", data);
+        RUN(0, "dump", data);
+        RUN(0, "dump", "-f", "resp", data);
+        dirlist_read(&after, data);
+        assert_true(before.n > 2);
+        assert_string_equal(dirlist_difference(&before, &after), "");
+    }
+}
+
+static void test_tool__snapshot_of_a_running_server__is_dumped(void **state)
+{
+    (void)state;
+    char snaps[PATH_SIZE];
+    char path[2 * PATH_SIZE];
+    start();
+    struct respc *c = expect_connection(&server);
+    expect_reply(c, "+OK", "SET", "k", "v", "PXAT", "4102444800000", NULL);
+    expect_reply(c, "+OK", "SAVE", NULL);
+    expect_reply(c, "+OK", "SET", "later", "v", NULL);
+    tmpdir_join(&server.dir, "data/snapshots", snaps, sizeof snaps);
+    struct dirlist l;
+    dirlist_read(&l, snaps);
+    assert_int_equal(l.n, 1);
+    snprintf(path, sizeof path, "%s/%s", snaps, l.row[0].name);
+    RUN(0, "dump", path);
+    OUT("{\"db\":0,\"key\":\"k\",\"value\":\"v\",\"pxat\":4102444800000}\n");
+    RUN(0, "restore", path, in_dir("restored"));
+    RUN(0, "get", in_dir("restored"), "k");
+    OUT("v");
+    expect_reply(c, "$\"v\"", "GET", "later", NULL);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_each, teardown_each)
+    const struct CMUnitTest tests[] = {
+        T(test_tool__put_get_del__bytes_and_statuses),
+        T(test_tool__put_with_expiry__is_absolute_and_ends),
+        T(test_tool__keys__one_a_line_whatever_the_bytes),
+        T(test_tool__help__names_each_verb_and_each_option),
+        T(test_tool__wrong_usage__is_status_2_and_says_why),
+        T(test_tool__no_store__is_not_made_by_mistake),
+        T(test_tool__held_by_a_server__refuses_and_names_it),
+        T(test_tool__after_a_server__each_reads_what_the_other_wrote),
+        T(test_tool__reading_verbs__leave_the_directory_as_it_is),
+        T(test_tool__snapshot_of_a_running_server__is_dumped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

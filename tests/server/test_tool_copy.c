@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/* The offline tool on whole stores: dumped, loaded, merged, copied. */
+#include "tool_test.h"
+
+static void test_tool__dump_and_load__give_the_same_store(void **state)
+{
+    (void)state;
+    uint64_t seed = rng_seed_from_env("BITKV_SEED");
+    struct bk_buf held = {0};
+    print_message("BITKV_SEED=%llu\n", (unsigned long long)seed);
+    fill(in_dir("a"), seed, 600, true);
+    RUN(0, "dump", in_dir("a"));
+    pipe_on(&held);
+    RUN(0, "load", in_dir("b"));
+    assert_true(same_stores(in_dir("a"), in_dir("b")) > 400);
+    fill(in_dir("c"), seed, 600, false);
+    RUN(0, "dump", "--format", "resp", in_dir("c"));
+    pipe_on(&held);
+    RUN(0, "load", "--format", "resp", in_dir("d"));
+    assert_true(same_stores(in_dir("c"), in_dir("d")) > 400);
+    RUN(0, "dump", "-n", "0", in_dir("c"));
+    assert_null(strstr((char *)t.out.data, "{\"db\":1"));
+    bk_buf_fini(&held);
+}
+
+static void test_tool__resp_of_what_is_no_string__is_left_out_and_named(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    static const char line[] = "{\"db\":1,\"key\":\"odd\\n\",\"value\":\"v\",\"flags\":3}\n"
+                               "{\"key\":\"plain\",\"value\":\"v\"}\n";
+    input(line, sizeof line - 1);
+    RUN(0, "load", s);
+    OUT("2\n");
+    RUN(1, "dump", "-f", "resp", s);
+    SAYS("left out: db 1, key odd\\n: ");
+    assert_non_null(strstr((char *)t.out.data, "$5\r\nplain\r\n"));
+    RUN(0, "dump", s);
+    assert_non_null(strstr((char *)t.out.data, "\"flags\":3}"));
+}
+
+static void test_tool__resp_dump__goes_through_redis_cli_into_a_server(void **state)
+{
+    (void)state;
+    char port[16];
+    char data[PATH_SIZE];
+    struct bk_buf held = {0};
+    fill(in_dir("a"), 5, 300, false);
+    server.options[0] = "--databases";
+    server.options[1] = "8192";
+    start();
+    tmpdir_join(&server.dir, "data", data, sizeof data);
+    snprintf(port, sizeof port, "%d", server.port);
+    RUN(0, "dump", "-f", "resp", in_dir("a"));
+    pipe_on(&held);
+    assert_int_equal(
+        toolrun_argv(&t, (const char *const[]){"redis-cli", "-p", port, "--pipe", NULL}), 0);
+    assert_non_null(strstr((char *)t.out.data, "errors: 0,"));
+    assert_int_equal(server_stop(&server), 0);
+    assert_true(same_stores(in_dir("a"), data) > 200);
+    bk_buf_fini(&held);
+}
+
+static void load_fails(const char *format, const char *text, size_t len, const char *says,
+                       const char *left)
+{
+    const char *s = in_dir("bad");
+    tmpdir_remove_tree(s);
+    input(text, len);
+    RUN(2, "load", "--format", format, s);
+    SAYS(says);
+    SAYS(" records before were loaded");
+    RUN(0, "keys", s);
+    OUT(left);
+}
+
+#define GOOD "{\"key\":\"one\",\"value\":\"1\"}\n"
+#define JSON(text, says) load_fails("json", text, sizeof(text) - 1, says, "")
+static void test_tool__load_of_bad_lines__stops_there_and_says_where(void **state)
+{
+    (void)state;
+    static const char second[] = GOOD "\n{\"key\":\"two\",\"value\":}\n" GOOD;
+    load_fails("json", second, sizeof second - 1, "line 3: ", "one\n");
+    JSON("[]\n", "line 1: no object");
+    JSON("{\"key\":\"k\"}\n", "one of value and value64");
+    JSON("{\"key\":\"k\",\"value\":\"v\",\"value64\":\"\"}\n", "one of value and value64");
+    JSON("{\"key\":\"k\",\"key\":\"l\",\"value\":\"v\"}\n", "line 1: ");
+    JSON("{\"key\":\"k\",\"value\":5}\n", "value is no string");
+    JSON("{\"key\":\"k\",\"value64\":\"QQ=\"}\n", "value64 is no base64");
+    JSON("{\"key\":\"k\",\"value\":\"v\",\"db\":8192}\n", "db is no number from 0 to 8191");
+    JSON("{\"key\":\"k\",\"value\":\"v\",\"pxat\":0}\n", "pxat is no number");
+    JSON("{\"key\":\"k\",\"value\":\"v\",\"px\":5}\n", "no member of this name: px");
+    JSON("{\"key\":\"k\",\"value\":\"v\",\"flags\":256}\n", "flags is no number");
+    JSON("{\"key\":\"k\",\"value\":\"v\"", "line 1: ");
+}
+
+#define SET_ONE "*3\r\n$3\r\nSET\r\n$3\r\none\r\n$1\r\n1\r\n"
+#define RESP(text, says) load_fails("resp", SET_ONE text, sizeof(SET_ONE text) - 1, says, "one\n")
+static void test_tool__load_of_bad_commands__stops_there_and_says_where(void **state)
+{
+    (void)state;
+    RESP("GET one\r\n", "command 2, byte ");
+    RESP("*2\r\n$3\r\nGET\r\n$3\r\none\r\n", "neither SELECT nor SET");
+    RESP("*3\r\n$3\r\nSET\r\n$3\r\ntwo\r\n", "ends in a command");
+    RESP("*3\r\n$3\r\nSET\r\n$3\r\ntwo\r\n$9999999999\r\n", "longer than it may be");
+    RESP("*3\r\n$3\r\nSET\r\n$3\r\ntwo\r\n$4000000000\r\nx", "ends in a command");
+    RESP("*5\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n$2\r\nEX\r\n$1\r\n5\r\n", "PXAT alone");
+    RESP("*2\r\n$6\r\nSELECT\r\n$4\r\n8192\r\n", "no number of a database");
+    RESP("*3\r\n$3\r\nSET\r\n$3\r\ntwoXX$1\r\n1\r\n", "no end of line");
+}
+
+/* ---- Maintenance ---- */
+
+static void test_tool__merge__reclaims_and_keeps_what_is_live(void **state)
+{
+    (void)state;
+    char line[64];
+    const char *s = in_dir("s");
+    fill(s, 7, 400, true);
+    RUN(0, "snapshot", s, in_dir("before"));
+    RUN(0, "dump", s);
+    struct bk_buf all = {0};
+    pipe_on(&all);
+    RUN(0, "load", s); /* every record once more: the old ones are dead */
+    RUN(0, "merge", s);
+    assert_int_equal(strncmp((char *)t.out.data, "runs:", 5), 0);
+    const char *at = strstr((char *)t.out.data, "reclaimed_bytes:");
+    assert_non_null(at);
+    assert_true(strtoull(at + strlen("reclaimed_bytes:"), NULL, 10) > 100000);
+    RUN(0, "stats", s);
+    snprintf(line, sizeof line, "dead_bytes:");
+    at = strstr((char *)t.out.data, line);
+    assert_non_null(at);
+    assert_true(strtoull(at + strlen(line), NULL, 10) < 10000);
+    assert_true(same_stores(in_dir("before"), s) > 300);
+    bk_buf_fini(&all);
+}
+
+static void test_tool__snapshot_and_restore__hold_the_moment(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    RUN(0, "put", s, "k", "then");
+    RUN(0, "snapshot", s, in_dir("snap"));
+    assert_non_null(strstr((char *)t.out.data, "files:1\n"));
+    RUN(2, "snapshot", s, in_dir("snap"));
+    RUN(0, "put", s, "k", "now");
+    RUN(0, "restore", in_dir("snap"), in_dir("r"));
+    RUN(0, "get", in_dir("r"), "k");
+    OUT("then");
+    RUN(0, "put", in_dir("r"), "k", "mine");
+    RUN(0, "get", in_dir("snap"), "k");
+    OUT("then");
+    RUN(2, "restore", in_dir("snap"), in_dir("r"));
+    RUN(2, "restore", dir.path, in_dir("q"));
+}
+
+/* ---- Progress ---- */
+
+/* A load whose input stays open shows itself on the terminal until the input ends. */
+static void test_tool__long_work_on_a_terminal__shows_a_line(void **state)
+{
+    (void)state;
+    int in[2];
+    char seen[4096] = "";
+    size_t n = 0;
+    int status = 0;
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    const char *terminal = ptsname(master);
+    assert_non_null(terminal);
+    int slave = open(terminal, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(slave >= 0);
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    const char *s = in_dir("s");
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(in[0], 0);
+        dup2(slave, 1);
+        dup2(slave, 2);
+        execl(TEST_TOOL, TEST_TOOL, "load", s, (char *)NULL);
+        _exit(127);
+    }
+    close(slave);
+    assert_int_equal(write(in[1], GOOD, strlen(GOOD)), (int)strlen(GOOD));
+    while (strstr(seen, "Loading: ") == NULL && n + 1 < sizeof seen) {
+        struct pollfd p = {.fd = master, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, RESPC_PATIENCE_MS), 1);
+        ssize_t got = read(master, seen + n, sizeof seen - 1 - n);
+        assert_true(got > 0);
+        n += (size_t)got;
+        seen[n] = '\0';
+    }
+    close(in[0]);
+    close(in[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(master);
+    assert_int_equal(status, 0);
+    RUN(0, "get", s, "one");
+    OUT("1");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_each, teardown_each)
+    const struct CMUnitTest tests[] = {
+        T(test_tool__dump_and_load__give_the_same_store),
+        T(test_tool__resp_of_what_is_no_string__is_left_out_and_named),
+        T(test_tool__resp_dump__goes_through_redis_cli_into_a_server),
+        T(test_tool__load_of_bad_lines__stops_there_and_says_where),
+        T(test_tool__load_of_bad_commands__stops_there_and_says_where),
+        T(test_tool__merge__reclaims_and_keeps_what_is_live),
+        T(test_tool__snapshot_and_restore__hold_the_moment),
+        T(test_tool__long_work_on_a_terminal__shows_a_line),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
