@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_merge_crash.c - the life of the machine or of the process ends at each call of the disk that
- * a merge makes; and readers that hold on to what a merge takes away.
+ * test_merge_crash.c - the power goes while a merge's edit is written; readers that hold on to what
+ * a merge takes away. Cuts at each call: test_slow_cuts.c.
  */
 #include "merge_rig.h"
 
@@ -22,60 +22,6 @@ static void fill(struct rig *r)
         snprintf(key, sizeof(key), "a%u", i);
         assert_int_equal(rig_delete(r, key), BK_OK);
     }
-}
-
-/* True: the merge was over before the cut came. */
-static bool cut_once(uint64_t seed, enum bk_sync sync, enum simdisk_kind kind, uint64_t n)
-{
-    struct rig r;
-    setup_rig(&r, seed, sync);
-    fill(&r);
-    uint64_t before = merges(&r);
-    bool over = false;
-    simdisk_cut(r.disk, n);
-    for (unsigned i = 0; i < 4000 && !over && !simdisk_dead(r.disk); i++) {
-        one_step(&r);
-        over = merges(&r) > before + 1;
-    }
-    simdisk_cut(r.disk, 0);
-    rig_crash(&r, kind);
-    RIG_TRUE(&r, rig_reopen(&r));
-    RIG_TRUE(&r, rig_check(&r));
-    same_after_restart(&r);
-    rig_fini(&r);
-    return over;
-}
-
-static void cut_everywhere(enum bk_sync sync, enum simdisk_kind kind)
-{
-    for (uint64_t seed = 1; seed <= (uint64_t)long_factor(); seed++) {
-        uint64_t n = 1;
-        while (!cut_once(seed, sync, kind, n) && n < 1000) {
-            n++;
-        }
-        assert_in_range(n, 20, 999);
-    }
-}
-
-/* What was dropped as dead stays dead: the newer record is synced before the older one goes. */
-static void test_trap03__power_cut_in_a_merge__no_older_value_comes_back(void **state)
-{
-    (void)state;
-    cut_everywhere(BK_SYNC_EVERYSEC, SIMDISK_POWER);
-    cut_everywhere(BK_SYNC_NO, SIMDISK_POWER);
-}
-
-static void test_trap04__process_killed_in_a_merge__nothing_is_lost(void **state)
-{
-    (void)state;
-    cut_everywhere(BK_SYNC_EVERYSEC, SIMDISK_KILL);
-}
-
-/* The simulated disk forgets names that no sync of the directory covered. */
-static void test_trap05__power_cut_in_a_merge__no_acknowledged_write_is_lost(void **state)
-{
-    (void)state;
-    cut_everywhere(BK_SYNC_ALWAYS, SIMDISK_POWER);
 }
 
 /* The power goes while a merge's edit is being written: its outputs are whole, and what stands at
@@ -158,9 +104,6 @@ static void test_trap29__every_key_after_a_merge__is_read_from_its_new_place(voi
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_trap03__power_cut_in_a_merge__no_older_value_comes_back),
-        cmocka_unit_test(test_trap04__process_killed_in_a_merge__nothing_is_lost),
-        cmocka_unit_test(test_trap05__power_cut_in_a_merge__no_acknowledged_write_is_lost),
         cmocka_unit_test(test_merge__edit_cut_off_by_a_power_cut__costs_no_later_write),
         cmocka_unit_test(test_trap15__reader_during_a_merge__reads_on_and_then_lets_the_file_go),
         cmocka_unit_test(test_trap29__every_key_after_a_merge__is_read_from_its_new_place),

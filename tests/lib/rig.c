@@ -73,6 +73,7 @@ int rig_open(struct rig *r)
     int rc = bk_open(&r->db, &r->opt, &err);
     if (rc == BK_OK) {
         r->life++;
+        r->write_errors = 0;
         r->batch = bk_batch_new(r->db);
     } else {
         broke(r, "open:", &err);
@@ -87,8 +88,10 @@ static void poll_acks(struct rig *r)
     bool dead = simdisk_dead(
         r->disk); /* then nobody hears what the store says: it died in that very call */
     for (size_t i = r->acked_n; i < r->model.entries_n;) {
+        /* Of an earlier life and not counted yet: nobody has looked what came back (rig_recovered).
+         */
         int rc = r->model.entries[i].life == r->life ? bk_pos_state(r->db, r->model.entries[i].pos)
-                                                     : BK_OK;
+                                                     : BK_EAGAIN;
         if (rc == BK_EIO && !dead) {
             model_undo(&r->model, i);
             r->undone++;
@@ -103,8 +106,10 @@ static void poll_acks(struct rig *r)
     bool always = r->opt.sync == BK_SYNC_ALWAYS;
     /* While a store that gave up has no new file yet, positions of what it undid count as passed.
      */
-    dead = dead || bk_write_state(r->db, NULL) != BK_OK;
-    for (size_t i = r->durable_n; i < r->acked_n && (always || !dead); i++) {
+    bool believed =
+        dead ? st.write_errors == r->write_errors : bk_write_state(r->db, NULL) == BK_OK;
+    r->write_errors = believed ? st.write_errors : r->write_errors;
+    for (size_t i = r->durable_n; i < r->acked_n && (always || believed); i++) {
         const struct model_entry *e = &r->model.entries[i];
         if (!always && e->life == r->life && e->pos > st.synced_pos) {
             break;

@@ -33,13 +33,14 @@ struct rig {
     struct model model;
     struct rng rng;
     uint64_t seed;
-    unsigned life;    /* counts opens */
-    size_t acked_n;   /* entries of the model's history that were acknowledged */
-    size_t durable_n; /* ... that a completed sync covers, or always acknowledged */
-    bool power_lost;  /* since the last successful open */
-    uint64_t retries; /* commits that met BK_EAGAIN */
-    uint64_t refused; /* commits answered with BK_ENOSPC or BK_EIO */
-    uint64_t undone;  /* entries whose position turned BK_EIO */
+    unsigned life;         /* counts opens */
+    size_t acked_n;        /* entries of the model's history that were acknowledged */
+    size_t durable_n;      /* ... that a completed sync covers, or always acknowledged */
+    bool power_lost;       /* since the last successful open */
+    uint64_t write_errors; /* that the store had counted when its positions were last believed */
+    uint64_t retries;      /* commits that met BK_EAGAIN */
+    uint64_t refused;      /* commits answered with BK_ENOSPC or BK_EIO */
+    uint64_t undone;       /* entries whose position turned BK_EIO */
     char why[512];
 };
 

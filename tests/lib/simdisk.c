@@ -207,6 +207,9 @@ static int64_t sd_pwritev(void *arg, int fd, const struct iovec *iov, int iov_n,
         rc = -EBADF;
     } else if (rc == 0) {
         rc = do_write(d, h->file, iov, len, offset);
+    } else if (rc == -EIO && !d->dead && h != NULL && h->writable) {
+        /* Nobody knows how far a write came that failed. */
+        write_vector(h->file, iov, (size_t)rng_below(&d->rng, len + 1), offset);
     }
     return sim_call_end(d, "write", handle_path(d, fd), offset, len, rc);
 }

@@ -28,6 +28,8 @@
 #include <stdio.h>
 
 #define SIMDISK_SECTOR 512u
+#define SIMDISK_ENDS 1
+#define SIMDISK_SHORT 2
 #define SIMDISK_HOLDER 4711L /* the pid that a refused lock names */
 
 struct simdisk;
@@ -71,13 +73,20 @@ const struct bk_io *simdisk_io(struct simdisk *d);
 /* The life ends in the nth call from now (1 = the next), which may take effect, in part or not at
  * all. 0: never. */
 void simdisk_cut(struct simdisk *d, uint64_t nth);
+/* From now on each() is asked at every call of a living disk what becomes of it: 0 it runs,
+ * SIMDISK_ENDS the life ends in it, SIMDISK_SHORT a read or write does a part only, -errno it fails
+ * so. It must not use the disk, but may fork: parent and child go on with a disk each. NULL: nobody
+ * is asked. */
+void simdisk_ask(struct simdisk *d, int (*each)(void *arg, enum simdisk_call call), void *arg);
+/* Other survivors, other noise from here on. */
+void simdisk_reseed(struct simdisk *d, uint64_t seed);
 /* The life ends now. */
 void simdisk_crash(struct simdisk *d);
 bool simdisk_dead(struct simdisk *d);
 void simdisk_restart(struct simdisk *d, enum simdisk_kind kind);
 
-/* From the nth of the calls named in mask on, `times` of them fail with -error and without effect.
- * mask 0: none. */
+/* From the nth of the calls named in mask on, `times` of them fail with -error: without effect, but
+ * for writes with EIO, of which a part may have been done. mask 0: none. */
 void simdisk_fail(struct simdisk *d, unsigned mask, uint64_t nth, uint64_t times, int error);
 /* How many calls simdisk_fail has failed since it was set. */
 uint64_t simdisk_failed(struct simdisk *d);
@@ -113,5 +122,7 @@ void simdisk_resize(struct simdisk *d, const char *path, uint64_t size);
 void simdisk_put(struct simdisk *d, const char *path, const void *data,
                  size_t len); /* made or replaced */
 void simdisk_remove(struct simdisk *d, const char *path);
+/* Turns one bit of the file over, as a platter does that nobody looks at. */
+void simdisk_flip(struct simdisk *d, const char *path, uint64_t bit);
 
 #endif

@@ -28,8 +28,8 @@ static bool fault_due(struct simdisk *d, enum simdisk_call call)
 
 bool sim_noise_due(struct simdisk *d, unsigned calls, enum simdisk_call call)
 {
-    return (calls & (unsigned)call) != 0 && d->noise_percent > 0 &&
-           rng_percent(&d->rng, d->noise_percent);
+    return (calls & (unsigned)call) != 0 &&
+           (d->cut_short || (d->noise_percent > 0 && rng_percent(&d->rng, d->noise_percent)));
 }
 
 int sim_call_begin(struct simdisk *d, enum simdisk_call call)
@@ -38,14 +38,18 @@ int sim_call_begin(struct simdisk *d, enum simdisk_call call)
     pthread_mutex_lock(&d->mu);
     d->calls[call_index(call)]++;
     d->calls_all++;
+    int told = !d->dead && d->ask != NULL ? d->ask(d->ask_arg, call) : 0;
+    d->cut_short = told == SIMDISK_SHORT;
     if (d->dead) {
         rc = -EIO;
-    } else if (d->cut_in > 0 && --d->cut_in == 0) {
+    } else if (told < 0) {
+        rc = told;
+    } else if ((d->cut_in > 0 && --d->cut_in == 0) || told == SIMDISK_ENDS) {
         d->cutting = true;
         rc = rng_percent(&d->rng, 50) ? 0 : -EIO;
     } else if (fault_due(d, call)) {
         rc = -d->fail_error;
-    } else if (sim_noise_due(d, SIMDISK_READ | SIMDISK_WRITE, call)) {
+    } else if (!d->cut_short && sim_noise_due(d, SIMDISK_READ | SIMDISK_WRITE, call)) {
         rc = -EINTR;
     }
     return rc;

@@ -112,6 +112,21 @@ void simdisk_cut(struct simdisk *d, uint64_t nth)
     pthread_mutex_unlock(&d->mu);
 }
 
+void simdisk_ask(struct simdisk *d, int (*each)(void *arg, enum simdisk_call call), void *arg)
+{
+    pthread_mutex_lock(&d->mu);
+    d->ask = each;
+    d->ask_arg = arg;
+    pthread_mutex_unlock(&d->mu);
+}
+
+void simdisk_reseed(struct simdisk *d, uint64_t seed)
+{
+    pthread_mutex_lock(&d->mu);
+    d->rng.state = seed;
+    pthread_mutex_unlock(&d->mu);
+}
+
 void simdisk_crash(struct simdisk *d)
 {
     pthread_mutex_lock(&d->mu);
@@ -293,5 +308,18 @@ void simdisk_remove(struct simdisk *d, const char *path)
     pthread_mutex_lock(&d->mu);
     sim_names_remove(&d->tree.cached, path);
     sim_names_remove(&d->tree.durable, path);
+    pthread_mutex_unlock(&d->mu);
+}
+
+void simdisk_flip(struct simdisk *d, const char *path, uint64_t bit)
+{
+    uint8_t byte;
+    pthread_mutex_lock(&d->mu);
+    struct sim_file *f = file_locked(d, path);
+    BK_ASSERT(f != NULL && bit / 8 < f->size);
+    sim_file_read(f, bit / 8, &byte, 1);
+    byte ^= (uint8_t)(1u << bit % 8);
+    sim_file_write(f, bit / 8, &byte, 1);
+    sim_file_sync(f);
     pthread_mutex_unlock(&d->mu);
 }

@@ -119,7 +119,10 @@ struct simdisk {
     struct sim_handle handles[SIM_HANDLES_MAX];
     uint8_t boot_id[16];
     bool dead;
-    bool cutting; /* the call that runs now is the life's last */
+    bool cutting;   /* the call that runs now is the life's last */
+    bool cut_short; /* the call that runs now does a part only */
+    int (*ask)(void *arg, enum simdisk_call call);
+    void *ask_arg;
     uint64_t cut_in;
     unsigned fail_mask;
     uint64_t fail_in;

@@ -370,6 +370,48 @@ static void run_script(uint64_t seed, struct bk_buf *left)
     simdisk_free(&d);
 }
 
+static int told;
+
+static int tell(void *arg, enum simdisk_call call)
+{
+    unsigned *calls = arg;
+    *calls += call == SIMDISK_WRITE ? 1 : 0;
+    return told;
+}
+
+static void test_simdisk__asked_at_each_call__does_what_it_is_told(void **state)
+{
+    (void)state;
+    struct simdisk *d = make(9);
+    const struct bk_io *io = simdisk_io(d);
+    unsigned calls = 0;
+    simdisk_ask(d, tell, &calls);
+    told = 0;
+    write_at(io, 0, "abcdef", 6, 0);
+    told = SIMDISK_SHORT;
+    assert_in_range(write_at(io, 0, "abcdef", 6, 0), 1, 5);
+    told = -ENOSPC;
+    assert_int_equal(write_at(io, 0, "x", 1, 100), -ENOSPC);
+    told = SIMDISK_ENDS;
+    assert_int_equal(io->sync(io->arg, 0), -EIO);
+    assert_true(simdisk_dead(d));
+    assert_int_equal(calls, 3);
+    simdisk_free(&d);
+}
+
+static void test_simdisk__flipped_bit__is_the_only_one_that_changed(void **state)
+{
+    (void)state;
+    struct simdisk *d = make(10);
+    const struct bk_io *io = simdisk_io(d);
+    char buf[4] = {0};
+    assert_int_equal(write_at(io, 0, "aaa", 3, 0), 3);
+    simdisk_flip(d, "d/f", 9);
+    assert_int_equal(io->pread(io->arg, 0, buf, 3, 0), 3);
+    assert_memory_equal(buf, "aca", 3);
+    simdisk_free(&d);
+}
+
 static void test_simdisk__same_seed__same_survivors(void **state)
 {
     (void)state;
@@ -544,6 +586,8 @@ int main(void)
             test_simdisk__failed_sync__loses_pages_that_a_later_sync_does_not_bring_back),
         cmocka_unit_test(test_simdisk__capacity__ends_growth_and_comes_back),
         cmocka_unit_test(test_simdisk__noise__reads_and_writes_come_in_pieces),
+        cmocka_unit_test(test_simdisk__asked_at_each_call__does_what_it_is_told),
+        cmocka_unit_test(test_simdisk__flipped_bit__is_the_only_one_that_changed),
         cmocka_unit_test(test_simdisk__same_seed__same_survivors),
         cmocka_unit_test(test_simdisk__clone__is_a_disk_of_its_own),
         cmocka_unit_test(test_simdisk__list__names_what_lies_in_the_directory),
