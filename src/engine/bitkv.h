@@ -436,4 +436,27 @@ void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_inf
  * Damage is no such fact: what does not check is told by bk_damages. */
 BK_MUST_USE int bk_check(struct bk_db *db, struct bk_error *err);
 
+/* A place on disk that is not as it should be. */
+struct bk_finding {
+    const char *file;       /* its name in the directory; "" = the index in memory */
+    uint64_t offset, bytes; /* bytes 0: how many is not known */
+    const char *what;       /* one sentence without a full stop */
+    bool loss;              /* what somebody has stored may be gone, or not as it was */
+    bool has_key;
+    uint32_t num; /* has_key: the database that the key is in; UINT32_MAX = in none any more */
+    struct bk_span key; /* has_key: borrowed for the call */
+};
+
+/*
+ * Reads every byte of every file of an open store: each record, live or not, with its checksums and
+ * padding; each batch; each hint against the records that it lists; the manifest; whether the index
+ * image was fit for use; and that the index names the newest record of each key and no other. Calls
+ * each() for all that does not hold. The store must be quiet, best opened read_only. progress (may
+ * be NULL) counts bytes. BK_OK: everything was looked at, whatever was found. Memory: about 32
+ * bytes for each record of keys that are gone, and for a hint 8 bytes for each of a few thousand
+ * keys.
+ */
+BK_MUST_USE int bk_verify(struct bk_db *db, void (*each)(void *arg, const struct bk_finding *f),
+                          void *arg, struct bk_progress *progress, struct bk_error *err);
+
 #endif

@@ -406,6 +406,7 @@ int bki_image_load(struct recover *r, struct bk_error *err)
     if (rc == BK_OK || rc == BK_ECANCELED) {
         return rc == BK_OK ? BK_OK : bki_recover_wanted(r, err);
     }
+    r->db->image_refused = true;
     if (rc == BK_NOTFOUND) {
         bk_log(BK_LOG_NOTICE,
                "The index image %s is not used: it belongs to another state of the store", l.path);

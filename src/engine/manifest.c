@@ -379,6 +379,7 @@ int bki_manifest_decode(const uint8_t *bytes, size_t len, struct bki_manifest_st
         s->edits++;
         at += size;
     }
+    s->read = at;
     if (s->edits > 0 && !later_edit(s, bytes + at, len - at)) {
         *end = at < len ? BKI_MANIFEST_TORN : mended ? BKI_MANIFEST_MENDED : BKI_MANIFEST_WHOLE;
     }

@@ -36,6 +36,7 @@ struct bki_manifest_state {
     uint8_t boot_id[16];                   /* of the last open */
     uint64_t next_id, next_rank, next_seq; /* next_seq: from the last seal */
     uint64_t edits;                        /* number of the last edit */
+    uint64_t read;                         /* bytes of the file up to the end of that edit */
 };
 void bki_manifest_state_init(struct bki_manifest_state *s);
 void bki_manifest_state_fini(struct bki_manifest_state *s);

@@ -269,6 +269,20 @@ int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error
     return BK_OK;
 }
 
+int bki_scan_padding(struct bki_scan *s, const struct bki_scan_item *it, bool *zero,
+                     struct bk_error *err)
+{
+    const uint8_t *p = NULL;
+    uint64_t at = it->offset + bki_record_value_offset(&it->rec) + it->rec.value_len;
+    size_t n = (size_t)(it->offset + it->size - at);
+    *zero = true;
+    int rc = n == 0 ? BK_OK : bytes_at(s, at, n, &p, err);
+    for (size_t i = 0; i < n; i++) {
+        *zero = *zero && p != NULL && p[i] == 0;
+    }
+    return rc;
+}
+
 /* In an unmerged file sequence numbers rise by one a record, so what is far off is no record,
  * however it looks. That keeps the search linear: hardly anything gets as far as its checksum. */
 static bool plausible(const struct bki_scan *s, uint64_t offset, const uint8_t *p, uint64_t from)

@@ -51,6 +51,11 @@ void bki_scan_fini(struct bki_scan *s);
  * BK_EIO. */
 BK_MUST_USE int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error *err);
 
+/* Whether the bytes between the value's end and the record's are there, and zero. What the item
+ * borrowed may be gone after it. */
+BK_MUST_USE int bki_scan_padding(struct bki_scan *s, const struct bki_scan_item *it, bool *zero,
+                                 struct bk_error *err);
+
 /* Moves offset on to the next place where a record's header checks. BK_NOTFOUND: there is none,
  * offset is the end; *zeros: and all bytes passed over were zero. */
 BK_MUST_USE int bki_scan_resync(struct bki_scan *s, bool *zeros, struct bk_error *err);
