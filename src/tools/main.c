@@ -48,6 +48,12 @@ static const struct verb verbs[] = {
      "Lists the keys that fit a pattern as in Redis's KEYS, one a line, unprintable bytes as "
      "\\xHH."},
     {"stats", "DIR", "j", 0, 0, tool_stats, "Counts keys and bytes, by database and by data file."},
+    {"check", "DIR", "", 0, 0, tool_check,
+     "Reads every byte and lists what does not hold, one place a line. Exit status 1: there is "
+     "any."},
+    {"repair", "DIR [NEWDIR]", "", 0, 1, tool_repair,
+     "Copies what can be read into a new store, DIR.repaired if no other name is given, and lists "
+     "what is\nlost. DIR stays as it is. Exit status 1: something is lost."},
     {"dump", "DIR", "nf", 0, 0, tool_dump,
      "Writes every key with value and expiry to standard output: as lines of JSON, or as commands "
      "for\nredis-cli --pipe. Exit status 1: something is damaged or does not fit the format."},

@@ -38,6 +38,8 @@ int tool_put(const struct tool_args *a);
 int tool_del(const struct tool_args *a);
 int tool_keys(const struct tool_args *a);
 int tool_stats(const struct tool_args *a);
+int tool_check(const struct tool_args *a);
+int tool_repair(const struct tool_args *a);
 int tool_dump(const struct tool_args *a);
 int tool_load(const struct tool_args *a);
 int tool_merge(const struct tool_args *a);

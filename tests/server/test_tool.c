@@ -93,8 +93,8 @@ static void test_tool__keys__one_a_line_whatever_the_bytes(void **state)
 static void test_tool__help__names_each_verb_and_each_option(void **state)
 {
     (void)state;
-    static const char *const verbs[] = {"get",  "put",  "del",   "keys",     "stats",
-                                        "dump", "load", "merge", "snapshot", "restore"};
+    static const char *const verbs[] = {"get",  "put",   "del",      "keys",    "stats", "dump",
+                                        "load", "merge", "snapshot", "restore", "check", "repair"};
     RUN(0, "--help");
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         char line[64];

@@ -54,9 +54,9 @@ static inline int teardown_each(void **state)
 
 static inline const char *in_dir(const char *name)
 {
-    static char paths[4][PATH_SIZE];
+    static char paths[32][PATH_SIZE]; /* each stays for the length of a test */
     static unsigned next;
-    char *path = paths[next++ % 4];
+    char *path = paths[next++ % 32];
     tmpdir_join(&dir, name, path, PATH_SIZE);
     return path;
 }

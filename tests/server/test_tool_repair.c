@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/* The offline tool on stores that are damaged: what check finds, what repair saves, and that the
+ * originals stay as they are. */
+#include "tool_test.h"
+
+#define SECRET "the value that will be damaged, long enough to be found"
+
+/* Two files and their hints, an index image, a key whose value stands out. */
+static void make_store(const char *s)
+{
+    fill(s, 3, 300, true);
+    RUN(0, "put", "-n", "5", s, "victim\n", SECRET);
+    RUN(0, "merge", s); /* makes the hints too */
+}
+
+static uint64_t size_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+static void flip(const char *path, uint64_t at)
+{
+    uint8_t byte;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, (off_t)at), 1);
+    byte ^= 0x20;
+    assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+    close(fd);
+}
+
+/* Where text stands in a file; or -1. */
+static int64_t find_in(const char *path, const char *text)
+{
+    struct bk_buf all = {0};
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    size_t n = size_of(path);
+    all.len = fread(bk_buf_reserve(&all, n + 1), 1, n, f);
+    fclose(f);
+    uint8_t *at = memmem(all.data, all.len, text, strlen(text));
+    int64_t offset = at == NULL ? -1 : at - all.data;
+    bk_buf_fini(&all);
+    return offset;
+}
+
+/* Damages the value of the victim; its file's name in out. */
+static void damage_victim(const char *s, char out[64])
+{
+    struct dirlist l;
+    dirlist_read(&l, s);
+    for (unsigned i = 0; i < l.n; i++) {
+        char path[2 * PATH_SIZE];
+        snprintf(path, sizeof path, "%s/%s", s, l.row[i].name);
+        int64_t at = strstr(l.row[i].name, ".data") == NULL ? -1 : find_in(path, SECRET);
+        if (at >= 0) {
+            flip(path, (uint64_t)at + 9);
+            snprintf(out, 64, "%s", l.row[i].name);
+            return;
+        }
+    }
+    fail();
+}
+
+static void test_tool__check_of_what_is_well__says_so_and_leaves_it(void **state)
+{
+    (void)state;
+    char data[PATH_SIZE];
+    struct dirlist before;
+    struct dirlist after;
+    make_store(in_dir("s"));
+    RUN(0, "check", in_dir("s"));
+    assert_int_equal(strncmp((char *)t.out.data, "no damage: ", 11), 0);
+    RUN(0, "snapshot", in_dir("s"), in_dir("snap"));
+    RUN(0, "check", in_dir("snap"));
+    for (int killed = 0; killed < 2; killed++) {
+        start();
+        tmpdir_join(&server.dir, "data", data, sizeof data);
+        struct respc *c = expect_connection(&server);
+        expect_reply(c, "+OK", "MSET", "k", "v", "l", "w", NULL);
+        expect_reply(c, ":1", "DEL", "l", NULL);
+        respc_close(&c);
+        RUN(2, "check", data);
+        SAYS("has this directory open");
+        RUN(2, "repair", data, in_dir("r"));
+        SAYS("has this directory open");
+        int end = killed ? server_signal(&server, SIGKILL) : server_stop(&server);
+        assert_int_equal(end, killed ? -SIGKILL : 0);
+        dirlist_read(&before, data);
+        RUN(0, "check", data);
+        dirlist_read(&after, data);
+        assert_string_equal(dirlist_difference(&before, &after), "");
+    }
+}
+
+/* The engine's test flips every byte; this one that the tool passes it on. */
+static void test_tool__check_of_a_flipped_byte__names_the_file(void **state)
+{
+    (void)state;
+    struct dirlist l;
+    struct rng rng = {rng_seed_from_env("BITKV_SEED")};
+    print_message("BITKV_SEED=%llu\n", (unsigned long long)rng.state);
+    const char *s = in_dir("s");
+    make_store(s);
+    dirlist_read(&l, s);
+    unsigned kinds = 0;
+    for (unsigned i = 0; i < l.n; i++) {
+        char path[2 * PATH_SIZE];
+        const char *name = l.row[i].name;
+        if (strcmp(name, "LOCK") == 0) {
+            continue;
+        }
+        kinds |= strstr(name, ".data") != NULL   ? 1u
+                 : strstr(name, ".hint") != NULL ? 2u
+                 : strcmp(name, "MANIFEST") == 0 ? 4u
+                                                 : 8u;
+        snprintf(path, sizeof path, "%s/%s", s, name);
+        uint64_t at = 12 + rng_below(&rng, size_of(path) - 12);
+        flip(path, at);
+        RUN(1, "check", s);
+        if (strstr((char *)t.out.data, name) == NULL) {
+            print_error("byte %llu of %s\n", (unsigned long long)at, name);
+            fail();
+        }
+        SAYS(" places do not check");
+        flip(path, at);
+    }
+    assert_int_equal(kinds, 15);
+    RUN(0, "check", s);
+}
+
+static void test_tool__check_and_dump_of_a_damaged_value__name_the_key(void **state)
+{
+    (void)state;
+    char file[64];
+    const char *s = in_dir("s");
+    make_store(s);
+    damage_victim(s, file);
+    RUN(1, "check", s);
+    assert_non_null(strstr((char *)t.out.data, file));
+    assert_non_null(
+        strstr((char *)t.out.data, ": the value does not check (db 5, key victim\\n)\n"));
+    RUN(1, "dump", s);
+    SAYS("left out: db 5, key victim\\n: its record is damaged");
+    assert_true(t.out.len > 1000);
+    input("victim\n", 7);
+    RUN(1, "get", "-k", "-n", "5", s);
+    OUT("");
+    SAYS("does not check");
+}
+
+static void test_tool__repair__saves_the_rest_and_never_touches_the_originals(void **state)
+{
+    (void)state;
+    char file[64];
+    struct dirlist before;
+    struct dirlist after;
+    const char *s = in_dir("s");
+    make_store(s);
+    RUN(0, "snapshot", s, in_dir("snap"));
+    RUN(0, "restore", in_dir("snap"), in_dir("good"));
+    RUN(0, "dump", in_dir("good")); /* a copy of its own: links would be damaged too */
+    struct bk_buf held = {0};
+    pipe_on(&held);
+    RUN(0, "load", in_dir("copy"));
+    bk_buf_fini(&held);
+    damage_victim(s, file);
+    dirlist_read(&before, s);
+    RUN(1, "repair", s);
+    dirlist_read(&after, s);
+    assert_string_equal(dirlist_difference(&before, &after), "");
+    assert_non_null(strstr((char *)t.out.data, "lost: db 5, key victim\\n\n"));
+    assert_non_null(strstr((char *)t.out.data, " keys copied, 1 lost\n"));
+    char repaired[PATH_SIZE];
+    tmpdir_join(&dir, "s.repaired", repaired, sizeof repaired);
+    RUN(0, "check", repaired);
+    input("victim\n", 7);
+    RUN(0, "del", "-k", "-n", "5", in_dir("copy"));
+    assert_true(same_stores(in_dir("copy"), repaired) > 200);
+    RUN(2, "repair", s);
+    SAYS("is there already");
+}
+
+static void test_tool__repair_with_nothing_lost__is_the_same_store(void **state)
+{
+    (void)state;
+    struct dirlist before;
+    struct dirlist after;
+    char path[2 * PATH_SIZE];
+    const char *s = in_dir("s");
+    make_store(s);
+    RUN(0, "repair", s, in_dir("one"));
+    assert_true(same_stores(s, in_dir("one")) > 200);
+    snprintf(path, sizeof path, "%s/MANIFEST", s);
+    assert_int_equal(unlink(path), 0);
+    dirlist_read(&before, s);
+    RUN(1, "check", s);
+    assert_non_null(strstr((char *)t.out.data, "MANIFEST: the file is missing\n"));
+    RUN(0, "repair", s, in_dir("two"));
+    dirlist_read(&after, s);
+    assert_string_equal(dirlist_difference(&before, &after), "");
+    assert_true(same_stores(in_dir("one"), in_dir("two")) > 200);
+    RUN(0, "check", in_dir("two"));
+    RUN(2, "repair", in_dir("none"), in_dir("three"));
+    RUN(2, "repair", s, in_dir("no/such/parent"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_each, teardown_each)
+    const struct CMUnitTest tests[] = {
+        T(test_tool__check_of_what_is_well__says_so_and_leaves_it),
+        T(test_tool__check_of_a_flipped_byte__names_the_file),
+        T(test_tool__check_and_dump_of_a_damaged_value__name_the_key),
+        T(test_tool__repair__saves_the_rest_and_never_touches_the_originals),
+        T(test_tool__repair_with_nothing_lost__is_the_same_store),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
