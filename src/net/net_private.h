@@ -18,9 +18,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define NET_TICK_COMMANDS 1024u           /* of one connection */
-#define NET_TICK_INPUT ((size_t)1 << 20)  /* received for one connection */
-#define NET_TICK_OUTPUT ((size_t)1 << 20) /* gathered on one loop before it is sent early */
+#define NET_TICK_COMMANDS 256u             /* of one connection */
+#define NET_TICK_INPUT ((size_t)128 << 10) /* received for one connection */
+#define NET_TICK_OUTPUT ((size_t)1 << 20)  /* gathered on one loop before it is sent early */
 
 struct loop;
 
