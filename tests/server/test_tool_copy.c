@@ -109,6 +109,49 @@ static void test_tool__load_of_bad_commands__stops_there_and_says_where(void **s
     RESP("*3\r\n$3\r\nSET\r\n$3\r\ntwoXX$1\r\n1\r\n", "no end of line");
 }
 
+static int by_shell(const char *script, const char *path)
+{
+    return toolrun_argv(&t, (const char *const[]){"sh", "-c", script, TEST_TOOL, path, NULL});
+}
+
+/* What it says is loaded is there, in a store that is well. */
+static void test_tool__load_when_no_more_fits__tells_how_much_is_there(void **state)
+{
+    (void)state;
+    struct bk_buf lines = {0};
+    char want[64];
+    const char *s = in_dir("s");
+    for (unsigned i = 0; i < 6000; i++) {
+        bk_buf_printf(&lines, "{\"key\":\"%u\",\"value\":\"%05000u\"}\n", i, i);
+    }
+    t.input = bk_buf_span(&lines);
+    assert_int_equal(by_shell("trap '' XFSZ; ulimit -f 40000; exec \"$0\" load \"$1\"", s), 2);
+    const char *at = strstr((char *)t.err.data, " records before were loaded");
+    assert_non_null(at);
+    while (at > (char *)t.err.data && at[-1] >= '0' && at[-1] <= '9') {
+        at--;
+    }
+    assert_int_not_equal(strtoull(at, NULL, 10), 0);
+    snprintf(want, sizeof want, "no damage: %llu keys, ", strtoull(at, NULL, 10));
+    RUN(0, "check", s);
+    assert_int_equal(strncmp((char *)t.out.data, want, strlen(want)), 0);
+    bk_buf_fini(&lines);
+}
+
+static void test_tool__output_that_cannot_be_written__is_status_2(void **state)
+{
+    (void)state;
+    static const char *const verbs[] = {"dump", "keys", "stats", "check", "get \"$1\" k #"};
+    const char *s = in_dir("s");
+    RUN(0, "put", s, "k", "v");
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        char script[100];
+        snprintf(script, sizeof script, "exec >/dev/full; exec \"$0\" %s \"$1\"", verbs[i]);
+        assert_int_equal(by_shell(script, s), 2);
+        SAYS("cannot write to standard output: No space left on device");
+    }
+}
+
 /* ---- Maintenance ---- */
 
 static void test_tool__merge__reclaims_and_keeps_what_is_live(void **state)
@@ -209,6 +252,8 @@ int main(void)
         T(test_tool__resp_dump__goes_through_redis_cli_into_a_server),
         T(test_tool__load_of_bad_lines__stops_there_and_says_where),
         T(test_tool__load_of_bad_commands__stops_there_and_says_where),
+        T(test_tool__load_when_no_more_fits__tells_how_much_is_there),
+        T(test_tool__output_that_cannot_be_written__is_status_2),
         T(test_tool__merge__reclaims_and_keeps_what_is_live),
         T(test_tool__snapshot_and_restore__hold_the_moment),
         T(test_tool__long_work_on_a_terminal__shows_a_line),
