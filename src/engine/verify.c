@@ -230,7 +230,11 @@ static bool hold_against_index(struct pass *p, const struct bki_scan_item *it)
 static void check_key_record(struct pass *p, const struct bki_scan_item *it)
 {
     bool counts = hold_against_index(p, it);
-    if (!it->value_ok) {
+    if (it->mended) {
+        found_record(p, it, counts,
+                     counts ? "one bit of the record is wrong"
+                            : "one bit of a record that no longer counts is wrong");
+    } else if (!it->value_ok) {
         found_record(p, it, counts,
                      counts ? "the value does not check"
                             : "the value of a record that no longer counts does not check");
@@ -278,7 +282,7 @@ static int take_record(struct pass *p, const struct bki_scan_item *it, struct bk
     frame_record(p, it);
     if (it->rec.kind == BKI_PUT || it->rec.kind == BKI_DELETE || it->rec.kind == BKI_LOST) {
         check_key_record(p, it);
-    } else if (!it->value_ok) {
+    } else if (!it->value_ok || it->mended) {
         found_record(p, it, it->rec.kind != BKI_SYNC_MARK,
                      "a record of the log's own does not check");
     } else if (it->rec.kind == BKI_MAP &&
@@ -286,12 +290,23 @@ static int take_record(struct pass *p, const struct bki_scan_item *it, struct bk
                 bki_spacemap_apply(&v->map, it->value.data, it->rec.value_len / 8) != BK_OK)) {
         found_record(p, it, true, "the map of databases names one over the limit");
     }
-    p->damaged = p->damaged || !it->value_ok;
+    p->damaged = p->damaged || !it->value_ok || it->mended;
     int rc = bki_scan_padding(&p->s, it, &zero, err);
     if (rc == BK_OK && !zero && it->value_ok) {
         found_record(p, it, false, "the padding behind the value is not zero");
     }
     return rc;
+}
+
+/* Nothing between the two places can be read. */
+static void note_hole(struct pass *p, uint64_t from, uint64_t to)
+{
+    struct hole h = {p->f->slot, from, to};
+    if (p->v->holes.len / sizeof h < HOLES_MAX && to > from) {
+        bk_buf_append(&p->v->holes, &h, sizeof h);
+    }
+    p->frame = (struct frame){0}; /* it cannot be whole, and that is told by the hole */
+    p->damaged = true;
 }
 
 static int step_over(struct pass *p, struct bk_error *err)
@@ -301,13 +316,8 @@ static int step_over(struct pass *p, struct bk_error *err)
     bool zeros;
     int rc = bki_scan_resync(&p->s, &zeros, err);
     if (rc >= 0) {
-        struct hole h = {p->f->slot, from, p->s.offset};
         bki_verify_lost(v, p->f->path, from, p->s.offset - from, "no record checks here");
-        if (v->holes.len / sizeof h < HOLES_MAX) {
-            bk_buf_append(&v->holes, &h, sizeof h);
-        }
-        p->frame = (struct frame){0}; /* it cannot be whole, and that has been told */
-        p->damaged = true;
+        note_hole(p, from, p->s.offset);
     }
     return rc;
 }
@@ -381,6 +391,12 @@ static int check_header(struct pass *p, struct bk_error *err)
 static int check_file(struct bki_verify *v, struct bki_file *f, struct bk_error *err)
 {
     struct pass p = {.v = v, .f = f};
+    if (f->gone != NULL) { /* that has been told; now its keys, as far as the index has them */
+        note_hole(&p, 0, atomic_load(&f->size));
+        atomic_fetch_add_explicit(&v->progress->bytes_done, atomic_load(&f->size),
+                                  memory_order_relaxed);
+        return BK_OK;
+    }
     int rc = check_header(&p, err);
     if (rc != BK_OK) {
         return rc;

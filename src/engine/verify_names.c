@@ -22,6 +22,8 @@ static int check_manifest(struct bki_verify *v, struct bk_error *err)
     int rc = bki_manifest_load(&m, v->db->io, fs->dir, &end, err);
     if (rc == BK_NOTFOUND) {
         bki_verify_found(v, "MANIFEST", 0, 0, "the file is missing");
+    } else if (rc == BK_OK && end == BKI_MANIFEST_MENDED) {
+        bki_verify_found(v, "MANIFEST", 0, 0, "one bit is wrong");
     } else if (rc == BK_OK && end == BKI_MANIFEST_TORN) {
         bki_verify_found(v, "MANIFEST", m.state.read, 0,
                          "the last edit is cut off or damaged, and counts as never made");
@@ -29,9 +31,9 @@ static int check_manifest(struct bki_verify *v, struct bk_error *err)
         bki_verify_found(v, "MANIFEST", m.state.read, 0, "what follows does not check");
     } else if (rc == BK_OK && !same_files(&m.state, &fs->manifest.state)) {
         bki_verify_found(v, "MANIFEST", m.state.read, 0, "edits are missing at the end");
-    } else {
-        v->manifest_whole = rc == BK_OK;
     }
+    v->manifest_whole = rc == BK_OK && (end == BKI_MANIFEST_WHOLE || end == BKI_MANIFEST_MENDED) &&
+                        same_files(&m.state, &fs->manifest.state);
     bki_manifest_close(&m);
     bk_mutex_unlock(&fs->edits);
     return rc < 0 ? rc : BK_OK;
@@ -84,9 +86,9 @@ static void check_names(struct bki_verify *v)
         const struct bki_file *f = file_of(v->db, mf->id);
         char path[BKI_PATH_MAX];
         bki_datafile_path(path, v->db->files.dir, mf->id);
-        uint64_t size = f == NULL ? 0 : atomic_load(&f->size);
-        if (f == NULL) {
-            bki_verify_lost(v, path, 0, mf->size, "the file is missing");
+        uint64_t size = f == NULL ? 0 : atomic_load(&f->allocated);
+        if (f == NULL || f->gone != NULL) {
+            bki_verify_lost(v, path, 0, mf->size, f == NULL ? "the file is missing" : f->gone);
         } else if (mf->sealed && size < mf->size) {
             bki_verify_lost(v, path, size, mf->size - size, "the file is shorter than it was");
         }
