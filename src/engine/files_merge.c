@@ -83,6 +83,8 @@ int bki_files_create_output(struct bki_files *fs, uint64_t rank, bool first, uin
     rc = f->fd < 0 ? bki_io_fail(err, f->fd, f->path, 0, "create") : BK_OK;
     if (rc == BK_OK && !first) {
         rc = write_output_header(fs, f, NULL, 0, err);
+        atomic_store(&f->allocated, f->header_bytes); /* a file is cut back to this, should no more
+                                                       * be had */
     }
     if (rc == BK_OK) {
         rc = bki_file_publish(fs, f, err);

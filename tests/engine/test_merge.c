@@ -425,6 +425,45 @@ static void test_trap17__no_room_for_outputs__what_is_dead_goes_all_the_same(voi
     rig_fini(&r);
 }
 
+static void has_header(void *arg, const char *name)
+{
+    struct rig *r = arg;
+    char path[300];
+    struct bk_buf all = {0};
+    rig_path(name, path, sizeof(path));
+    simdisk_read(r->disk, path, &all);
+    assert_true(all.len >= 64);
+    assert_memory_equal(all.data, "bitkvdat", 8);
+    bk_buf_fini(&all);
+}
+
+/* There is room for the copies, but not for all that is asked for ahead of them: the file is cut
+ * back to what it was, which its header is a part of. */
+static void test_trap17__less_room_than_asked_for__outputs_keep_their_headers(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct bk_merge_status s;
+    uint64_t outputs = 0;
+    setup_rig(&r, 8, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    next_file(&r);
+    put_n(&r, "a", 400, "1");
+    put_n(&r, "a", 150, "2");
+    RIG_TRUE(&r, rig_settle(&r));
+    simdisk_capacity(r.disk, simdisk_used(r.disk) + (1u << 20));
+    bk_merge(r.db, BK_MERGE_NOW);
+    for (unsigned i = 0; i < 2000; i++) {
+        one_step(&r);
+        bk_merge_status(r.db, &s);
+        outputs = s.files_out > outputs ? s.files_out : outputs;
+    }
+    assert_true(outputs > 1);
+    assert_true(rig_data_files(&r, has_header, &r) > 1);
+    same_after_restart(&r);
+    rig_fini(&r);
+}
+
 static void test_trap35__many_merges__descriptors_are_steady(void **state)
 {
     (void)state;
@@ -497,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_trap28__uncommitted_writes_undone_in_each_state__nothing_is_lost),
         cmocka_unit_test(test_trap48__damaged_live_value__a_marker_takes_its_place),
         cmocka_unit_test(test_trap17__no_room_for_outputs__what_is_dead_goes_all_the_same),
+        cmocka_unit_test(test_trap17__less_room_than_asked_for__outputs_keep_their_headers),
         cmocka_unit_test(test_trap35__many_merges__descriptors_are_steady),
         cmocka_unit_test(test_trap38__even_overwriting__stays_under_its_bound),
     };
