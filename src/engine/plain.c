@@ -3,6 +3,10 @@
 #include "base/assert.h"
 #include "engine/db_private.h"
 
+/* BK_CHANGED in a row before a look-up gives up. Each one means that a write or a merge has just
+ * moved the record; an index that is wrong under a right checksum says it for ever. */
+#define CHANGED_MAX 1000u
+
 void bk_key_init(struct bk_db *db, struct bk_key *key, const void *data, size_t len)
 {
     key->bytes = bk_span_of(data, len);
@@ -64,6 +68,7 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
     struct bk_item item = {0};
     struct bk_key k;
     int rc;
+    unsigned changed = 0;
     unsigned pin = bk_pin(db);
     bk_key_init(db, &k, key.data, key.len);
     do {
@@ -71,8 +76,9 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
         bool gone =
             item.at == 0 || (item.expire_ms != 0 && item.expire_ms <= bk_clock_wall_ms(db->clock));
         rc = gone ? BK_NOTFOUND : bk_load(db, &k, &item, NULL);
-    } while (rc == BK_CHANGED);
+    } while (rc == BK_CHANGED && ++changed < CHANGED_MAX);
     bk_unpin(db, pin);
+    rc = rc == BK_CHANGED ? BK_CORRUPT : rc;
     if (rc == BK_OK) {
         value->len = 0;
         bk_buf_append(value, item.value.data, item.value.len);

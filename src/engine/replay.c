@@ -274,7 +274,7 @@ static int anything_behind(const struct bki_scan *s, uint64_t offset, bool *foun
                            struct bk_error *err)
 {
     struct bki_scan probe;
-    struct bki_scan_item it;
+    struct bki_scan_item it = {0}; /* stays so where only what comes later checks */
     bool zeros;
     bki_scan_init(&probe, s->io, s->fd, s->path, s->seed, s->merged, offset, s->end);
     probe.last_seq = s->last_seq;
