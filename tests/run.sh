@@ -96,7 +96,7 @@ wait_for_room() {
 test_names() {
     local pattern=.
     if [ "$1-$2" = tsan-engine ]; then
-        pattern='pthread_|bk_open\('
+        pattern='pthread_|bk_options_init\(|stepped = false'
     fi
     find "tests/$2" -name '*.c' -exec grep -lE "$pattern" {} + 2>/dev/null | sed 's/.*\///; s/\.c$//' |
         if [ "$2" = crash ]; then cat; else grep '^test_'; fi
