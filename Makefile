@@ -182,7 +182,7 @@ $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
 # ---- Words ----
 
 FORCE:
-.PHONY: FORCE all run test bench bench-engine asan ubsan tsan valgrind fuzz lint cover format clean help tests
+.PHONY: FORCE all run install test bench bench-engine asan ubsan tsan valgrind fuzz lint cover format clean help tests
 .PHONY: test-unit test-engine test-server test-crash test-tcl
 
 PRODUCTS := $(patsubst $(B)/release/%,$(B)/%,$(call products,release))
@@ -194,6 +194,13 @@ run:
 	@deps/install.sh build
 	@$(MAKE) --no-print-directory all
 	@exec $(B)/bitkv-server --port 6379 --dir ./data
+
+PREFIX ?= /usr/local
+install: all
+	install -D $(B)/bitkv-server $(DESTDIR)$(PREFIX)/bin/bitkv-server
+	install -D $(B)/bitkv $(DESTDIR)$(PREFIX)/bin/bitkv
+	install -D -m 644 src/tools/bitkv.1 $(DESTDIR)$(PREFIX)/share/man/man1/bitkv.1
+	install -D -m 644 bitkv.conf $(DESTDIR)$(PREFIX)/share/doc/bitkv/bitkv.conf
 
 test:
 	@deps/install.sh build test
@@ -218,6 +225,7 @@ clean:
 help:
 	@echo "make               build/bitkv-server, build/bitkv and build/libbitkv.a, optimised"
 	@echo "make run           install what is missing, build, serve port 6379 from ./data"
+	@echo "make install       server, tool, manual page and bitkv.conf, to PREFIX=/usr/local under DESTDIR"
 	@echo "make test          install what is missing, run every test that CI runs"
 	@echo "make tests         build the test programs (debug)"
 	@echo "make test-unit | test-engine | test-server | test-crash | test-tcl | lint"
