@@ -423,11 +423,11 @@ void bki_keydir_fit(struct bki_keydir *kd, unsigned stripe)
 {
     struct stripe *s = &kd->stripe[stripe];
     bk_mutex_lock(&s->mu);
-    uint32_t before;
-    do {
-        before = bucket_count(&s->t);
-        shrunk_locked(s);
-    } while (bucket_count(&s->t) < before);
+    uint64_t keys = load_counter(&s->keys);
+    while (bucket_count(&s->t) > 1 && (bucket_count(&s->t) - 1) * (uint64_t)BKI_KD_FILL >= keys) {
+        table_join(&s->t);
+    }
+    shrunk_locked(s);
     bk_mutex_unlock(&s->mu);
 }
 
