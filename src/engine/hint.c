@@ -355,15 +355,23 @@ int bki_hint_part_begin(struct bki_hint_cursor *c, const struct bki_hint *h, uin
     return BK_OK;
 }
 
+/* The part's next block, or NULL behind the last. */
+static const struct bki_hint_block *next_block(struct bki_hint_cursor *c)
+{
+    const struct bki_hint *h = c->h;
+    bool more = c->block < h->info.blocks && h->blocks[c->block].part == c->part;
+    return more ? &h->blocks[c->block++] : NULL;
+}
+
 int bki_hint_next(struct bki_hint_cursor *c, struct bki_hint_entry *e, struct bk_error *err)
 {
     const struct bki_hint *h = c->h;
     while (c->left == 0) {
-        if (c->block == h->info.blocks || h->blocks[c->block].part != c->part) {
+        const struct bki_hint_block *b = next_block(c);
+        if (b == NULL) {
             return BK_NOTFOUND;
         }
-        const struct bki_hint_block *b = &h->blocks[c->block++];
-        int rc = read_checked(h, b->offset, b->len, b->crc, &c->bytes, err);
+        int rc = bki_hint_read_block(h, b, &c->bytes, err);
         if (rc != BK_OK) {
             return rc;
         }
@@ -379,12 +387,10 @@ int bki_hint_next(struct bki_hint_cursor *c, struct bki_hint_entry *e, struct bk
 
 int bki_hint_read_part(struct bki_hint_cursor *c, struct bk_error *err)
 {
-    const struct bki_hint *h = c->h;
+    const struct bki_hint_block *b;
     int rc = BK_OK;
-    for (; rc == BK_OK && c->block < h->info.blocks && h->blocks[c->block].part == c->part;
-         c->block++) {
-        const struct bki_hint_block *b = &h->blocks[c->block];
-        rc = append_checked(h, b->offset, b->len, b->crc, &c->bytes, err);
+    while (rc == BK_OK && (b = next_block(c)) != NULL) {
+        rc = append_checked(c->h, b->offset, b->len, b->crc, &c->bytes, err);
         c->left += b->n;
     }
     return rc;
@@ -400,12 +406,10 @@ int bki_hint_next_at(struct bki_hint_cursor *c, size_t at, struct bki_hint_entry
 
 int bki_hint_check(struct bki_hint_cursor *c, struct bk_error *err)
 {
-    const struct bki_hint *h = c->h;
+    const struct bki_hint_block *b;
     int rc = BK_OK;
-    for (; rc == BK_OK && c->block < h->info.blocks && h->blocks[c->block].part == c->part;
-         c->block++) {
-        const struct bki_hint_block *b = &h->blocks[c->block];
-        rc = read_checked(h, b->offset, b->len, b->crc, &c->bytes, err);
+    while (rc == BK_OK && (b = next_block(c)) != NULL) {
+        rc = bki_hint_read_block(c->h, b, &c->bytes, err);
     }
     return rc;
 }
