@@ -171,21 +171,16 @@ static int balance(const struct tally *t, const struct bki_file *f, struct bk_er
     return BK_OK;
 }
 
-static bool in_use(const struct bki_file *f)
-{
-    return f != NULL && atomic_load(&f->state) < BKI_FILE_DROPPED;
-}
-
 static int check_files(struct tally *t, uint32_t slots, struct bk_error *err)
 {
     struct bk_db *db = t->db;
     int rc = BK_OK;
     for (uint32_t i = 0; rc == BK_OK && i < slots; i++) {
         struct bki_file *f = bki_files_slot(&db->files, i);
-        if (in_use(f) && f->gone != NULL) {
+        if (bki_file_in_use(f) && f->gone != NULL) {
             t->found[f->slot] = t->live[f->slot]; /* all of it answers errors */
         } else {
-            rc = in_use(f) ? scan_file(t, f, err) : BK_OK;
+            rc = bki_file_in_use(f) ? scan_file(t, f, err) : BK_OK;
         }
     }
     for (uint32_t i = 0; rc == BK_OK && t->gaps_n > 0 && i <= BK_DATABASES_MAX; i++) {
@@ -196,7 +191,7 @@ static int check_files(struct tally *t, uint32_t slots, struct bk_error *err)
     }
     for (uint32_t i = 0; rc == BK_OK && i < slots; i++) {
         const struct bki_file *f = bki_files_slot(&db->files, i);
-        rc = in_use(f) ? balance(t, f, err) : BK_OK;
+        rc = bki_file_in_use(f) ? balance(t, f, err) : BK_OK;
     }
     return rc;
 }

@@ -184,6 +184,23 @@ out:
     return rc;
 }
 
+static int by_rank(const void *a, const void *b)
+{
+    const struct bki_file *x = *(struct bki_file *const *)a;
+    const struct bki_file *y = *(struct bki_file *const *)b;
+    if (x->rank != y->rank) {
+        return x->rank < y->rank ? -1 : 1;
+    }
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+void bki_files_sort(struct bki_file **files, uint32_t n)
+{
+    if (n > 1) {
+        qsort(files, n, sizeof(struct bki_file *), by_rank);
+    }
+}
+
 int bki_files_allocate(struct bki_files *fs, struct bki_file *f, uint64_t bytes,
                        struct bk_error *err)
 {

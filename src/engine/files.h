@@ -67,6 +67,14 @@ struct bki_file {
     bool sync_failed; /* never synced again: the kernel may have dropped what it could not write */
 };
 
+/* It is one of the store's, made by itself or by a merge that is done. f may be NULL. */
+static inline bool bki_file_in_use(const struct bki_file *f)
+{
+    return f != NULL && atomic_load(&f->state) < BKI_FILE_DROPPED;
+}
+/* In the order of the history. */
+void bki_files_sort(struct bki_file **files, uint32_t n);
+
 struct bki_files {
     /* Set once. */
     const struct bk_io *io;       /* borrowed */

@@ -169,16 +169,6 @@ struct listing {
     uint32_t n;
 };
 
-static int by_rank(const void *a, const void *b)
-{
-    const struct bki_file *x = *(struct bki_file *const *)a;
-    const struct bki_file *y = *(struct bki_file *const *)b;
-    if (x->rank != y->rank) {
-        return x->rank < y->rank ? -1 : 1;
-    }
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
 static void list_files(struct bk_db *db, struct listing *l)
 {
     struct bki_files *fs = &db->files;
@@ -191,9 +181,7 @@ static void list_files(struct bk_db *db, struct listing *l)
             l->file[l->n++] = f;
         }
     }
-    if (l->n > 1) {
-        qsort(l->file, l->n, sizeof(struct bki_file *), by_rank);
-    }
+    bki_files_sort(l->file, l->n);
     for (uint32_t i = 0; i < l->n; i++) {
         const struct bki_file *f = l->file[i];
         struct bki_pick_file *p = &l->pick[i];

@@ -76,7 +76,7 @@ void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_inf
     uint32_t found = 0;
     for (uint32_t i = 0; i < n; i++) {
         const struct bki_file *f = bki_files_slot(&db->files, i);
-        if (f != NULL && atomic_load(&f->state) < BKI_FILE_DROPPED) {
+        if (bki_file_in_use(f)) {
             infos[found++] = info_of(f, &rules);
         }
     }

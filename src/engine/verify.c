@@ -456,16 +456,6 @@ static void check_map(struct bki_verify *v)
     }
 }
 
-static int by_rank(const void *a, const void *b)
-{
-    const struct bki_file *x = *(struct bki_file *const *)a;
-    const struct bki_file *y = *(struct bki_file *const *)b;
-    if (x->rank != y->rank) {
-        return x->rank < y->rank ? -1 : 1;
-    }
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
 static int check_files(struct bki_verify *v, struct bk_error *err)
 {
     struct bk_db *db = v->db;
@@ -476,14 +466,12 @@ static int check_files(struct bki_verify *v, struct bk_error *err)
     int rc = BK_OK;
     for (uint32_t i = 0; i < slots; i++) {
         struct bki_file *f = bki_files_slot(&db->files, i);
-        if (f != NULL && atomic_load(&f->state) < BKI_FILE_DROPPED) {
+        if (bki_file_in_use(f)) {
             files[n++] = f;
             bytes += atomic_load(&f->size);
         }
     }
-    if (n > 1) {
-        qsort(files, n, sizeof(struct bki_file *), by_rank);
-    }
+    bki_files_sort(files, n);
     atomic_store_explicit(&v->progress->bytes_done, 0, memory_order_relaxed);
     atomic_store_explicit(&v->progress->bytes_total, bytes, memory_order_relaxed);
     for (uint32_t i = 0; rc == BK_OK && i < n; i++) {

@@ -43,7 +43,7 @@ static struct bki_file *file_of(struct bk_db *db, uint64_t id)
 {
     for (uint32_t i = 0; i < atomic_load(&db->files.slots_n); i++) {
         struct bki_file *f = bki_files_slot(&db->files, i);
-        if (f != NULL && f->id == id && atomic_load(&f->state) < BKI_FILE_DROPPED) {
+        if (bki_file_in_use(f) && f->id == id) {
             return f;
         }
     }
