@@ -357,33 +357,44 @@ void bki_log_want_sync(struct bki_log *log, uint64_t pos)
     bk_mutex_unlock(&log->mu);
 }
 
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A file that is over its age but empty is looked at again in a second. */
+static int64_t age_at_locked(const struct bki_log *log, int64_t now)
+{
+    uint32_t age_s = atomic_load_explicit(&log->max_file_age_s, memory_order_relaxed);
+    if (age_s == 0 || log->active == NULL) {
+        return INT64_MAX;
+    }
+    int64_t at = log->active->created_us + (int64_t)age_s * 1000000;
+    return at <= now ? now + 1000000 : at;
+}
+
 int64_t bki_log_due_locked(struct bki_log *log, int64_t now)
 {
     if (log->work_due || sync_due_locked(log, now) ||
         atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_FAILED) {
         return 0;
     }
-    int64_t due = -1;
+    int64_t at = age_at_locked(log, now);
     if (log->retry_us != 0) {
-        due = log->retry_us - now;
+        at = sooner(at, log->retry_us);
     }
     if (log->drain_until_us != 0) {
-        int64_t drain_at = log->drain_until_us - now;
-        due = due < 0 || drain_at < due ? drain_at : due;
-        due = due < 0 ? 0 : due;
+        at = sooner(at, log->drain_until_us);
     }
     int mode = atomic_load_explicit(&log->sync, memory_order_relaxed);
     if (mode == BK_SYNC_EVERYSEC && log->unsynced_since_us != 0) {
-        int64_t sync_at = log->unsynced_since_us + SYNC_AFTER_US - now;
-        due = due < 0 || sync_at < due ? sync_at : due;
+        at = sooner(at, log->unsynced_since_us + SYNC_AFTER_US);
     }
-    uint32_t age_s = atomic_load_explicit(&log->max_file_age_s, memory_order_relaxed);
-    if (age_s != 0 && log->active != NULL) {
-        int64_t age_at = log->active->created_us + (int64_t)age_s * 1000000 - now;
-        age_at = age_at < 1000 ? 1000000 : age_at; /* over age but empty: look again in a second */
-        due = due < 0 || age_at < due ? age_at : due;
+    if (at == INT64_MAX) {
+        return -1;
     }
-    return due < 0 ? due : (due < 1000 ? 1000 : due);
+    /* What came due since the last step is due still. */
+    return at - now < 1000 ? 1000 : at - now;
 }
 
 int bki_log_finish(struct bki_log *log, struct bk_error *err)

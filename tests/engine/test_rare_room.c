@@ -209,7 +209,8 @@ static void test_rare_room__no_file_can_be_made__steps_and_wakes_are_few(void **
 struct watch {
     struct bk_clock clock;
     _Atomic int64_t skew_us;
-    atomic_uint looks; /* at the clock */
+    _Atomic int64_t jump_us; /* the clock goes on by that much at each look */
+    atomic_uint looks;       /* at the clock */
     struct bk_mutex mu;
     struct bk_cond woken;
     unsigned wakes; /* under mu */
@@ -219,6 +220,7 @@ static int64_t watched_mono(void *arg)
 {
     struct watch *w = arg;
     atomic_fetch_add(&w->looks, 1);
+    atomic_fetch_add(&w->skew_us, w->jump_us);
     return bk_clock_mono_us(&bk_clock_system) + w->skew_us;
 }
 
@@ -276,7 +278,9 @@ static void watch_thread(enum bk_sync sync, bool manifest_too)
     RIG_TRUE(&s->r, rig_open(&s->r) == BK_OK);
     assert_int_equal(bk_put(s->r.db, 0, bk_span_str("a"), bk_span_str("1"), 0), BK_OK);
     fail_thread(s, manifest_too);
-    w.skew_us = 5000000; /* what could be due after a second is due */
+    w.jump_us = 300000; /* what is due in a while is overdue at the next look */
+    await_wakes(&w, 2);
+    w.jump_us = 0;
     await_wakes(&w, 2);
     unsigned looks = w.looks;
     int64_t since = bk_clock_mono_us(&bk_clock_system);
