@@ -207,6 +207,9 @@ static enum ks_need name_keys(const struct command_ctx *c)
     const struct command_row *row = c->row;
     const struct resp_command *cmd = c->cmd;
     enum ks_need most = KS_NEED_NOTHING;
+    if (row->name_keys != NULL) {
+        return row->name_keys(c);
+    }
     int last = row->last_key < 0 ? cmd->argc + row->last_key : row->last_key;
     if (row->first_key == 0) {
         last = -1;

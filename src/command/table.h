@@ -81,6 +81,10 @@ struct command_row {
     /* By the arguments (SET's options, RENAME's second key): arg is the key's place in argv. NULL =
      * need. */
     enum ks_need (*need_of)(const struct resp_command *cmd, int arg);
+    /* Names the keys to c->txn, before the locks, where the places above do not tell all (keys of
+     * another database); returns the most that any of them needs. What it cannot make out it leaves
+     * to run, which finds no such key then. NULL = by the places. */
+    enum ks_need (*name_keys)(const struct command_ctx *c);
     void (*run)(struct command_ctx *c);
     const struct command_row
         *subcommands; /* rows of "config|get" and so on, name without "config|"; or NULL */

@@ -194,8 +194,9 @@ struct bk_item {
 };
 void bk_item_fini(struct bk_item *item);
 
-/* Looks n keys up in memory, without a lock and at one moment: no batch is seen in part. n >= 1. */
-void bk_locate(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
+/* Looks n keys up in memory, keys[i] in database nums[i], without a lock and at one moment: no
+ * batch is seen in part. n >= 1. */
+void bk_locate(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys, size_t n,
                struct bk_item *items);
 
 /* Brings a located item's value into memory; may read the disk once. BK_CHANGED: the record is no

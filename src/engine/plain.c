@@ -72,7 +72,7 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
     unsigned pin = bk_pin(db);
     bk_key_init(db, &k, key.data, key.len);
     do {
-        bk_locate(db, num, &k, 1, &item);
+        bk_locate(db, &num, &k, 1, &item);
         bool gone =
             item.at == 0 || (item.expire_ms != 0 && item.expire_ms <= bk_clock_wall_ms(db->clock));
         rc = gone ? BK_NOTFOUND : bk_load(db, &k, &item, NULL);

@@ -65,10 +65,18 @@ static void locate_one(struct bk_db *db, uint32_t num, const struct bk_key *key,
     }
 }
 
+static void find_all(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys, size_t n,
+                     struct bk_item *items)
+{
+    for (size_t i = 0; i < n; i++) {
+        bki_db_find(db, nums[i], &keys[i], &items[i]);
+    }
+}
+
 /* One try without locks: true if no stripe changed while the keys were looked up. The sum of the
  * versions stands for them all: versions only rise. */
-static bool locate_unlocked(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
-                            struct bk_item *items)
+static bool locate_unlocked(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys,
+                            size_t n, struct bk_item *items)
 {
     uint64_t before = 0;
     uint64_t after = 0;
@@ -79,9 +87,7 @@ static bool locate_unlocked(struct bk_db *db, uint32_t num, const struct bk_key 
         }
         before += v;
     }
-    for (size_t i = 0; i < n; i++) {
-        bki_db_find(db, num, &keys[i], &items[i]);
-    }
+    find_all(db, nums, keys, n, items);
     atomic_thread_fence(memory_order_acquire);
     for (size_t i = 0; i < n; i++) {
         after += bki_keylock_version(db->locks, bki_keylock_of(keys[i].hash));
@@ -89,8 +95,8 @@ static bool locate_unlocked(struct bk_db *db, uint32_t num, const struct bk_key 
     return before == after;
 }
 
-static void locate_locked(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
-                          struct bk_item *items)
+static void locate_locked(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys,
+                          size_t n, struct bk_item *items)
 {
     uint64_t stripes[BKI_KEYLOCKS / 64] = {0};
     for (size_t i = 0; i < n; i++) {
@@ -102,9 +108,7 @@ static void locate_locked(struct bk_db *db, uint32_t num, const struct bk_key *k
             bki_keylock_lock(db->locks, s);
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        bki_db_find(db, num, &keys[i], &items[i]);
-    }
+    find_all(db, nums, keys, n, items);
     for (uint32_t s = 0; s < BKI_KEYLOCKS; s++) {
         if ((stripes[s / 64] >> (s % 64) & 1) != 0) {
             bki_keylock_unlock(db->locks, s);
@@ -112,20 +116,20 @@ static void locate_locked(struct bk_db *db, uint32_t num, const struct bk_key *k
     }
 }
 
-void bk_locate(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n,
+void bk_locate(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys, size_t n,
                struct bk_item *items)
 {
     BK_ASSERT(n > 0);
     if (n == 1) {
-        locate_one(db, num, keys, items);
+        locate_one(db, nums[0], keys, items);
         return;
     }
     for (int i = 0; i < LOCATE_TRIES; i++) {
-        if (locate_unlocked(db, num, keys, n, items)) {
+        if (locate_unlocked(db, nums, keys, n, items)) {
             return;
         }
     }
-    locate_locked(db, num, keys, n, items);
+    locate_locked(db, nums, keys, n, items);
 }
 
 void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key)

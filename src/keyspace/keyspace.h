@@ -68,8 +68,11 @@ void ks_txn_free(struct ks_txn **t);
 
 void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms);
 int64_t ks_txn_now_ms(const struct ks_txn *t);
+uint32_t ks_txn_db(const struct ks_txn *t); /* the one it was begun in */
 /* key is borrowed until the transaction ends. Returns its index. */
 size_t ks_txn_key(struct ks_txn *t, struct bk_span key, enum ks_need need);
+/* A key of another database, from which on it is as any other. */
+size_t ks_txn_key_in(struct ks_txn *t, uint32_t db, struct bk_span key, enum ks_need need);
 void ks_txn_all_keys(struct ks_txn *t); /* lock will take every key lock (FLUSHALL, SWAPDB) */
 
 /* BK_OK, or BK_CORRUPT / BK_EIO with the reason: the command answers an error. */

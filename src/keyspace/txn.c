@@ -48,7 +48,8 @@ struct ks_txn {
     bool locked;
     bool wrote; /* a put: a count of 0 no longer says that a database is empty */
     size_t n, cap;
-    struct bk_key *keys;   /* owned, cap long, as the three below */
+    struct bk_key *keys;   /* owned, cap long, as the four below */
+    uint32_t *dbs;         /* the database of each */
     struct bk_item *items; /* what fetch located and loaded */
     struct bk_item *peeks; /* what ks_get found under the locks */
     struct txn_key *info;
@@ -77,10 +78,12 @@ static void free_arrays(struct ks_txn *t)
 {
     items_fini(t);
     free(t->keys);
+    free(t->dbs);
     free(t->items);
     free(t->peeks);
     free(t->info);
     t->keys = NULL;
+    t->dbs = NULL;
     t->items = NULL;
     t->peeks = NULL;
     t->info = NULL;
@@ -116,6 +119,11 @@ void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
     t->n = 0;
 }
 
+uint32_t ks_txn_db(const struct ks_txn *t)
+{
+    return t->db;
+}
+
 int64_t ks_txn_now_ms(const struct ks_txn *t)
 {
     return t->now_ms;
@@ -127,6 +135,7 @@ static void grow(struct ks_txn *t)
 {
     size_t cap = t->cap == 0 ? 4 : t->cap * 2;
     t->keys = bk_realloc(t->keys, cap * sizeof(*t->keys));
+    t->dbs = bk_realloc(t->dbs, cap * sizeof(*t->dbs));
     t->items = bk_realloc(t->items, cap * sizeof(*t->items));
     t->peeks = bk_realloc(t->peeks, cap * sizeof(*t->peeks));
     t->info = bk_realloc(t->info, cap * sizeof(*t->info));
@@ -137,11 +146,17 @@ static void grow(struct ks_txn *t)
 
 size_t ks_txn_key(struct ks_txn *t, struct bk_span key, enum ks_need need)
 {
+    return ks_txn_key_in(t, t->db, key, need);
+}
+
+size_t ks_txn_key_in(struct ks_txn *t, uint32_t db, struct bk_span key, enum ks_need need)
+{
     size_t i = t->n;
     if (i == t->cap) {
         grow(t);
     }
     bk_key_init(t->ks->db, &t->keys[i], key.data, key.len);
+    t->dbs[i] = db;
     t->info[i] = (struct txn_key){.need = need};
     t->any_value = t->any_value || need == KS_NEED_VALUE;
     t->n++;
@@ -184,7 +199,7 @@ int ks_txn_fetch(struct ks_txn *t, struct bk_error *err)
         goto out;
     }
     for (int tries = 0; tries < FETCH_TRIES; tries++) {
-        bk_locate(t->ks->db, t->db, t->keys, t->n, t->items);
+        bk_locate(t->ks->db, t->dbs, t->keys, t->n, t->items);
         rc = t->any_value ? load_values(t, err) : BK_OK;
         if (rc != BK_CHANGED) {
             break;
@@ -213,7 +228,7 @@ static const struct bk_item *peek(struct ks_txn *t, size_t i)
 {
     struct bk_item *item = &t->peeks[i];
     if (t->info[i].peeked != t->generation) {
-        bk_batch_peek(t->batch, t->db, &t->keys[i], item);
+        bk_batch_peek(t->batch, t->dbs[i], &t->keys[i], item);
         depend(t, item->pos);
         t->info[i].peeked = t->generation;
     }
@@ -296,7 +311,7 @@ void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
         hold(t, w->block);
     }
     begin_batch(t);
-    bk_batch_put(t->batch, t->db, &t->keys[index], &value, (uint8_t)w->type, w->expire_ms);
+    bk_batch_put(t->batch, t->dbs[index], &t->keys[index], &value, (uint8_t)w->type, w->expire_ms);
     t->wrote = true;
     t->generation++;
 }
@@ -304,7 +319,7 @@ void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
 void ks_delete(struct ks_txn *t, size_t index)
 {
     begin_batch(t);
-    bk_batch_delete(t->batch, t->db, &t->keys[index]);
+    bk_batch_delete(t->batch, t->dbs[index], &t->keys[index]);
     t->generation++;
 }
 

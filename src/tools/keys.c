@@ -109,7 +109,7 @@ static int delete_one(struct tool_store *s, uint32_t num, struct bk_span key, bo
     struct bk_error err = {0};
     struct bk_key k;
     bk_key_init(s->db, &k, key.data, key.len);
-    bk_locate(s->db, num, &k, 1, &item);
+    bk_locate(s->db, &num, &k, 1, &item);
     *was_there = item.at != 0 &&
                  (item.expire_ms == 0 || item.expire_ms > bk_clock_wall_ms(&bk_clock_system));
     bk_item_fini(&item);

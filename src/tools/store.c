@@ -211,7 +211,7 @@ int tool_store_get(struct tool_store *s, struct tool_record *r, struct bk_item *
     bk_key_init(s->db, &key, r->key.data, r->key.len);
     unsigned pin = bk_pin(s->db);
     do {
-        bk_locate(s->db, r->num, &key, 1, item);
+        bk_locate(s->db, &r->num, &key, 1, item);
         rc = item->at == 0 || expired(item->expire_ms) ? BK_NOTFOUND
                                                        : bk_load(s->db, &key, item, err);
     } while (rc == BK_CHANGED);

@@ -100,7 +100,7 @@ static inline bool has(struct rig *r, const char *key)
     struct bk_key k;
     bk_key_init(r->db, &k, key, strlen(key));
     unsigned pin = bk_pin(r->db);
-    bk_locate(r->db, 0, &k, 1, &item);
+    bk_locate(r->db, &(uint32_t){0}, &k, 1, &item);
     bool found =
         item.at != 0 && (item.expire_ms == 0 || item.expire_ms > bk_clock_wall_ms(&r->clock.clock));
     bk_unpin(r->db, pin);

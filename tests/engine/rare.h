@@ -255,7 +255,7 @@ static inline void rare_locate(struct rare *s, const char *key, struct bk_item *
 {
     struct bk_key k;
     bk_key_init(s->r.db, &k, key, strlen(key));
-    bk_locate(s->r.db, 0, &k, 1, item);
+    bk_locate(s->r.db, &(uint32_t){0}, &k, 1, item);
 }
 
 static inline int rare_load(struct rare *s, const char *key, struct bk_item *item)

@@ -24,7 +24,7 @@ static void locate(struct rig *r, const char *name, struct bk_item *item)
 {
     struct bk_key key;
     bk_key_init(r->db, &key, name, strlen(name));
-    bk_locate(r->db, 0, &key, 1, item);
+    bk_locate(r->db, &(uint32_t){0}, &key, 1, item);
 }
 
 static void test_trap47__miss_after_uncommitted_delete__waits_for_the_delete(void **state)

@@ -152,7 +152,7 @@ static void test_trap26__expiry__survives_a_merge(void **state)
     assert_true(merges(&r) > 0);
     next_file(&r);
     bk_key_init(r.db, &k, "k", 1);
-    bk_locate(r.db, 0, &k, 1, &item);
+    bk_locate(r.db, &(uint32_t){0}, &k, 1, &item);
     assert_int_equal(item.expire_ms, at);
     bk_item_fini(&item);
     rig_fini(&r);
@@ -344,7 +344,7 @@ static int load(struct rig *r, const char *key)
     struct bk_item item = {0};
     struct bk_key k;
     bk_key_init(r->db, &k, key, strlen(key));
-    bk_locate(r->db, 0, &k, 1, &item);
+    bk_locate(r->db, &(uint32_t){0}, &k, 1, &item);
     int rc = item.at == 0 ? BK_NOTFOUND : bk_load(r->db, &k, &item, NULL);
     bk_item_fini(&item);
     return rc;

@@ -67,7 +67,7 @@ static void test_trap15__reader_during_a_merge__reads_on_and_then_lets_the_file_
     next_file(&r);
     unsigned pin = bk_pin(r.db);
     bk_key_init(r.db, &key, "k15", 3);
-    bk_locate(r.db, 0, &key, 1, &item);
+    bk_locate(r.db, &(uint32_t){0}, &key, 1, &item);
     assert_true(merge_until(&r, BK_MERGE_RETIRE));
     for (unsigned i = 0; i < 200; i++) {
         one_step(&r); /* the inputs' names are gone, not their bytes */

@@ -139,7 +139,7 @@ static void test_rare_undo__looked_up_before_the_undo__pos_says_so(void **state)
     assert_int_equal(miss.at, 0);
     bk_key_init(r->db, &keys[0], "a", 1);
     bk_key_init(r->db, &keys[1], "b", 1);
-    bk_locate(r->db, 0, keys, 2, twice);
+    bk_locate(r->db, (uint32_t[]){0, 0}, keys, 2, twice);
     undo(s);
     const struct bk_item *items[] = {&fresh, &newer, &miss, &twice[0], &twice[1]};
     for (size_t i = 0; i < sizeof(items) / sizeof(items[0]); i++) {

@@ -221,7 +221,7 @@ static void *pair_reader_main(void *arg)
     bk_key_init(w->p->db, &keys[0], "left", 4);
     bk_key_init(w->p->db, &keys[1], "right", 5);
     for (unsigned i = 0; i < w->rounds; i++) {
-        bk_locate(w->p->db, 0, keys, 2, items);
+        bk_locate(w->p->db, (uint32_t[]){0, 0}, keys, 2, items);
         expect(w->p, (items[0].at == 0) == (items[1].at == 0));
         if (items[0].at == 0) {
             continue;

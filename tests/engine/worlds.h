@@ -293,7 +293,7 @@ static inline bool same_key(struct visit *v, uint32_t num, struct bk_span key,
     struct bk_key k;
     bool ok = true;
     bk_key_init(v->db, &k, key.data, key.len);
-    bk_locate(v->db, num, &k, 1, &item);
+    bk_locate(v->db, &num, &k, 1, &item);
     int rc = item.at == 0 ? BK_NOTFOUND : bk_load(v->db, &k, &item, &err);
     if (rc == BK_CORRUPT && (is_hit(v, key) || v->errors_most > 0)) {
         v->errors++;

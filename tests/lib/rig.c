@@ -350,7 +350,7 @@ static bool read_key(struct rig *r, uint32_t num, struct bk_span bytes, struct b
     int rc = BK_CHANGED;
     bk_key_init(r->db, &key, bytes.data, bytes.len);
     for (unsigned tries = 0; rc == BK_CHANGED && tries < 10; tries++) {
-        bk_locate(r->db, num, &key, 1, item);
+        bk_locate(r->db, &num, &key, 1, item);
         if (item->at == 0) {
             return broke(r, "a key that scan lists is not found", NULL);
         }
@@ -467,7 +467,7 @@ bool rig_get_same(struct rig *r, uint32_t num, struct bk_span bytes)
     struct model_value v;
     int64_t now = bk_clock_wall_ms(&r->clock.clock);
     bk_key_init(r->db, &key, bytes.data, bytes.len);
-    bk_locate(r->db, num, &key, 1, &item);
+    bk_locate(r->db, &num, &key, 1, &item);
     bool want =
         model_state_get(&r->model.now, num, bytes, &v) && (v.expire_ms == 0 || v.expire_ms > now);
     bool there = item.at != 0 && (item.expire_ms == 0 || item.expire_ms > now);

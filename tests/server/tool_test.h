@@ -147,7 +147,7 @@ static inline void read_item(struct bk_db *db, uint32_t num, struct bk_span key,
 {
     struct bk_key k;
     bk_key_init(db, &k, key.data, key.len);
-    bk_locate(db, num, &k, 1, item);
+    bk_locate(db, &num, &k, 1, item);
     assert_int_not_equal(item->at, 0);
     assert_int_equal(bk_load(db, &k, item, NULL), BK_OK);
 }
