@@ -264,11 +264,37 @@ void bk_batch_swap(struct bk_batch *b, uint32_t num1,
                    uint32_t num2); /* swaps two; needs lock_all */
 bool bk_batch_empty(const struct bk_batch *b);
 
+/* What a batch that holds every lock makes of whole databases. */
+uint64_t bk_batch_count(struct bk_batch *b, uint32_t num); /* as bk_count, own writes included */
+/* The number under which the contents of num stand in the store: own writes apart; -1: nowhere,
+ * the batch has flushed them. */
+int64_t bk_batch_number(const struct bk_batch *b, uint32_t num);
+/* Has it an own write of the key? Then the store's record does not count. */
+bool bk_batch_writes(struct bk_batch *b, uint32_t num, const struct bk_key *key);
+/* Calls each() for the own puts in num. */
+void bk_batch_puts(const struct bk_batch *b, uint32_t num,
+                   void (*each)(void *arg, const struct bk_scan_entry *entry), void *arg);
+
 /* Ends the batch. BK_OK: every reader sees it; *pos is the position to wait for. BK_EAGAIN: the log
  * has no room, nothing was changed; run it again after a wake call. BK_ETOOBIG, BK_ENOSPC, BK_EIO:
  * nothing was changed. The locks are released in every case. */
 BK_MUST_USE int bk_batch_commit(struct bk_batch *b, uint64_t *pos, struct bk_error *err);
 void bk_batch_cancel(struct bk_batch *b); /* ends it without a change; releases the locks */
+
+/* ---- Watches ---- */
+
+/* Tells whether a key was written since the watch was made: by a batch or a plain write that puts
+ * or deletes it, or that flushes or swaps its database while the key is there before or after. Not
+ * by a merge, nor by a removal of what has expired. */
+struct bk_watch;
+/* Copies the key. Free it before the store is closed. */
+struct bk_watch *bk_watch_new(struct bk_db *db, uint32_t num, const struct bk_key *key);
+void bk_watch_free(struct bk_db *db,
+                   struct bk_watch **watch); /* takes and nulls; NULL inside: nothing */
+const struct bk_key *bk_watch_key(const struct bk_watch *w); /* borrowed from the watch */
+uint32_t bk_watch_database(const struct bk_watch *w);
+/* With the key's lock held by the caller's batch. */
+bool bk_watch_fired(const struct bk_watch *w);
 
 /* ---- Durability ---- */
 

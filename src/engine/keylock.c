@@ -6,6 +6,8 @@ void bki_keylocks_init(struct bki_keylocks *l)
     for (uint32_t i = 0; i < BKI_KEYLOCKS; i++) {
         bk_mutex_init(&l->stripe[i].mu, "key lock", BK_RANK_KEY);
         atomic_init(&l->stripe[i].version, 0);
+        l->stripe[i].watches = 0;
+        l->watches[i] = NULL;
     }
 }
 

@@ -20,10 +20,15 @@
 struct bki_keylock {
     alignas(64) struct bk_mutex mu;
     atomic_uint version; /* odd while a change is under way; written by the holder of mu only */
+    uint32_t watches; /* of its keys; under mu. Here and not with their list: the line is at hand */
 };
+
+struct bk_watch;
 
 struct bki_keylocks {
     struct bki_keylock stripe[BKI_KEYLOCKS];
+    struct bk_watch
+        *watches[BKI_KEYLOCKS]; /* each list under its stripe's mu; owned by who watches */
 };
 
 void bki_keylocks_init(struct bki_keylocks *l);
