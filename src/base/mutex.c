@@ -14,12 +14,17 @@
 static _Thread_local const struct bk_mutex *held[HELD_MAX];
 static _Thread_local unsigned held_n;
 
-static void note_locked(const struct bk_mutex *m, bool ordered)
+/* Before the lock: a thread that takes a mutex twice would wait for itself, and say nothing. */
+static void check_order(const struct bk_mutex *m)
 {
-    if (held_n > 0 && ordered) {
+    if (held_n > 0) {
         const struct bk_mutex *top = held[held_n - 1];
         BK_ASSERT(m->rank > top->rank || (m->rank == top->rank && m > top));
     }
+}
+
+static void note_locked(const struct bk_mutex *m)
+{
     BK_ASSERT(held_n < HELD_MAX);
     held[held_n++] = m;
 }
@@ -37,7 +42,8 @@ static void note_unlocked(const struct bk_mutex *m)
     held_n--;
 }
 #else
-#define note_locked(m, ordered) ((void)0)
+#define check_order(m) ((void)0)
+#define note_locked(m) ((void)0)
 #define note_unlocked(m) ((void)0)
 #endif
 
@@ -57,9 +63,10 @@ void bk_mutex_fini(struct bk_mutex *m)
 
 void bk_mutex_lock(struct bk_mutex *m) BK_NO_TSA
 {
+    check_order(m);
     int rc = pthread_mutex_lock(&m->mu);
     BK_ASSERT(rc == 0);
-    note_locked(m, true);
+    note_locked(m);
 }
 
 bool bk_mutex_trylock(struct bk_mutex *m) BK_NO_TSA
@@ -67,7 +74,7 @@ bool bk_mutex_trylock(struct bk_mutex *m) BK_NO_TSA
     if (pthread_mutex_trylock(&m->mu) != 0) {
         return false;
     }
-    note_locked(m, false); /* a try never waits, so it cannot be part of a deadlock */
+    note_locked(m); /* a try never waits, so it cannot be part of a deadlock */
     return true;
 }
 
@@ -132,7 +139,8 @@ bool bk_cond_wait(struct bk_cond *c, struct bk_mutex *m, int64_t timeout_us) BK_
         ts.tv_nsec = (long)(ns % 1000000000);
         rc = pthread_cond_timedwait(&c->cond, &m->mu, &ts);
     }
-    note_locked(m, true);
+    check_order(m);
+    note_locked(m);
     BK_ASSERT(rc == 0 || rc == ETIMEDOUT);
     return rc == 0;
 }
