@@ -12,11 +12,12 @@ set names {
     incrbyfloat decr decrby
     del unlink exists touch type keys scan randomkey rename renamenx expire pexpire expireat pexpireat ttl pttl
     expiretime pexpiretime persist
+    multi exec discard watch unwatch
     ping echo quit reset hello auth select client client|id client|getname client|setname client|info client|list
     client|kill client|no-evict client|reply client|help
     command command|count command|info command|list command|docs command|getkeys command|getkeysandflags command|help
     config config|get config|set config|resetstat config|rewrite config|help
-    dbsize flushdb flushall info shutdown time debug
+    dbsize flushdb flushall info shutdown time debug bgrewriteaof bgsave save lastsave
     function function|flush function|help
 }
 

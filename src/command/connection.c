@@ -85,6 +85,7 @@ static void set_proto(struct command_ctx *c, int proto)
 static void reset_run(struct command_ctx *c)
 {
     struct session *s = c->session;
+    session_end(s, c->ks);
     set_proto(c, 2);
     atomic_store_explicit(&s->db, 0, memory_order_relaxed);
     s->authenticated = !c->ops->auth_required(c->ops->arg);
@@ -220,12 +221,12 @@ const struct command_row command_rows_connection[] = {
      .run = echo_run},
     {.name = "quit",
      .arity = -1,
-     .flags = ANY_TIME,
+     .flags = ANY_TIME | CMD_AT_ONCE,
      .categories = CAT_FAST_CONNECTION,
      .run = quit_run},
     {.name = "reset",
      .arity = 1,
-     .flags = ANY_TIME,
+     .flags = ANY_TIME | CMD_AT_ONCE,
      .categories = CAT_FAST_CONNECTION,
      .run = reset_run},
     {.name = "hello",

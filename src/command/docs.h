@@ -61,6 +61,7 @@ const struct command_doc *command_doc_find(struct bk_span name);
 extern const struct command_doc command_docs_connection[];
 extern const struct command_doc command_docs_generic[];
 extern const struct command_doc command_docs_scripting[];
+extern const struct command_doc command_docs_transactions[];
 extern const struct command_doc command_docs_server[];
 extern const struct command_doc command_docs_bitkv[];
 extern const struct command_doc command_docs_string[];

@@ -14,6 +14,7 @@
  * NOTHING   run, commit: the commit takes the lock
  */
 #include "command/exec_private.h"
+#include "command/multi.h"
 
 #include "base/assert.h"
 
@@ -32,15 +33,6 @@
     "can run it from a "                                                                           \
     "local connection, otherwise you need to set this option in the configuration file, and then " \
     "restart the server."
-
-/* One run of one command. */
-struct run {
-    struct command_ctx ctx;
-    const struct command_slot *slot;
-    struct exec_command_stat *stat;
-    size_t reply_start;    /* where the reply begins in the output */
-    unsigned errors_start; /* reply->errors before it */
-};
 
 struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops)
 {
@@ -158,11 +150,30 @@ static void reply_writes_refused(struct resp_writer *reply, const struct bk_erro
 
 /* On a full disk what makes room goes on: the store has a little for it, and says so when it has no
  * more. */
-static bool may_write(const struct run *r, struct bk_error *err)
+static bool may_write(const struct exec_run *r, uint32_t flags, struct bk_error *err)
 {
-    uint32_t flags = r->ctx.row->flags;
     int rc = (flags & CMD_WRITE) != 0 ? ks_write_state(r->ctx.ks, err) : BK_OK;
     return rc == BK_OK || (rc == BK_ENOSPC && (flags & CMD_TAKES_AWAY) != 0);
+}
+
+/* EXEC does what is queued. */
+static uint32_t flags_of(const struct command_ctx *c)
+{
+    bool exec = (c->row->flags & CMD_RUNS_QUEUE) != 0 && c->session->multi != NULL;
+    return c->row->flags | (exec ? c->session->multi->flags : 0);
+}
+
+/* Inside MULTI even what only reads takes memory, until EXEC or DISCARD. */
+static bool takes_memory(const struct command_ctx *c, uint32_t flags)
+{
+    return (flags & CMD_DENYOOM) != 0 || (c->session->multi != NULL && (flags & CMD_AT_ONCE) == 0);
+}
+
+static bool waits_for_store(const struct command_ctx *c)
+{
+    bool queue = (c->row->flags & CMD_RUNS_QUEUE) != 0 && c->session->multi != NULL;
+    return !ks_ready(c->ks) &&
+           ((c->row->flags & CMD_LOADING) == 0 || (queue && c->session->multi->not_loading));
 }
 
 static bool arity_fits(const struct command_row *row, int argc)
@@ -171,11 +182,12 @@ static bool arity_fits(const struct command_row *row, int argc)
 }
 
 /* Redis's order of checks. false: the reply says why not. */
-static bool admit(const struct run *r)
+static bool admit(const struct exec_run *r)
 {
     const struct command_ctx *c = &r->ctx;
     const struct command_row *row = c->row;
     const struct server_ops *ops = c->ops;
+    uint32_t flags = flags_of(c);
     struct bk_error err;
     bool ok = false;
     clear_error(&err);
@@ -187,11 +199,13 @@ static bool admit(const struct run *r)
     } else if (!c->session->authenticated && (row->flags & CMD_NO_AUTH) == 0 &&
                ops->auth_required(ops->arg)) {
         resp_write_error(c->reply, "NOAUTH Authentication required.");
-    } else if ((row->flags & CMD_DENYOOM) != 0 && ops->memory_over(ops->arg)) {
+    } else if (c->session->multi != NULL && (row->flags & CMD_NO_MULTI) != 0) {
+        resp_write_error(c->reply, "ERR Command not allowed inside a transaction");
+    } else if (takes_memory(c, flags) && ops->memory_over(ops->arg)) {
         resp_write_error(c->reply, "OOM command not allowed when used memory > 'maxmemory'.");
-    } else if (!may_write(r, &err)) {
+    } else if (!may_write(r, flags, &err)) {
         reply_writes_refused(c->reply, &err);
-    } else if ((row->flags & CMD_LOADING) == 0 && !ks_ready(c->ks)) {
+    } else if (waits_for_store(c)) {
         resp_write_error(c->reply, LOADING_TEXT);
     } else {
         ok = true;
@@ -201,8 +215,7 @@ static bool admit(const struct run *r)
 
 /* ---- Values first ---- */
 
-/* Names the command's keys to the transaction; returns the most that any of them needs. */
-static enum ks_need name_keys(const struct command_ctx *c)
+enum ks_need exec_name_keys(const struct command_ctx *c)
 {
     const struct command_row *row = c->row;
     const struct resp_command *cmd = c->cmd;
@@ -222,30 +235,34 @@ static enum ks_need name_keys(const struct command_ctx *c)
     return most;
 }
 
-/* Brings the transaction to where the function can run: values in memory, locks held if it writes.
- */
-static int prepare(const struct command_ctx *c, struct bk_error *err)
+void exec_begin(struct exec_run *r, struct bk_error *err)
 {
-    bool writes = (c->row->flags & CMD_WRITE) != 0;
-    bool all = (c->row->flags & CMD_ALL_KEYS) != 0;
-    enum ks_need most = name_keys(c);
-    enum ks_lock lock;
-    int rc;
-    if (all) {
-        ks_txn_all_keys(c->txn);
+    struct command_ctx *c = &r->ctx;
+    struct exec *e = c->exec;
+    clear_error(err);
+    if (e->txn == NULL) {
+        e->txn = ks_txn_new(e->ks); /* not before there is a store */
     }
+    c->txn = e->txn;
+    ks_txn_begin(c->txn, atomic_load_explicit(&c->session->db, memory_order_relaxed), c->now_ms);
+}
+
+int exec_prepare(struct ks_txn *t, bool fetch, bool lock, struct bk_error *err)
+{
+    enum ks_lock got;
+    int rc;
     /* Every turn but the last means that another command has changed one of the keys, so somebody
      * gets on. */
     do {
         rc = BK_OK;
-        lock = KS_LOCKED;
-        if (most == KS_NEED_VALUE || !writes) {
-            rc = ks_txn_fetch(c->txn, err);
+        got = KS_LOCKED;
+        if (fetch) {
+            rc = ks_txn_fetch(t, err);
         }
-        if (rc == BK_OK && writes && (most != KS_NEED_NOTHING || all)) {
-            lock = ks_txn_lock(c->txn);
+        if (rc == BK_OK && lock) {
+            got = ks_txn_lock(t);
         }
-    } while (rc == BK_OK && lock == KS_AGAIN);
+    } while (rc == BK_OK && got == KS_AGAIN);
     return rc;
 }
 
@@ -256,13 +273,14 @@ static void raise_pos(uint64_t *pos, uint64_t to)
     }
 }
 
-static void cut_reply(const struct run *r)
+static void cut_reply(const struct exec_run *r)
 {
     r->ctx.reply->out->len = r->reply_start;
     r->ctx.reply->errors = r->errors_start;
 }
 
-static void reply_store_error(const struct run *r, int rc, const struct bk_error *err)
+static void reply_store_error(const struct exec_run *r, int rc, bool writes,
+                              const struct bk_error *err)
 {
     struct resp_writer *reply = r->ctx.reply;
     char reason[ERROR_TEXT_MAX];
@@ -271,7 +289,7 @@ static void reply_store_error(const struct run *r, int rc, const struct bk_error
     case BK_EREADONLY:
     case BK_ENOSPC:
     case BK_EIO:
-        if ((r->ctx.row->flags & CMD_WRITE) != 0) {
+        if (writes) {
             reply_writes_refused(reply, err);
             break;
         }
@@ -292,40 +310,49 @@ static void reply_store_error(const struct run *r, int rc, const struct bk_error
     }
 }
 
-static enum exec_result run_with_store(struct run *r, uint64_t *pos)
+enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, uint64_t *pos,
+                          struct bk_error *err)
 {
     struct command_ctx *c = &r->ctx;
-    struct exec *e = c->exec;
     enum exec_result result = EXEC_DONE;
-    struct bk_error err;
     uint64_t seen = 0;
-    int rc;
-    clear_error(&err);
-    if (e->txn == NULL) {
-        e->txn = ks_txn_new(e->ks); /* not before there is a store */
-    }
-    c->txn = e->txn;
-    ks_txn_begin(c->txn, atomic_load_explicit(&c->session->db, memory_order_relaxed), c->now_ms);
-    rc = prepare(c, &err);
-    if (rc == BK_OK) {
-        c->row->run(c);
-    }
-    if (rc == BK_OK && (c->row->flags & CMD_WRITE) != 0) {
-        rc = ks_txn_commit(c->txn, &seen, &err);
+    if (rc == BK_OK && writes) {
+        rc = ks_txn_commit(c->txn, &seen, err);
     } else {
         ks_txn_end(c->txn, &seen);
     }
     raise_pos(pos, seen);
-    if (c->row->first_key == 0 && (c->row->flags & CMD_READONLY) != 0) {
-        raise_pos(pos, ks_tail(c->ks)); /* it looked at more than named keys */
+    if (whole) {
+        raise_pos(pos, ks_tail(c->ks));
     }
     if (rc == BK_EAGAIN) {
         cut_reply(r);
         result = EXEC_NO_ROOM;
     } else if (rc != BK_OK) {
-        reply_store_error(r, rc, &err);
+        reply_store_error(r, rc, writes, err);
     }
     return result;
+}
+
+static enum exec_result run_with_store(struct exec_run *r, uint64_t *pos)
+{
+    struct command_ctx *c = &r->ctx;
+    const struct command_row *row = c->row;
+    bool writes = (row->flags & CMD_WRITE) != 0;
+    bool all = (row->flags & CMD_ALL_KEYS) != 0;
+    struct bk_error err;
+    exec_begin(r, &err);
+    enum ks_need most = exec_name_keys(c);
+    if (all) {
+        ks_txn_all_keys(c->txn);
+    }
+    int rc = exec_prepare(c->txn, most == KS_NEED_VALUE || !writes,
+                          writes && (most != KS_NEED_NOTHING || all), &err);
+    if (rc == BK_OK) {
+        row->run(c);
+    }
+    return exec_end(r, rc, writes, row->first_key == 0 && (row->flags & CMD_READONLY) != 0, pos,
+                    &err);
 }
 
 /* ---- Running ---- */
@@ -341,7 +368,7 @@ static bool goes_on(struct exec_slice **slice)
     return more;
 }
 
-static enum exec_result run_row(struct run *r, uint64_t *pos, struct exec_slice **slice)
+static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_slice **slice)
 {
     struct exec *e = r->ctx.exec;
     enum exec_result result = EXEC_DONE;
@@ -351,7 +378,9 @@ static enum exec_result run_row(struct run *r, uint64_t *pos, struct exec_slice 
         (*slice)->more = false;
         (*slice)->parked = false;
     }
-    if ((r->ctx.row->flags & CMD_NO_STORE) != 0) {
+    if ((r->ctx.row->flags & CMD_RUNS_QUEUE) != 0 && r->ctx.session->multi != NULL) {
+        result = exec_queue(r, pos);
+    } else if ((r->ctx.row->flags & CMD_NO_STORE) != 0) {
         r->ctx.row->run(&r->ctx);
     } else {
         result = run_with_store(r, pos);
@@ -371,7 +400,7 @@ static enum exec_result run_row(struct run *r, uint64_t *pos, struct exec_slice 
 
 /* CLIENT REPLY: as in Redis, what counts is the mode after the command, so that CLIENT REPLY ON
  * answers. */
-static void obey_reply_mode(struct run *r)
+static void obey_reply_mode(struct exec_run *r)
 {
     struct session *s = r->ctx.session;
     switch (s->reply_mode) {
@@ -391,7 +420,34 @@ static void obey_reply_mode(struct run *r)
     }
 }
 
-static enum exec_result execute(struct run *r, bool resumed, uint64_t *pos,
+/* Inside MULTI a refused command spoils the whole; a refused EXEC ends it. */
+static void spoil_multi(struct exec_run *r)
+{
+    struct session *s = r->ctx.session;
+    if (s->multi != NULL) {
+        s->multi->failed = true;
+    }
+    if (r->slot != NULL && (r->slot->row->flags & CMD_RUNS_QUEUE) != 0) {
+        char text[ERROR_TEXT_MAX];
+        struct bk_buf *out = r->ctx.reply->out;
+        size_t len = out->len - r->reply_start - 3; /* without "-" and CRLF */
+        len = len < sizeof(text) ? len : sizeof(text) - 1;
+        memcpy(text, out->data + r->reply_start + 1, len);
+        text[len] = '\0';
+        cut_reply(r);
+        /* As Redis has it: only codes other than ERR are told. */
+        resp_write_errorf(r->ctx.reply, "EXECABORT Transaction discarded because of: %s",
+                          text + (strncmp(text, "ERR ", 4) == 0 ? 4 : 0));
+        multi_discard(s, r->ctx.ks);
+    }
+}
+
+static bool queues(const struct exec_run *r)
+{
+    return r->ctx.session->multi != NULL && (r->ctx.row->flags & CMD_AT_ONCE) == 0;
+}
+
+static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
                                 struct exec_slice **slice)
 {
     struct exec *e = r->ctx.exec;
@@ -402,11 +458,17 @@ static enum exec_result execute(struct run *r, bool resumed, uint64_t *pos,
         r->ctx.row = r->slot->row;
         r->stat = &e->stats[r->slot->id];
         atomic_store_explicit(&s->last_command, r->ctx.row, memory_order_relaxed);
-        if (resumed || admit(r)) {
-            result = run_row(r, pos, slice);
-        } else {
+        if (!resumed && !admit(r)) {
             exec_count(&r->stat->rejected, 1);
+            spoil_multi(r);
+        } else if (queues(r)) {
+            multi_queue(s, r->slot, r->ctx.cmd);
+            resp_write_simple(r->ctx.reply, "QUEUED");
+        } else {
+            result = run_row(r, pos, slice);
         }
+    } else {
+        spoil_multi(r);
     }
     if (result == EXEC_DONE) {
         exec_count(&e->commands, 1);
@@ -416,10 +478,10 @@ static enum exec_result execute(struct run *r, bool resumed, uint64_t *pos,
     return result;
 }
 
-static struct run run_of(struct exec *e, struct session *s, const struct resp_command *cmd,
-                         int64_t now_ms, struct resp_writer *reply)
+static struct exec_run run_of(struct exec *e, struct session *s, const struct resp_command *cmd,
+                              int64_t now_ms, struct resp_writer *reply)
 {
-    return (struct run){
+    return (struct exec_run){
         .ctx = {.session = s,
                 .cmd = cmd,
                 .reply = reply,
@@ -437,7 +499,7 @@ enum exec_result exec_command(struct exec *e, struct session *s, const struct re
                               int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
                               struct exec_slice **slice)
 {
-    struct run r = run_of(e, s, cmd, now_ms, reply);
+    struct exec_run r = run_of(e, s, cmd, now_ms, reply);
     BK_ASSERT(cmd->argc >= 1 && *slice == NULL);
     return execute(&r, false, pos, slice);
 }
@@ -446,7 +508,7 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
                              int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
                              struct exec_slice **slice)
 {
-    struct run r = run_of(e, s, cmd, now_ms, reply);
+    struct exec_run r = run_of(e, s, cmd, now_ms, reply);
     BK_ASSERT(*slice != NULL);
     return execute(&r, true, pos, slice);
 }

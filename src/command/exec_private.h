@@ -30,7 +30,33 @@ struct exec {
     /* This loop only. */
     struct ks_txn *txn;        /* owned; NULL until the first command that needs the store */
     struct exec_slice **slice; /* borrowed for one exec_command or exec_resume */
+    bool in_multi;             /* the function that runs is one of an EXEC: it must not park */
 };
+
+/* One run of one command. */
+struct exec_run {
+    struct command_ctx ctx;
+    const struct command_slot *slot;
+    struct exec_command_stat *stat;
+    size_t reply_start;    /* where the reply begins in the output */
+    unsigned errors_start; /* reply->errors before it */
+};
+
+/* exec.c, for exec_multi.c too. */
+
+/* Names the command's keys to its transaction; returns the most that any of them needs. */
+enum ks_need exec_name_keys(const struct command_ctx *c);
+/* Begins the transaction, and clears *err. */
+void exec_begin(struct exec_run *r, struct bk_error *err);
+/* Brings it to where functions can run: values in memory, locks held. */
+BK_MUST_USE int exec_prepare(struct ks_txn *t, bool fetch, bool lock, struct bk_error *err);
+/* Ends it, and replaces the reply by an error unless rc, and then the commit of what writes, is
+ * BK_OK. whole: it looked at more than named keys. */
+enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, uint64_t *pos,
+                          struct bk_error *err);
+
+/* exec_multi.c: runs what a session that is inside MULTI has queued. */
+enum exec_result exec_queue(struct exec_run *r, uint64_t *pos);
 
 static inline void exec_count(exec_counter *counter, uint64_t n)
 {

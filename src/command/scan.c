@@ -46,10 +46,9 @@ static void collect(void *arg, const struct ks_scan_key *key)
 /* Walks on over up to max keys; true at the end of the database. */
 static bool walk(struct command_ctx *c, struct match *m, size_t max)
 {
-    uint32_t db = atomic_load_explicit(&c->session->db, memory_order_relaxed);
     m->slice = exec_slice_of(c);
     m->out = (struct resp_writer){.out = &m->slice->replies, .proto = c->reply->proto};
-    ks_scan(c->ks, db, c->now_ms, &m->slice->cursor, max, collect, m);
+    ks_txn_scan(c->txn, &m->slice->cursor, max, collect, m);
     return m->slice->cursor == 0;
 }
 

@@ -16,6 +16,9 @@
 enum session_reply { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP };
 
 struct command_row;
+struct keyspace;
+struct ks_watches;
+struct multi;
 
 struct session {
     /* Set once, at accept. */
@@ -25,18 +28,26 @@ struct session {
     _Atomic uint32_t db;
     atomic_int proto;                                 /* 2 or 3 */
     _Atomic(const struct command_row *) last_command; /* static row; NULL before the first */
+    _Atomic uint32_t multi_count; /* commands queued by MULTI, and 1; 0: not inside one */
+    _Atomic uint64_t multi_bytes; /* what they and the watches hold */
     atomic_bool no_evict;
     atomic_bool
         close_soon; /* set by CLIENT KILL and others: close once what is queued has been sent */
     /* This loop only. */
     bool authenticated;
     enum session_reply reply_mode;
-    bool close_after_reply; /* QUIT, protocol errors */
+    bool close_after_reply;     /* QUIT, protocol errors */
+    struct multi *multi;        /* owned; what MULTI has queued; NULL: not inside one */
+    struct ks_watches *watches; /* owned; NULL: none */
+    bool watch_lost;            /* WATCH came before there was a store: EXEC will fail */
     /* Changed through server_ops.client_set_text only, since other loops read them. Owned by net/.
      */
     char *name;
     char *lib_name;
     char *lib_ver;
 };
+
+/* The connection is gone: lets go of what its commands have left. ks: the store's, still open. */
+void session_end(struct session *s, struct keyspace *ks);
 
 #endif

@@ -36,9 +36,11 @@ enum command_flag {
     CMD_MOVABLEKEYS = 1 << 19,
     CMD_NO_ASYNC_LOADING = 1 << 20,
     /* Ours: how the executor treats the command. */
-    CMD_ALL_KEYS = 1 << 24,  /* takes every key lock */
-    CMD_NO_STORE = 1 << 25,  /* touches no data: no transaction is begun, fetched or locked */
-    CMD_TAKES_AWAY = 1 << 26 /* of what it writes nothing is put: goes on while the disk is full */
+    CMD_ALL_KEYS = 1 << 24,   /* takes every key lock */
+    CMD_NO_STORE = 1 << 25,   /* touches no data: no transaction is begun, fetched or locked */
+    CMD_TAKES_AWAY = 1 << 26, /* of what it writes nothing is put: goes on while the disk is full */
+    CMD_AT_ONCE = 1 << 27,    /* inside MULTI it is not queued */
+    CMD_RUNS_QUEUE = 1 << 28  /* EXEC */
 };
 
 /* Redis's ACL categories, as bits in the order of ACL CAT; a few follow from the flags by Redis's
@@ -110,6 +112,7 @@ extern const struct command_row command_rows_client[]; /* client.c */
 extern const struct command_row
     command_rows_server[]; /* server.c: CONFIG, INFO, TIME, DEBUG, SHUTDOWN ... */
 extern const struct command_row command_rows_bitkv[];   /* bitkv.c: BITKV, BGREWRITEAOF */
+extern const struct command_row command_rows_multi[];   /* multi.c: MULTI, EXEC, WATCH ... */
 extern const struct command_row command_rows_command[]; /* introspect.c: COMMAND */
 
 #endif

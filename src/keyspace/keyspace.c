@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keyspace.c - the keyspace itself and what looks at a whole database: counts, cursors, a random
- * key.
+ * keyspace.c - the keyspace itself, counts and a random key.
  *
- * Not here: commands on named keys (txn.c).
+ * Not here: what commands see of named keys (txn.c) and of whole databases (whole.c).
  */
 #include "engine/bitkv.h"
 #include "keyspace/keyspace_private.h"
@@ -18,12 +17,6 @@
 #define RANDOM_TRIES 100
 
 BK_STATIC_ASSERT(KS_VALUE_MAX == BK_VALUE_MAX, "the engine's limit, for those who do not see it");
-
-struct scan_filter {
-    int64_t now_ms;
-    void (*each)(void *arg, const struct ks_scan_key *key); /* borrowed for the scan */
-    void *arg;
-};
 
 const char *ks_type_name(enum ks_type type)
 {
@@ -81,24 +74,8 @@ uint64_t ks_tail(struct keyspace *ks)
     return bk_tail(ks->db);
 }
 
-static void scan_each(void *arg, const struct bk_scan_entry *entry)
-{
-    struct scan_filter *f = arg;
-    if (!ks_expired(entry->expire_ms, f->now_ms)) {
-        struct ks_scan_key key = {entry->key, (enum ks_type)(entry->flags & BK_TYPE_MASK)};
-        f->each(f->arg, &key);
-    }
-}
-
-void ks_scan(struct keyspace *ks, uint32_t db, int64_t now_ms, uint64_t *cursor, size_t count,
-             void (*each)(void *arg, const struct ks_scan_key *key), void *arg)
-{
-    struct scan_filter f = {.now_ms = now_ms, .each = each, .arg = arg};
-    bk_scan(ks->db, db, cursor, count, scan_each, &f);
-}
-
 /* splitmix64 over a shared counter: good enough to draw keys, and no lock. */
-static uint64_t random_next(struct keyspace *ks)
+uint64_t ks_random(struct keyspace *ks)
 {
     uint64_t step = 0x9e3779b97f4a7c15u;
     uint64_t z = atomic_fetch_add_explicit(&ks->random, step, memory_order_relaxed) + step;
@@ -112,7 +89,7 @@ int ks_random_key(struct keyspace *ks, uint32_t db, int64_t now_ms, struct bk_bu
     int rc = BK_NOTFOUND;
     for (int i = 0; i < RANDOM_TRIES; i++) {
         int64_t expire_ms = 0;
-        rc = bk_random_key(ks->db, db, random_next(ks), key, &expire_ms);
+        rc = bk_random_key(ks->db, db, ks_random(ks), key, &expire_ms);
         if (rc != BK_OK || !ks_expired(expire_ms, now_ms)) {
             break;
         }

@@ -32,6 +32,7 @@
 struct bk_db;
 struct keyspace;
 struct ks_txn;
+struct ks_watches;
 
 enum ks_type { KS_STRING = 0, KS_LIST, KS_SET, KS_ZSET, KS_HASH, KS_STREAM };
 const char *ks_type_name(enum ks_type type); /* "string", as TYPE answers */
@@ -68,7 +69,7 @@ void ks_txn_free(struct ks_txn **t);
 
 void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms);
 int64_t ks_txn_now_ms(const struct ks_txn *t);
-uint32_t ks_txn_db(const struct ks_txn *t); /* the one it was begun in */
+uint32_t ks_txn_db(const struct ks_txn *t); /* the one that the running command is in */
 /* key is borrowed until the transaction ends. Returns its index. */
 size_t ks_txn_key(struct ks_txn *t, struct bk_span key, enum ks_need need);
 /* A key of another database, from which on it is as any other. */
@@ -77,6 +78,18 @@ void ks_txn_all_keys(struct ks_txn *t); /* lock will take every key lock (FLUSHA
 
 /* BK_OK, or BK_CORRUPT / BK_EIO with the reason: the command answers an error. */
 BK_MUST_USE int ks_txn_fetch(struct ks_txn *t, struct bk_error *err);
+
+/*
+ * Several commands in one transaction (MULTI). All keys are named before the first command runs, in
+ * the order of the commands: ks_txn_focus sets the database that a command is in, ks_txn_will_flush
+ * and _will_swap tell what it will do to databases, so that keys named later are fetched from where
+ * they lie now. ks_txn_named is how many keys there are. Before a command runs, ks_txn_focus again,
+ * with how many keys there were before its own: its first key is then index 0.
+ */
+void ks_txn_focus(struct ks_txn *t, uint32_t db, size_t first);
+size_t ks_txn_named(const struct ks_txn *t);
+void ks_txn_will_flush(struct ks_txn *t, uint32_t db);
+void ks_txn_will_swap(struct ks_txn *t, uint32_t db1, uint32_t db2);
 
 enum ks_lock { KS_LOCKED, KS_AGAIN };
 BK_MUST_USE enum ks_lock ks_txn_lock(struct ks_txn *t);
@@ -111,20 +124,38 @@ BK_MUST_USE int ks_txn_commit(struct ks_txn *t, uint64_t *pos, struct bk_error *
 /* Ends it without a change; *pos (may be NULL) as above, for what was read. */
 void ks_txn_end(struct ks_txn *t, uint64_t *pos);
 
-/* Whole-database reads; what they promise is what SCAN promises. Their replies depend on ks_tail().
- */
-uint64_t ks_count(struct keyspace *ks, uint32_t db);
-uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);
-uint64_t ks_tail(struct keyspace *ks);
-/* Looks at at least count keys unless the end comes first, and calls each() for those whose time
- * has not run out. */
+/* Watched keys: WATCH. A list is the caller's and is used by one thread at a time; NULL is an empty
+ * one. Keys are copied; memory: about 100 bytes and the key, each. */
+void ks_watch(struct keyspace *ks, struct ks_watches **list, uint32_t db, struct bk_span key,
+              int64_t now_ms);
+void ks_unwatch(struct keyspace *ks, struct ks_watches **list); /* takes and nulls */
+uint64_t ks_watches_memory(const struct ks_watches *list);
+/* The transaction's lock takes those of the watched keys too. list is borrowed until its end. */
+void ks_txn_watches(struct ks_txn *t, const struct ks_watches *list);
+/* After the lock: is each watched key as it was when it was watched, not written and not run out
+ * since? */
+bool ks_watches_hold(const struct ks_watches *list, const struct ks_txn *t);
+
+/* Whole-database reads, in the transaction's database; what they promise is what SCAN promises, and
+ * their replies depend on ks_tail(). One that has named all keys and holds the locks sees its own
+ * writes, and everything at one moment. */
+uint64_t ks_txn_count(struct ks_txn *t);
 struct ks_scan_key {
     struct bk_span key; /* borrowed for the call */
     enum ks_type type;
 };
-void ks_scan(struct keyspace *ks, uint32_t db, int64_t now_ms, uint64_t *cursor, size_t count,
-             void (*each)(void *arg, const struct ks_scan_key *key), void *arg);
+/* Looks at at least count keys unless the end comes first, and calls each() for those whose time
+ * has not run out. */
+void ks_txn_scan(struct ks_txn *t, uint64_t *cursor, size_t count,
+                 void (*each)(void *arg, const struct ks_scan_key *key), void *arg);
 /* BK_NOTFOUND when no key is there. */
+BK_MUST_USE int ks_txn_random_key(struct ks_txn *t, struct bk_buf *key);
+
+/* Counts of the store as it is; replies that show them depend on ks_tail(). */
+uint64_t ks_count(struct keyspace *ks, uint32_t db);
+uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);
+uint64_t ks_tail(struct keyspace *ks);
+/* As ks_txn_random_key, of the store as it is. */
 BK_MUST_USE int ks_random_key(struct keyspace *ks, uint32_t db, int64_t now_ms, struct bk_buf *key);
 
 /* BK_OK, or why writes are refused at the moment (for -MISCONF), with the reason in *err. */

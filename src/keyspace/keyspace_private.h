@@ -19,6 +19,16 @@ struct keyspace {
     _Atomic uint64_t random; /* state of RANDOMKEY's generator */
 };
 
+/* What a transaction that holds every lock has written so far; NULL: nothing, or it does not hold
+ * them. Borrowed. */
+struct bk_batch *ks_txn_overlay(const struct ks_txn *t);
+struct keyspace *ks_txn_keyspace(const struct ks_txn *t);
+
+uint64_t ks_random(struct keyspace *ks); /* 64 bits that nobody can rely on */
+
+/* watch.c: adds the locks of watched keys; w may be NULL. */
+void ks_watches_lock(const struct ks_watches *w, struct bk_batch *b);
+
 /* Redis's rule: a key lives through the millisecond of its expiry and is gone after it. */
 static inline bool ks_expired(int64_t expire_ms, int64_t now_ms)
 {

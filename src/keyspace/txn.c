@@ -28,6 +28,8 @@
 
 struct txn_key {
     enum ks_need need;
+    uint32_t db;     /* as the command names it; dbs says where the key lies before the txn */
+    bool flushed;    /* it lies nowhere: the txn flushes its database first */
     uint64_t peeked; /* the txn's generation when peeks[i] was filled; 0 = not filled */
 };
 
@@ -47,9 +49,12 @@ struct ks_txn {
     unsigned pin; /* from begin to end: what was located stays where it is */
     bool locked;
     bool wrote; /* a put: a count of 0 no longer says that a database is empty */
+    const struct ks_watches *watches; /* borrowed; NULL: none to lock */
+    uint32_t *lies; /* owned; database by number before the txn's swaps; NULL: none */
+    size_t first;   /* key that the running command calls 0 */
     size_t n, cap;
     struct bk_key *keys;   /* owned, cap long, as the four below */
-    uint32_t *dbs;         /* the database of each */
+    uint32_t *dbs;         /* where each lies in the store, before the txn's own swaps */
     struct bk_item *items; /* what fetch located and loaded */
     struct bk_item *peeks; /* what ks_get found under the locks */
     struct txn_key *info;
@@ -96,6 +101,7 @@ void ks_txn_free(struct ks_txn **t)
         ks_txn_end(*t, NULL);
         free_arrays(*t);
         free((*t)->held);
+        free((*t)->lies);
         bk_batch_free(&(*t)->batch);
         free(*t);
         *t = NULL;
@@ -116,8 +122,51 @@ void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
     t->any_value = false;
     t->all_keys = false;
     t->wrote = false;
+    t->watches = NULL;
+    t->first = 0;
     t->n = 0;
 }
+
+/* ---- Several commands in one transaction ---- */
+
+void ks_txn_focus(struct ks_txn *t, uint32_t db, size_t first)
+{
+    t->db = db;
+    t->first = first;
+}
+
+size_t ks_txn_named(const struct ks_txn *t)
+{
+    return t->n;
+}
+
+#define FLUSHED UINT32_MAX /* in lies */
+
+static void note_lies(struct ks_txn *t)
+{
+    if (t->lies == NULL) {
+        t->lies = bk_alloc(t->ks->databases * sizeof(*t->lies));
+        for (uint32_t i = 0; i < t->ks->databases; i++) {
+            t->lies[i] = i;
+        }
+    }
+}
+
+void ks_txn_will_flush(struct ks_txn *t, uint32_t db)
+{
+    note_lies(t);
+    t->lies[db] = FLUSHED;
+}
+
+void ks_txn_will_swap(struct ks_txn *t, uint32_t db1, uint32_t db2)
+{
+    note_lies(t);
+    uint32_t one = t->lies[db1];
+    t->lies[db1] = t->lies[db2];
+    t->lies[db2] = one;
+}
+
+/* ---- Naming keys ---- */
 
 uint32_t ks_txn_db(const struct ks_txn *t)
 {
@@ -156,8 +205,9 @@ size_t ks_txn_key_in(struct ks_txn *t, uint32_t db, struct bk_span key, enum ks_
         grow(t);
     }
     bk_key_init(t->ks->db, &t->keys[i], key.data, key.len);
-    t->dbs[i] = db;
-    t->info[i] = (struct txn_key){.need = need};
+    uint32_t lies = t->lies == NULL ? db : t->lies[db];
+    t->dbs[i] = lies == FLUSHED ? db : lies;
+    t->info[i] = (struct txn_key){.need = need, .db = db, .flushed = lies == FLUSHED};
     t->any_value = t->any_value || need == KS_NEED_VALUE;
     t->n++;
     return i;
@@ -185,7 +235,7 @@ static int load_values(struct ks_txn *t, struct bk_error *err)
 {
     int rc = BK_OK;
     for (size_t i = 0; i < t->n && rc == BK_OK; i++) {
-        if (t->info[i].need == KS_NEED_VALUE && present(t, &t->items[i])) {
+        if (t->info[i].need == KS_NEED_VALUE && !t->info[i].flushed && present(t, &t->items[i])) {
             rc = bk_load(t->ks->db, &t->keys[i], &t->items[i], err);
         }
     }
@@ -228,7 +278,7 @@ static const struct bk_item *peek(struct ks_txn *t, size_t i)
 {
     struct bk_item *item = &t->peeks[i];
     if (t->info[i].peeked != t->generation) {
-        bk_batch_peek(t->batch, t->dbs[i], &t->keys[i], item);
+        bk_batch_peek(t->batch, t->info[i].db, &t->keys[i], item);
         depend(t, item->pos);
         t->info[i].peeked = t->generation;
     }
@@ -240,8 +290,12 @@ static bool values_current(struct ks_txn *t)
 {
     bool current = true;
     for (size_t i = 0; i < t->n && current; i++) {
-        if (t->info[i].need == KS_NEED_VALUE) {
-            current = peek(t, i)->at == t->items[i].at;
+        if (t->info[i].need == KS_NEED_VALUE && !t->info[i].flushed) {
+            bk_batch_peek(t->batch, t->dbs[i], &t->keys[i], &t->peeks[i]);
+            depend(t, t->peeks[i].pos);
+            /* Of use to ks_get where no swap comes in between. */
+            t->info[i].peeked = t->dbs[i] == t->info[i].db ? t->generation : 0;
+            current = t->peeks[i].at == t->items[i].at;
         }
     }
     return current;
@@ -257,6 +311,7 @@ enum ks_lock ks_txn_lock(struct ks_txn *t)
         for (size_t i = 0; i < t->n; i++) {
             bk_batch_lock_key(t->batch, &t->keys[i]);
         }
+        ks_watches_lock(t->watches, t->batch);
     }
     bk_batch_lock(t->batch);
     t->locked = true;
@@ -270,8 +325,14 @@ enum ks_lock ks_txn_lock(struct ks_txn *t)
     return result;
 }
 
+void ks_txn_watches(struct ks_txn *t, const struct ks_watches *w)
+{
+    t->watches = w;
+}
+
 void ks_get(struct ks_txn *t, size_t index, struct ks_value *out)
 {
+    index += t->first;
     const struct bk_item *fetched = &t->items[index];
     const struct bk_item *found = t->locked ? peek(t, index) : fetched;
     BK_ASSERT(index < t->n);
@@ -307,19 +368,22 @@ static void hold(struct ks_txn *t, struct bk_block *block)
 void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
 {
     struct bk_value value = {w->bytes, w->block};
+    index += t->first;
     if (w->block != NULL) {
         hold(t, w->block);
     }
     begin_batch(t);
-    bk_batch_put(t->batch, t->dbs[index], &t->keys[index], &value, (uint8_t)w->type, w->expire_ms);
+    bk_batch_put(t->batch, t->info[index].db, &t->keys[index], &value, (uint8_t)w->type,
+                 w->expire_ms);
     t->wrote = true;
     t->generation++;
 }
 
 void ks_delete(struct ks_txn *t, size_t index)
 {
+    index += t->first;
     begin_batch(t);
-    bk_batch_delete(t->batch, t->dbs[index], &t->keys[index]);
+    bk_batch_delete(t->batch, t->info[index].db, &t->keys[index]);
     t->generation++;
 }
 
@@ -343,6 +407,16 @@ void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2)
     t->generation++;
 }
 
+struct bk_batch *ks_txn_overlay(const struct ks_txn *t)
+{
+    return t->locked && t->all_keys ? t->batch : NULL;
+}
+
+struct keyspace *ks_txn_keyspace(const struct ks_txn *t)
+{
+    return t->ks;
+}
+
 static void trim_item(struct bk_item *item)
 {
     if (item->block != NULL || item->buf.cap > BYTES_KEPT) {
@@ -355,6 +429,8 @@ static void reset(struct ks_txn *t)
 {
     t->begun = false;
     t->locked = false;
+    free(t->lies);
+    t->lies = NULL;
     if (t->pinned) {
         bk_unpin(t->ks->db, t->pin);
         t->pinned = false;

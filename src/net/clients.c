@@ -19,6 +19,9 @@
 static void flag_letters(const struct conn *c, char letters[8])
 {
     size_t n = 0;
+    if (RELAXED_LOAD(&c->session.multi_count) != 0) {
+        letters[n++] = 'x';
+    }
     if (RELAXED_LOAD(&c->closing)) {
         letters[n++] = 'c';
     }
@@ -57,8 +60,9 @@ void client_line(const struct conn *c, int64_t now_ms, struct bk_buf *out)
         RELAXED_LOAD(&s->db));
     bk_buf_printf(
         out,
-        "ssub=0 multi=-1 qbuf=%llu qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=%d ",
-        (unsigned long long)RELAXED_LOAD(&c->input_pending), output > 0 ? 1 : 0);
+        "ssub=0 multi=%d qbuf=%llu qbuf-free=0 argv-mem=0 multi-mem=%llu rbs=0 rbp=0 obl=0 oll=%d ",
+        (int)RELAXED_LOAD(&s->multi_count) - 1, (unsigned long long)RELAXED_LOAD(&c->input_pending),
+        (unsigned long long)RELAXED_LOAD(&s->multi_bytes), output > 0 ? 1 : 0);
     bk_buf_printf(out, "omem=%llu tot-mem=%llu events=%s cmd=%s user=default redir=-1 resp=%d",
                   output, (unsigned long long)RELAXED_LOAD(&c->memory), output > 0 ? "rw" : "r",
                   last != NULL ? command_name(last) : "NULL", RELAXED_LOAD(&s->proto));

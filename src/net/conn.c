@@ -138,6 +138,7 @@ void conn_close(struct conn *c)
     close(c->fd);
     c->fd = -1;
     bk_mutex_unlock(&l->registry_mu);
+    session_end(&c->session, l->net->ks);
     atomic_fetch_sub(&l->connections, 1);
     atomic_fetch_sub(&l->net->connected, 1);
 }
@@ -174,6 +175,14 @@ void conn_free_dead(struct loop *l)
 
 /* ---- Commands ---- */
 
+static void conn_over_query_limit(struct conn *c)
+{
+    bk_log(BK_LOG_WARNING, "Closing client that reached max query buffer length: id=%llu addr=%s",
+           (unsigned long long)c->session.id, c->addr);
+    stat_add(&c->loop->stats.killed_query, 1);
+    conn_close(c);
+}
+
 /* The loop's command becomes the connection's, which is not done with it. */
 static void conn_hold_command(struct conn *c)
 {
@@ -184,6 +193,14 @@ static void conn_hold_command(struct conn *c)
     }
 }
 
+/* What MULTI queues, and WATCH, is bounded as a single command is. */
+static void conn_check_queue(struct conn *c)
+{
+    if (RELAXED_LOAD(&c->session.multi_bytes) > c->loop->tun.query_buffer_bytes) {
+        conn_over_query_limit(c);
+    }
+}
+
 static void conn_command_done(struct conn *c)
 {
     stat_add(&c->loop->stats.commands, 1);
@@ -191,6 +208,7 @@ static void conn_command_done(struct conn *c)
         conn_drop_command(c);
         conn_set_state(c, CONN_OPEN);
     }
+    conn_check_queue(c);
     if (c->state == CONN_OPEN && (c->session.close_after_reply || c->loop->stopping)) {
         conn_drain(c);
     }
@@ -258,11 +276,7 @@ static void conn_bad_input(struct conn *c, const char *error)
 {
     struct loop *l = c->loop;
     if (error[0] == '\0') {
-        bk_log(BK_LOG_WARNING,
-               "Closing client that reached max query buffer length: id=%llu addr=%s",
-               (unsigned long long)c->session.id, c->addr);
-        stat_add(&l->stats.killed_query, 1);
-        conn_close(c);
+        conn_over_query_limit(c);
         return;
     }
     bk_log(BK_LOG_VERBOSE, "Protocol error from client id=%llu addr=%s: %s",

@@ -296,8 +296,8 @@ void conn_measure(struct conn *c)
     RELAXED_STORE(&c->input_pending, resp_reader_pending(c->reader));
     RELAXED_STORE(&c->output_pending, outq_pending(&c->outq));
     size_t held = c->pending != NULL ? sizeof(*c->pending) + resp_command_memory(c->pending) : 0;
-    RELAXED_STORE(&c->memory,
-                  sizeof(*c) + resp_reader_memory(c->reader) + outq_memory(&c->outq) + held);
+    RELAXED_STORE(&c->memory, sizeof(*c) + resp_reader_memory(c->reader) + outq_memory(&c->outq) +
+                                  held + RELAXED_LOAD(&c->session.multi_bytes));
 }
 
 void conn_second(struct conn *c)

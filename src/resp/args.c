@@ -16,6 +16,33 @@ void resp_command_fini(struct resp_command *c)
     *c = (struct resp_command){0};
 }
 
+size_t resp_command_copy(struct resp_command *to, const struct resp_command *from)
+{
+    size_t vector = (size_t)from->argc * sizeof *from->argv;
+    size_t small = 0;
+    size_t large = 0;
+    for (int i = 0; i < from->argc; i++) {
+        *(from->argv[i].block == NULL ? &small : &large) += from->argv[i].bytes.len;
+    }
+    *to = (struct resp_command){.argc = from->argc,
+                                .argv_cap = from->argc,
+                                .argv = bk_alloc(vector + small),
+                                .wire_bytes = from->wire_bytes};
+    uint8_t *at = (uint8_t *)(to->argv + from->argc);
+    for (int i = 0; i < from->argc; i++) {
+        const struct resp_arg *arg = &from->argv[i];
+        to->argv[i] = *arg;
+        if (arg->block != NULL) {
+            to->argv[i].block = bk_block_ref(arg->block);
+        } else if (arg->bytes.len > 0) {
+            memcpy(at, arg->bytes.data, arg->bytes.len);
+            to->argv[i].bytes.data = at;
+            at += arg->bytes.len;
+        }
+    }
+    return vector + small + large;
+}
+
 size_t resp_command_memory(const struct resp_command *c)
 {
     size_t n = (size_t)c->argv_cap * sizeof *c->argv;

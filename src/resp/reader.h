@@ -47,6 +47,9 @@ struct resp_command {
     size_t wire_bytes;     /* what the command took on the wire */
 };
 void resp_command_fini(struct resp_command *c);
+/* Makes *to, which is empty, a copy that lasts: large arguments are shared, the rest is copied into
+ * one allocation. Returns the bytes that it holds. */
+size_t resp_command_copy(struct resp_command *to, const struct resp_command *from);
 size_t resp_command_memory(const struct resp_command *c); /* bytes allocated: vector and blocks */
 
 enum resp_status {

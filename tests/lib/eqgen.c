@@ -99,6 +99,13 @@ static const struct template templates[] = {
     {"FLUSHALL SYNC", 1, EQ_BYTES, FIXED},
     {"FLUSHALL $w", 1, EQ_BYTES, FIXED},
     {"FLUSHDB SYNC $w", 1, EQ_BYTES, FIXED},
+    /* Transactions; MULTI comes with its queue, from eq_generate. */
+    {"WATCH $k", 10, EQ_BYTES, SPOIL},
+    {"WATCH $k $k $k", 5, EQ_BYTES, SPOIL},
+    {"UNWATCH", 3, EQ_BYTES, SPOIL},
+    {"EXEC", 2, EQ_BYTES, SPOIL},
+    {"DISCARD", 2, EQ_BYTES, SPOIL},
+    {"MULTI $w", 1, EQ_BYTES, FIXED},
     /* Connection. */
     {"PING", 5, EQ_BYTES, FIXED},
     {"PING $v", 5, EQ_BYTES, SPOIL},
@@ -431,7 +438,7 @@ static void choose_rule(struct eq_cmd *cmd)
     }
 }
 
-void eq_generate(struct rng *r, struct eq_cmd *cmd)
+static void generate_one(struct rng *r, struct eq_cmd *cmd)
 {
     const struct template *t = pick_template(r);
     const char *at = t->text;
@@ -455,6 +462,25 @@ void eq_generate(struct rng *r, struct eq_cmd *cmd)
     name_command(cmd);
     if (cmd->rule == EQ_BYTES || cmd->rule == EQ_PAIRS) {
         choose_rule(cmd);
+    }
+}
+
+/* A MULTI is followed by commands whose replies can be compared inside EXEC's, and by its end. */
+void eq_generate(struct rng *r, unsigned *multi, struct eq_cmd *cmd)
+{
+    if (*multi == 0 && rng_percent(r, 1)) {
+        *multi = 2 + (unsigned)rng_below(r, 9);
+        eq_cmd_words(cmd, "MULTI", NULL);
+        return;
+    }
+    if (*multi > 0 && --*multi == 0) {
+        eq_cmd_words(cmd, rng_percent(r, 85) ? "EXEC" : "DISCARD", NULL);
+        return;
+    }
+    generate_one(r, cmd);
+    while (*multi > 0 && cmd->rule != EQ_BYTES) {
+        eq_cmd_fini(cmd);
+        generate_one(r, cmd);
     }
 }
 

@@ -44,8 +44,9 @@ struct eq_cmd {
     char name[64]; /* lower case, "client kill" for a subcommand: what differences are grouped by */
 };
 
-/* Fills *cmd, which holds owned memory until eq_cmd_fini. */
-void eq_generate(struct rng *r, struct eq_cmd *cmd);
+/* Fills *cmd, which holds owned memory until eq_cmd_fini. *multi: 0 before the first; how many
+ * commands the MULTI that has begun still gets, its end included. */
+void eq_generate(struct rng *r, unsigned *multi, struct eq_cmd *cmd);
 void eq_cmd_fini(struct eq_cmd *cmd);
 /* A command from words, for the comparison's own use; NULL ends them. */
 void eq_cmd_words(struct eq_cmd *cmd, const char *word, ...);

@@ -17,9 +17,9 @@ static const char *const commands[] = {
     "rename", "renamenx", "expire", "pexpire", "expireat", "pexpireat", "ttl", "pttl", "expiretime",
     "pexpiretime", "persist", "select", "flushdb", "flushall", "ping", "echo",
     /* From here on not with arguments at random: they would end the server or the connection. */
-    "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time",
+    "multi", "exec", "discard", "watch", "unwatch", "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time",
     "debug"};
-#define COMMANDS_SAFE (COUNT(commands) - 11)
+#define COMMANDS_SAFE (COUNT(commands) - 16)
 
 static const char *const subcommands[] = {
     "client|id", "client|kill", "client|setname", "client|getname", "client|list", "client|info",

@@ -306,6 +306,7 @@ static void compare(uint64_t seed, unsigned long count)
 {
     struct rng r = {seed};
     unsigned long done = 0;
+    unsigned multi = 0;
 
     forget_past();
     while (done < count) {
@@ -315,7 +316,7 @@ static void compare(uint64_t seed, unsigned long count)
         size_t first = T.past_n;
         size_t differs;
         for (size_t i = 0; i < BATCH; i++) {
-            eq_generate(&r, &T.past[T.past_n]);
+            eq_generate(&r, &multi, &T.past[T.past_n]);
             cmds[i] = &T.past[T.past_n++];
         }
         differs = both_run(cmds, BATCH, &theirs, &ours);
@@ -324,6 +325,7 @@ static void compare(uint64_t seed, unsigned long count)
             report_difference(first + differs, &theirs, &ours);
         }
         if (differs < BATCH || T.past_n >= PAST_MAX) {
+            multi = 0;
             forget_past();
         }
         eq_free_answers(&theirs, 1);

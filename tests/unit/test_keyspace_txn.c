@@ -329,9 +329,11 @@ static void test_keyspace__scan_and_random_key__leave_expired_keys_out(void **st
     put(f->t, "a", "v", 0);
     put(f->t, "b", "v", NOW + 100);
     put(f->t, "x", "v", NOW + 1);
+    ks_txn_begin(f->t, 0, NOW + 2);
     do {
-        ks_scan(f->ks, 0, NOW + 2, &cursor, 10, see, &s);
+        ks_txn_scan(f->t, &cursor, 10, see, &s);
     } while (cursor != 0);
+    ks_txn_end(f->t, NULL);
     assert_int_equal(s.n, 2);
     assert_false(s.expired);
     for (int i = 0; i < 50; i++) {
@@ -341,12 +343,92 @@ static void test_keyspace__scan_and_random_key__leave_expired_keys_out(void **st
     bk_buf_fini(&key);
 }
 
+/* ---- Several commands in one transaction ---- */
+
+static bool get_is(struct fixture *f, size_t index, const char *want)
+{
+    ks_get(f->t, index, &f->v);
+    return f->v.exists == (want != NULL) &&
+           (want == NULL || bk_span_eq(f->v.bytes, bk_span_str(want)));
+}
+
+/* As EXEC does it: GET k; SWAPDB 0 1; GET k; FLUSHDB; GET k; SET k new; GET k; SELECT 1; GET k. */
+static void test_txn__swap_and_flush_between_reads__values_come_from_where_they_lie(void **state)
+{
+    struct fixture *f = *state;
+    struct ks_txn *t = f->t;
+    struct bk_span k = bk_span_str("k");
+    struct ks_write w = {KS_STRING, bk_span_str("new"), NULL, 0};
+    uint64_t pos = 0;
+    put_span(t, 0, "k", bk_span_str("zero"), 0);
+    put_span(t, 1, "k", bk_span_str("one"), 0);
+    ks_txn_begin(t, 0, NOW);
+    ks_txn_all_keys(t);
+    (void)ks_txn_key(t, k, KS_NEED_VALUE);
+    ks_txn_will_swap(t, 0, 1);
+    (void)ks_txn_key(t, k, KS_NEED_VALUE);
+    ks_txn_will_flush(t, 0);
+    (void)ks_txn_key(t, k, KS_NEED_VALUE);
+    ks_txn_focus(t, 1, 0);
+    (void)ks_txn_key(t, k, KS_NEED_VALUE);
+    assert_int_equal(ks_txn_named(t), 4);
+    assert_int_equal(ks_txn_fetch(t, NULL), BK_OK);
+    assert_int_equal(ks_txn_lock(t), KS_LOCKED);
+    ks_txn_focus(t, 0, 0);
+    assert_true(get_is(f, 0, "zero"));
+    ks_swap(t, 0, 1);
+    ks_txn_focus(t, 0, 1);
+    assert_true(get_is(f, 0, "one"));
+    ks_flush(t, 0);
+    ks_txn_focus(t, 0, 2);
+    assert_true(get_is(f, 0, NULL));
+    ks_put(t, 0, &w);
+    assert_true(get_is(f, 0, "new"));
+    assert_int_equal(ks_txn_count(t), 1);
+    ks_txn_focus(t, 1, 3);
+    assert_true(get_is(f, 0, "zero"));
+    assert_int_equal(ks_txn_commit(t, &pos, NULL), BK_OK);
+    holds(f, "k", "new");
+    read_at(f, 1, "k", NOW);
+    assert_true(bk_span_eq(f->v.bytes, bk_span_str("zero")));
+    ks_txn_end(f->t, NULL);
+}
+
+static void test_watches__written_or_run_out__do_not_hold(void **state)
+{
+    struct fixture *f = *state;
+    struct ks_watches *list = NULL;
+    put(f->t, "k", "v", NOW + 10);
+    ks_watch(f->ks, &list, 0, bk_span_str("k"), NOW);
+    ks_watch(f->ks, &list, 0, bk_span_str("k"), NOW);
+    ks_watch(f->ks, &list, 0, bk_span_str("nosuch"), NOW);
+    assert_true(ks_watches_memory(list) > 0);
+    for (int ms = 10; ms <= 11; ms++) {
+        ks_txn_begin(f->t, 0, NOW + ms);
+        ks_txn_watches(f->t, list);
+        assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+        assert_int_equal(ks_watches_hold(list, f->t), ms == 10);
+        ks_txn_end(f->t, NULL);
+    }
+    put(f->other, "nosuch", "v", 0);
+    ks_txn_begin(f->t, 0, NOW);
+    ks_txn_watches(f->t, list);
+    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+    assert_false(ks_watches_hold(list, f->t));
+    ks_txn_end(f->t, NULL);
+    ks_unwatch(f->ks, &list);
+    assert_null(list);
+    assert_int_equal(ks_watches_memory(list), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_txn__put__is_read_back_in_its_database_only),
+        T(test_txn__swap_and_flush_between_reads__values_come_from_where_they_lie),
+        T(test_watches__written_or_run_out__do_not_hold),
         T(test_txn__expired_key__is_absent_after_its_millisecond),
         T(test_txn__own_writes__are_seen_before_the_store),
         T(test_txn__value_changed_before_the_lock__is_fetched_again),

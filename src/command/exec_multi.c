@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * exec_multi.c - EXEC: the queued commands as one transaction.
+ *
+ * All keys of all commands, and the watched ones, are named first; then values are fetched, locks
+ * taken and watches looked at, as for one command; then the functions run in order, each seeing
+ * what those before it have written; then one commit. No room in the log: nothing has changed, and
+ * EXEC runs again as a whole, except for commands without the store, whose effects are there at
+ * once: they have run, and only their replies are sent again.
+ *
+ * What only reads, with nothing watched, takes no lock: its keys are looked up at one moment.
+ */
+#include "command/exec_private.h"
+#include "command/multi.h"
+
+#include "base/assert.h"
+
+/* What the queue asks of the store. */
+struct plan {
+    bool writes;
+    bool whole; /* it looks at, or changes, whole databases: every lock */
+    enum ks_need most;
+};
+
+static struct command_ctx ctx_of(const struct exec_run *r, const struct multi_command *q)
+{
+    struct command_ctx c = r->ctx;
+    c.cmd = &q->cmd;
+    c.row = q->slot->row;
+    return c;
+}
+
+static bool looks_at_all(const struct command_row *row)
+{
+    bool keyless = row->first_key == 0 && row->name_keys == NULL;
+    return (row->flags & CMD_ALL_KEYS) != 0 || (keyless && (row->flags & CMD_NO_STORE) == 0);
+}
+
+static struct plan name_all(const struct exec_run *r, struct multi *m)
+{
+    struct plan p = {.most = KS_NEED_NOTHING};
+    for (size_t i = 0; i < m->n; i++) {
+        struct command_ctx c = ctx_of(r, &m->v[i]);
+        m->v[i].first_key = ks_txn_named(c.txn);
+        p.writes = p.writes || (c.row->flags & CMD_WRITE) != 0;
+        p.whole = p.whole || looks_at_all(c.row);
+        if ((c.row->flags & CMD_NO_STORE) == 0 || c.row->name_keys != NULL) {
+            enum ks_need need = exec_name_keys(&c);
+            p.most = need > p.most ? need : p.most;
+        }
+    }
+    return p;
+}
+
+/* ---- Running ---- */
+
+/* A command that goes on in slices (KEYS) has them all at once here: what holds the locks cannot
+ * pause. */
+static void run_slices(struct command_ctx *c, struct exec_slice **slice)
+{
+    size_t before = c->reply->out->len;
+    bool more = true;
+    while (more) {
+        c->reply->out->len = before;
+        if (*slice != NULL) {
+            (*slice)->more = false;
+        }
+        c->row->run(c);
+        more = *slice != NULL && (*slice)->more;
+        BK_ASSERT(!more || !(*slice)->parked);
+    }
+}
+
+/* Keeps the reply of a command whose effects are there. One that names keys is about databases
+ * (SELECT): it runs again. */
+static void keep_reply(const struct command_ctx *c, struct multi_command *q, size_t before,
+                       unsigned errors)
+{
+    if ((c->row->flags & CMD_NO_STORE) != 0 && c->row->name_keys == NULL) {
+        bk_buf_append(&q->reply, c->reply->out->data + before, c->reply->out->len - before);
+        q->errors = errors;
+        q->done = true;
+    }
+}
+
+static void run_queued(const struct exec_run *r, struct multi_command *q)
+{
+    struct command_ctx c = ctx_of(r, q);
+    struct exec *e = c.exec;
+    struct exec_command_stat *stat = &e->stats[q->slot->id];
+    struct exec_slice *slice = NULL;
+    size_t before = c.reply->out->len;
+    unsigned errors = c.reply->errors;
+    if (q->done) {
+        bk_buf_append(c.reply->out, q->reply.data, q->reply.len);
+        c.reply->errors += q->errors;
+        return;
+    }
+    if (c.txn != NULL) {
+        ks_txn_focus(c.txn, atomic_load_explicit(&c.session->db, memory_order_relaxed),
+                     q->first_key);
+    }
+    int64_t begin_us = exec_stat_begin(stat);
+    e->slice = &slice;
+    run_slices(&c, &slice);
+    e->slice = NULL;
+    exec_slice_free(&slice);
+    exec_stat_end(stat, begin_us);
+    errors = c.reply->errors - errors;
+    exec_count(&stat->calls, 1);
+    exec_count(&stat->failed, errors != 0 ? 1 : 0);
+    exec_count(&e->commands, 1);
+    keep_reply(&c, q, before, errors);
+}
+
+static void run_all(const struct exec_run *r, struct multi *m)
+{
+    r->ctx.exec->in_multi = true;
+    resp_write_array(r->ctx.reply, m->n);
+    for (size_t i = 0; i < m->n; i++) {
+        run_queued(r, &m->v[i]);
+    }
+    r->ctx.exec->in_multi = false;
+}
+
+/* With the store: BK_OK when all have run, or when a watch did not hold and the reply says so. */
+static int run_with_store(struct exec_run *r, struct multi *m, struct plan *p, struct bk_error *err)
+{
+    struct session *s = r->ctx.session;
+    struct ks_txn *txn = r->ctx.txn;
+    *p = name_all(r, m);
+    ks_txn_watches(txn, s->watches);
+    if (p->whole) {
+        ks_txn_all_keys(txn);
+    }
+    bool lock = p->writes || p->whole || s->watches != NULL;
+    int rc = exec_prepare(txn, p->most == KS_NEED_VALUE || !lock, lock, err);
+    if (rc == BK_OK && ks_watches_hold(s->watches, txn)) {
+        run_all(r, m);
+    } else if (rc == BK_OK) {
+        resp_write_null_array(r->ctx.reply);
+    }
+    return rc;
+}
+
+enum exec_result exec_queue(struct exec_run *r, uint64_t *pos)
+{
+    struct session *s = r->ctx.session;
+    struct multi *m = s->multi;
+    enum exec_result result = EXEC_DONE;
+    m->db = atomic_load_explicit(&s->db, memory_order_relaxed);
+    if (m->failed) {
+        resp_write_error(r->ctx.reply,
+                         "EXECABORT Transaction discarded because of previous errors.");
+    } else if (s->watch_lost) {
+        resp_write_null_array(r->ctx.reply);
+    } else if (!m->uses_store && s->watches == NULL) {
+        r->ctx.txn = NULL;
+        run_all(r, m);
+    } else {
+        struct plan p;
+        struct bk_error err;
+        exec_begin(r, &err);
+        int rc = run_with_store(r, m, &p, &err);
+        result = exec_end(r, rc, p.writes, p.whole, pos, &err);
+        if (result == EXEC_NO_ROOM || rc != BK_OK) {
+            atomic_store_explicit(&s->db, m->db, memory_order_relaxed);
+        }
+    }
+    if (result == EXEC_DONE) {
+        multi_discard(s, r->ctx.ks);
+    }
+    return result;
+}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+# MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+test "EXEC answers for each command" {
+    is {multi} +OK
+    is {set a 1} +QUEUED
+    is {incr a} +QUEUED
+    is {nosuch a x} "-ERR unknown command 'nosuch', with args beginning with: 'a' 'x' "
+    is {exec} {-EXECABORT Transaction discarded because of previous errors.}
+    is {get a} nil
+    is {multi} +OK
+    is {set a x} +QUEUED
+    is {incr a} +QUEUED
+    is {get a} +QUEUED
+    is {exec} {* +OK {-ERR value is not an integer or out of range} $x}
+    is {multi} +OK
+    is {exec} {*}
+}
+
+test "what is not queued" {
+    is {exec} {-ERR EXEC without MULTI}
+    is {discard} {-ERR DISCARD without MULTI}
+    is {multi} +OK
+    is {multi} {-ERR MULTI calls can not be nested}
+    is {watch a} {-ERR WATCH inside MULTI is not allowed}
+    is {save} {-ERR Command not allowed inside a transaction}
+    is {discard} +OK
+    is {exec now} {-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command}
+    is {multi} +OK
+    is {set a 1} +QUEUED
+    is {reset} +RESET
+    is {exec} {-ERR EXEC without MULTI}
+}
+
+test "whole databases inside EXEC show its own writes" {
+    is {mset a 1 b 2} +OK
+    is {multi} +OK
+    is {set c 3} +QUEUED
+    is {del a} +QUEUED
+    is {dbsize} +QUEUED
+    is {keys *} +QUEUED
+    is {select 1} +QUEUED
+    is {dbsize} +QUEUED
+    is {randomkey} +QUEUED
+    is {set other 1} +QUEUED
+    is {randomkey} +QUEUED
+    is {select 0} +QUEUED
+    is {flushdb} +QUEUED
+    is {get b} +QUEUED
+    is {set d 4} +QUEUED
+    is {scan 0} +QUEUED
+    is {exec} {* +OK :1 :2 {* $c $b} +OK :0 nil +OK $other +OK +OK nil +OK {* $0 {* $d}}}
+    is {keys *} {* $d}
+}
+
+test "WATCH: written, deleted, flushed, run out" {
+    foreach change {{set k 2} {del k} {expire k 100} {flushdb} {flushall} {append k x} {pexpireat k 1}} {
+        is {set k 1} +OK
+        is {watch k} +OK
+        r {*}$change
+        is {multi} +OK
+        is {ping} +QUEUED
+        is {exec} nilarray
+    }
+    is {set k 1 px 20} +OK
+    is {watch k} +OK
+    while {[r exists k]} {}
+    is {multi} +OK
+    is {ping} +QUEUED
+    is {exec} nilarray
+}
+
+test "WATCH: what does not concern it" {
+    foreach change {{get k} {set other 1} {setnx k 2} {del nosuch} {unwatch} {select 0}} {
+        is {set k 1} +OK
+        is {watch k k nosuch} +OK
+        r {*}$change
+        is {multi} +OK
+        is {ping} +QUEUED
+        is {exec} {* +PONG}
+    }
+    is {watch k} +OK
+    is {set k 2} +OK
+    is {unwatch} +OK
+    is {multi} +OK
+    is {unwatch} +QUEUED
+    is {exec} {* +OK}
+}
+
+test "CLIENT LIST tells of MULTI" {
+    expect [string match "*multi=-1*multi-mem=0*" [r client info]] 1
+    is {multi} +OK
+    is {client info} +QUEUED
+    expect [string match "*flags=x*multi=1*" [lindex [r exec] 0]] 1
+}
