@@ -2,6 +2,7 @@
 /* strings_edit.c - commands that make a new string from the old one: APPEND, SETRANGE, INCR and its
  * family. All keep the key's expiry. */
 #include "command/args.h"
+#include "command/compose.h"
 #include "command/strings_private.h"
 
 #include "base/num.h"
@@ -10,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SHARED_MIN \
-    65536 /* results of this size are made in a block, which the store shares, not copies */
 #define LONG_DOUBLE_TEXT_MAX \
     5120 /* the largest long double takes 4,933 digits and 18 more behind the point */
 
@@ -129,20 +128,12 @@ static void put_composed(struct command_ctx *c, const struct ks_value *old, size
                          struct bk_span add_bytes)
 {
     size_t end = offset + add_bytes.len;
-    size_t len = end > old->bytes.len ? end : old->bytes.len;
-    struct bk_block *block = len >= SHARED_MIN ? bk_block_new(len) : NULL;
-    uint8_t *bytes = block != NULL ? block->data : ks_alloc(c->txn, len);
-    struct ks_write w = {KS_STRING, {bytes, len}, block, old->exists ? old->expire_ms : 0};
-    if (old->bytes.len != 0) {
-        memcpy(bytes, old->bytes.data, old->bytes.len);
-    }
-    if (offset > old->bytes.len) {
-        memset(bytes + old->bytes.len, 0, offset - old->bytes.len);
-    }
-    memcpy(bytes + offset, add_bytes.data, add_bytes.len);
-    ks_put(c->txn, 0, &w); /* keeps a reference of the block */
-    bk_block_unref(&block);
-    resp_write_int(c->reply, (int64_t)len);
+    struct compose n;
+    compose_begin(c, &n, end > old->bytes.len ? end : old->bytes.len);
+    compose_fill(&n, old->bytes);
+    memcpy(n.bytes + offset, add_bytes.data, add_bytes.len);
+    resp_write_int(c->reply, (int64_t)n.len);
+    compose_put(c, 0, &n, old->exists ? old->expire_ms : 0);
 }
 
 /* An absent key takes the argument as it came, whatever its size; so does an empty one. */
