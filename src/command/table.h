@@ -102,6 +102,7 @@ const struct command_row *command_at(size_t i);
 
 /* Arrays of rows, one per file. */
 extern const struct command_row command_rows_string[]; /* strings.c */
+extern const struct command_row command_rows_bitmap[]; /* bitmap.c */
 extern const struct command_row command_rows_key[];    /* keys.c */
 extern const struct command_row command_rows_expire[]; /* expire.c */
 extern const struct command_row

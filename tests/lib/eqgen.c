@@ -57,6 +57,21 @@ static const struct template templates[] = {
     {"INCRBYFLOAT $k $f", 40, EQ_BYTES, SPOIL},
     {"SET $k $i", 20, EQ_BYTES, FIXED},
     {"SET $k $f", 20, EQ_BYTES, FIXED},
+    /* Bitmaps. */
+    {"SETBIT $k $bo $bit", 40, EQ_BYTES, SPOIL},
+    {"GETBIT $k $bo", 20, EQ_BYTES, SPOIL},
+    {"BITCOUNT $k", 10, EQ_BYTES, SPOIL},
+    {"BITCOUNT $k $r $r", 15, EQ_BYTES, SPOIL},
+    {"BITCOUNT $k $r $r $unit", 25, EQ_BYTES, SPOIL},
+    {"BITPOS $k $bit", 10, EQ_BYTES, SPOIL},
+    {"BITPOS $k $bit $r", 15, EQ_BYTES, SPOIL},
+    {"BITPOS $k $bit $r $r", 15, EQ_BYTES, SPOIL},
+    {"BITPOS $k $bit $r $r $unit", 25, EQ_BYTES, SPOIL},
+    {"BITOP $bop $k $k", 15, EQ_BYTES, SPOIL},
+    {"BITOP $bop $k $k $k $k", 15, EQ_BYTES, SPOIL},
+    {"BITFIELD $k $fields", 50, EQ_BYTES, SPOIL},
+    {"BITFIELD_RO $k $fields", 10, EQ_BYTES, SPOIL},
+    {"BITFIELD_RO $k GET $ft $fo GET $ft $fo", 10, EQ_BYTES, SPOIL},
     /* Keys. */
     {"DEL $k", 20, EQ_BYTES, SPOIL},
     {"DEL $k $k $k", 10, EQ_BYTES, SPOIL},
@@ -187,6 +202,8 @@ static const struct template templates[] = {
     {"COMMAND GETKEYS MGET $k $k", 3, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS SET $k $v $setopts", 3, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS RENAME $k $k", 2, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYS BITOP $bop $k $k $k", 2, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYS BITFIELD $k $fields", 2, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS PING", 2, EQ_BYTES, FIXED},
     {"COMMAND GETKEYS $c", 3, EQ_BYTES, FIXED},
     {"COMMAND GETKEYS $c $k", 3, EQ_BYTES, FIXED},
@@ -365,11 +382,26 @@ static long long set_until(const struct eq_cmd *cmd, size_t at)
                                                              : 0;
 }
 
+/* A number from limit on that is still valid, so that it would make a huge string; "#n" too. */
+static void tame_place(struct eq_cmd *cmd, size_t at, long long limit, long long valid)
+{
+    struct eq_arg *a = &cmd->argv[at];
+    struct eq_arg number = {a->data + 1, a->len - 1};
+    bool fields = a->len > 1 && a->data[0] == '#';
+    long long v;
+
+    if (fields && whole_number(&number, &v) && v > limit / 64 && v < valid) {
+        replace_number(cmd, at, v % limit);
+    } else if (!fields && whole_number(a, &v) && v > limit && v < valid) {
+        replace_number(cmd, at, v % limit);
+    }
+}
+
 /*
  * Valid times from now become 10^11 to 10^12 (115 days as milliseconds): none runs out during the
  * test, and no two are so close that GT and LT would depend on the millisecond of arrival. SET
- * makes no key whose time has passed: DBSIZE counts it until somebody has looked. SETRANGE makes no
- * string of half a gigabyte.
+ * makes no key whose time has passed: DBSIZE counts it until somebody has looked. SETRANGE and the
+ * bitmaps make no string of half a gigabyte.
  */
 static void tame(struct rng *r, struct eq_cmd *cmd)
 {
@@ -387,9 +419,14 @@ static void tame(struct rng *r, struct eq_cmd *cmd)
             replace_number(cmd, i, v + 4000000000000 / set_until(cmd, i));
         }
     }
-    if (strcasecmp(cmd->argv[0].data, "setrange") == 0 && cmd->argc > 2 &&
-        whole_number(&cmd->argv[2], &v) && v > 5000 && v < 536870912) {
-        replace_number(cmd, 2, v % 5000);
+    if (strcasecmp(cmd->argv[0].data, "setrange") == 0 && cmd->argc > 2) {
+        tame_place(cmd, 2, 5000, 536870912);
+    } else if (strcasecmp(cmd->argv[0].data, "setbit") == 0 && cmd->argc > 2) {
+        tame_place(cmd, 2, 40000, 4294967296);
+    } else if (strcasecmp(cmd->argv[0].data, "bitfield") == 0) {
+        for (size_t i = 2; i < cmd->argc; i++) {
+            tame_place(cmd, i, 40000, 4294967296);
+        }
     }
 }
 

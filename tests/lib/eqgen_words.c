@@ -14,6 +14,7 @@ static const char *const commands[] = {
     "get", "set", "setnx", "setex", "psetex", "getset", "getdel", "getex", "mget", "mset", "msetnx",
     "append", "strlen", "getrange", "substr", "setrange", "incr", "incrby", "incrbyfloat", "decr",
     "decrby", "del", "unlink", "exists", "touch", "type", "keys", "scan", "randomkey", "dbsize",
+    "setbit", "getbit", "bitcount", "bitpos", "bitop", "bitfield", "bitfield_ro",
     "rename", "renamenx", "expire", "pexpire", "expireat", "pexpireat", "ttl", "pttl", "expiretime",
     "pexpiretime", "persist", "select", "flushdb", "flushall", "ping", "echo",
     /* From here on not with arguments at random: they would end the server or the connection. */
@@ -113,6 +114,25 @@ static const char *const ranges[] = {
     "0", "1", "-1", "-2", "3", "5", "10", "-5", "-100", "100", "100000", "9223372036854775807",
     "-9223372036854775808", "abc", "1.5", "", "2147483647", "-2147483648", "4294967295",
     "9223372036854775808"};
+static const char *const bit_offsets[] = {
+    "0", "1", "7", "8", "15", "63", "64", "100", "1000", "30000", "-1", "4294967295", "4294967296",
+    "4294967297", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "abc", "",
+    "1.0", "#1", "#0", "07", " 1"};
+static const char *const bits[] = {"0", "1", "0", "1", "0", "1", "2", "-1", "abc", "", "01", "1.0"};
+static const char *const units[] = {"BIT", "BYTE", "bit", "byte", "BIT", "BYTE", "bits", "", "0"};
+static const char *const bit_operations[] = {
+    "AND", "OR", "XOR", "NOT", "and", "or", "xor", "not", "nand", ""};
+static const char *const field_types[] = {
+    "u8", "i8", "u1", "i1", "u2", "i5", "u16", "i16", "u31", "i32", "u63", "i63", "i64", "u7", "i33",
+    "u0", "i0", "u64", "i65", "u", "i", "", "8", "U8", "u08", "u-1", "u8x", "i99999999999999999999"};
+static const char *const field_offsets[] = {
+    "0", "1", "3", "7", "8", "13", "64", "100", "999", "#0", "#1", "#2", "#7", "#100", "-1", "#-1",
+    "#", "##1", "#a", "a", "", "4294967295", "4294967296", "#4294967296", "9223372036854775807",
+    "#9223372036854775807", "20000"};
+static const char *const field_numbers[] = {
+    "0", "1", "-1", "2", "100", "127", "128", "-128", "-129", "255", "256", "1000", "-1000", "65535",
+    "2147483647", "-2147483648", "4611686018427387904", "-4611686018427387905",
+    "9223372036854775807", "-9223372036854775808", "9223372036854775808", "abc", "", "1.5"};
 static const char *const patterns[] = {
     "*", "k*", "k?", "k1?", "k[0-3]", "[^k]*", "k[^1]", "k\\*", "k[1", "k[a-", "*1*", "", "**",
     "\\", "[]", "k[9-0]", "?", "??", "*[0-9]", "K*", "user:{*}:?", "[[:x]*", "k[1-", "[",
@@ -332,6 +352,30 @@ static void add_expire_option(struct rng *r, struct eq_cmd *cmd)
     }
 }
 
+static void add_fields(struct rng *r, struct eq_cmd *cmd)
+{
+    static const char *const operations[] = {"GET", "SET", "SET", "INCRBY", "INCRBY"};
+    static const char *const overflows[] = {"WRAP", "SAT", "FAIL", "SAT", "FAIL", "foo"};
+    unsigned n = (unsigned)rng_below(r, 6);
+
+    for (unsigned i = 0; i < n; i++) {
+        const char *operation = PICK(r, operations);
+        if (rng_percent(r, 40)) {
+            add_cased(r, cmd, "OVERFLOW");
+            add_cased(r, cmd, PICK(r, overflows));
+        }
+        add_cased(r, cmd, operation);
+        /* Mostly right ones: one wrong word is enough to refuse all. */
+        eq_add_text(cmd, rng_percent(r, 97) ? field_types[rng_below(r, 15)] : PICK(r, field_types));
+        eq_add_text(cmd,
+                    rng_percent(r, 97) ? field_offsets[rng_below(r, 14)] : PICK(r, field_offsets));
+        if (operation[0] != 'G') {
+            eq_add_text(cmd, rng_percent(r, 97) ? field_numbers[rng_below(r, 20)]
+                                                : PICK(r, field_numbers));
+        }
+    }
+}
+
 void eq_add_anything(struct rng *r, struct eq_cmd *cmd)
 {
     switch (rng_below(r, 4)) {
@@ -386,6 +430,13 @@ static const struct kind kinds[] = {
     {"$getexopts", add_getex_options, NULL, 0},
     {"$expopt", add_expire_option, NULL, 0},
     {"$raw", add_raw, NULL, 0},
+    {"$fields", add_fields, NULL, 0},
+    POOL("$bo", bit_offsets),
+    POOL("$bit", bits),
+    POOL("$unit", units),
+    POOL("$bop", bit_operations),
+    POOL("$ft", field_types),
+    POOL("$fo", field_offsets),
     POOL("$sub", subcommands),
     POOL("$opt", options),
     POOL("$setopt", set_options),
