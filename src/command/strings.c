@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * strings.c - the rows of the string commands. Their functions: strings_read.c, strings_set.c,
- * strings_edit.c.
+ * strings_edit.c, strings_lcs.c.
  */
 #include "command/rows.h"
 #include "command/strings_private.h"
@@ -89,6 +89,13 @@ const struct command_row command_rows_string[] = {
      ROW_ONE_KEY,
      .need = KS_NEED_VALUE,
      .run = strings_incrbyfloat},
+    {.name = "lcs",
+     .arity = -3,
+     .flags = CMD_READONLY,
+     .categories = CAT_READ_SLOW,
+     ROW_TWO_KEYS,
+     .need = KS_NEED_VALUE,
+     .run = strings_lcs},
     {.name = "mget",
      .arity = -2,
      .flags = ROW_READ_FAST,

@@ -32,4 +32,7 @@ void strings_incrby(struct command_ctx *c);
 void strings_decrby(struct command_ctx *c);
 void strings_incrbyfloat(struct command_ctx *c);
 
+/* strings_lcs.c */
+void strings_lcs(struct command_ctx *c);
+
 #endif

@@ -55,6 +55,11 @@ static const struct template templates[] = {
     {"INCRBY $k $i", 25, EQ_BYTES, SPOIL},
     {"DECRBY $k $i", 25, EQ_BYTES, SPOIL},
     {"INCRBYFLOAT $k $f", 40, EQ_BYTES, SPOIL},
+    {"LCS $k $k", 15, EQ_BYTES, SPOIL},
+    {"LCS $k $k LEN", 10, EQ_BYTES, SPOIL},
+    {"LCS $k $k IDX", 15, EQ_BYTES, SPOIL},
+    {"LCS $k $k IDX MINMATCHLEN $i WITHMATCHLEN", 15, EQ_BYTES, SPOIL},
+    {"LCS $k $k $lcs $lcs", 15, EQ_BYTES, SPOIL},
     {"SET $k $i", 20, EQ_BYTES, FIXED},
     {"SET $k $f", 20, EQ_BYTES, FIXED},
     /* Bitmaps. */

@@ -13,7 +13,7 @@
 static const char *const commands[] = {
     "get", "set", "setnx", "setex", "psetex", "getset", "getdel", "getex", "mget", "mset", "msetnx",
     "append", "strlen", "getrange", "substr", "setrange", "incr", "incrby", "incrbyfloat", "decr",
-    "decrby", "del", "unlink", "exists", "touch", "type", "keys", "scan", "randomkey", "dbsize",
+    "decrby", "lcs", "del", "unlink", "exists", "touch", "type", "keys", "scan", "randomkey", "dbsize",
     "setbit", "getbit", "bitcount", "bitpos", "bitop", "bitfield", "bitfield_ro",
     "rename", "renamenx", "expire", "pexpire", "expireat", "pexpireat", "ttl", "pttl", "expiretime",
     "pexpiretime", "persist", "select", "flushdb", "flushall", "ping", "echo",
@@ -133,6 +133,8 @@ static const char *const field_numbers[] = {
     "0", "1", "-1", "2", "100", "127", "128", "-128", "-129", "255", "256", "1000", "-1000", "65535",
     "2147483647", "-2147483648", "4611686018427387904", "-4611686018427387905",
     "9223372036854775807", "-9223372036854775808", "9223372036854775808", "abc", "", "1.5"};
+static const char *const lcs_words[] = {
+    "LEN", "IDX", "len", "idx", "WITHMATCHLEN", "MINMATCHLEN", "2", "", "foo"};
 static const char *const patterns[] = {
     "*", "k*", "k?", "k1?", "k[0-3]", "[^k]*", "k[^1]", "k\\*", "k[1", "k[a-", "*1*", "", "**",
     "\\", "[]", "k[9-0]", "?", "??", "*[0-9]", "K*", "user:{*}:?", "[[:x]*", "k[1-", "[",
@@ -431,6 +433,7 @@ static const struct kind kinds[] = {
     {"$expopt", add_expire_option, NULL, 0},
     {"$raw", add_raw, NULL, 0},
     {"$fields", add_fields, NULL, 0},
+    POOL("$lcs", lcs_words),
     POOL("$bo", bit_offsets),
     POOL("$bit", bits),
     POOL("$unit", units),
