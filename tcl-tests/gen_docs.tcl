@@ -10,6 +10,7 @@ source [file join [file dirname [info script]] resp.tcl]
 set names {
     get set setnx setex psetex getset getdel getex mget mset msetnx append strlen getrange substr setrange incr incrby
     incrbyfloat decr decrby lcs
+    pfadd pfcount pfmerge pfdebug pfselftest
     setbit getbit bitcount bitpos bitop bitfield bitfield_ro
     del unlink exists touch type keys scan randomkey rename renamenx expire pexpire expireat pexpireat ttl pttl
     expiretime pexpiretime persist

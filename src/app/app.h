@@ -82,6 +82,7 @@ struct app {
     atomic_bool has_password;
     atomic_bool memory_over;
     _Atomic uint64_t proto_max_bulk;
+    _Atomic uint64_t hll_sparse_max;
     _Atomic uint64_t memory_peak;
     _Atomic uint64_t expired_base; /* the store's count at the last CONFIG RESETSTAT */
     atomic_uint shutdown_flags;

@@ -184,6 +184,12 @@ static uint64_t proto_max_bulk_len(void *arg)
     return atomic_load_explicit(&a->proto_max_bulk, memory_order_relaxed);
 }
 
+static uint64_t hll_sparse_max_bytes(void *arg)
+{
+    struct app *a = arg;
+    return atomic_load_explicit(&a->hll_sparse_max, memory_order_relaxed);
+}
+
 /* Clients belong to net/; it gets its own handle in place of ours. */
 static void client_list(void *arg, const struct client_filter *filter, struct bk_buf *out)
 {
@@ -234,6 +240,7 @@ void app_server_ops(struct app *a)
     a->ops.debug_allowed = debug_allowed;
     a->ops.memory_over = memory_over;
     a->ops.proto_max_bulk_len = proto_max_bulk_len;
+    a->ops.hll_sparse_max_bytes = hll_sparse_max_bytes;
 }
 
 /* ---- For loops. While the store is being opened no command has come to it: nothing was written,

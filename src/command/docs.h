@@ -66,5 +66,6 @@ extern const struct command_doc command_docs_server[];
 extern const struct command_doc command_docs_bitkv[];
 extern const struct command_doc command_docs_string[];
 extern const struct command_doc command_docs_bitmap[];
+extern const struct command_doc command_docs_hyperloglog[];
 
 #endif

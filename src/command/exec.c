@@ -235,6 +235,16 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
     return most;
 }
 
+/* Will it be committed? A command that only keeps what it has worked out goes without where the
+ * store takes no writes. */
+static bool will_write(const struct command_ctx *c)
+{
+    uint32_t flags = c->row->flags;
+    struct bk_error err;
+    return (flags & CMD_WRITE) != 0 ||
+           ((flags & CMD_CACHES) != 0 && ks_write_state(c->ks, &err) == BK_OK);
+}
+
 void exec_begin(struct exec_run *r, struct bk_error *err)
 {
     struct command_ctx *c = &r->ctx;
@@ -318,6 +328,9 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     uint64_t seen = 0;
     if (rc == BK_OK && writes) {
         rc = ks_txn_commit(c->txn, &seen, err);
+        if (rc != BK_EAGAIN && (c->row->flags & CMD_CACHES) != 0) {
+            rc = BK_OK; /* its reply does not depend on what it wanted to keep */
+        }
     } else {
         ks_txn_end(c->txn, &seen);
     }
@@ -338,7 +351,7 @@ static enum exec_result run_with_store(struct exec_run *r, uint64_t *pos)
 {
     struct command_ctx *c = &r->ctx;
     const struct command_row *row = c->row;
-    bool writes = (row->flags & CMD_WRITE) != 0;
+    bool writes = will_write(c);
     bool all = (row->flags & CMD_ALL_KEYS) != 0;
     struct bk_error err;
     exec_begin(r, &err);

@@ -14,7 +14,7 @@
 
 #define NAME_MAX_LEN 64 /* no command's name is longer */
 
-/* In the order in which Redis names them; "protected" is not shown there. */
+/* In the order in which Redis names them; "protected" and "may_replicate" are not shown there. */
 static const struct introspect_bit flag_names[] = {
     {CMD_WRITE, "write"},
     {CMD_READONLY, "readonly"},
@@ -30,7 +30,6 @@ static const struct introspect_bit flag_names[] = {
     {CMD_ASKING, "asking"},
     {CMD_FAST, "fast"},
     {CMD_NO_AUTH, "no_auth"},
-    {CMD_MAY_REPLICATE, "may_replicate"},
     {CMD_NO_MANDATORY_KEYS, "no_mandatory_keys"},
     {CMD_NO_MULTI, "no_multi"},
     {CMD_NO_ASYNC_LOADING, "no_async_loading"},

@@ -93,6 +93,7 @@ struct server_ops {
     bool (*debug_allowed)(void *arg, const struct session *s); /* enable-debug-command */
     bool (*memory_over)(void *arg); /* maxmemory reached: commands flagged denyoom are refused */
     uint64_t (*proto_max_bulk_len)(void *arg);
+    uint64_t (*hll_sparse_max_bytes)(void *arg);
 };
 
 #endif

@@ -40,7 +40,10 @@ enum command_flag {
     CMD_NO_STORE = 1 << 25,   /* touches no data: no transaction is begun, fetched or locked */
     CMD_TAKES_AWAY = 1 << 26, /* of what it writes nothing is put: goes on while the disk is full */
     CMD_AT_ONCE = 1 << 27,    /* inside MULTI it is not queued */
-    CMD_RUNS_QUEUE = 1 << 28  /* EXEC */
+    CMD_RUNS_QUEUE = 1 << 28, /* EXEC */
+    /* Reads, and keeps what it has worked out in the value: locks and commits as a writing command
+     * as long as the store takes writes, and goes without when it does not. */
+    CMD_CACHES = 1 << 29
 };
 
 /* Redis's ACL categories, as bits in the order of ACL CAT; a few follow from the flags by Redis's
@@ -101,10 +104,11 @@ size_t command_count(void);
 const struct command_row *command_at(size_t i);
 
 /* Arrays of rows, one per file. */
-extern const struct command_row command_rows_string[]; /* strings.c */
-extern const struct command_row command_rows_bitmap[]; /* bitmap.c */
-extern const struct command_row command_rows_key[];    /* keys.c */
-extern const struct command_row command_rows_expire[]; /* expire.c */
+extern const struct command_row command_rows_string[];      /* strings.c */
+extern const struct command_row command_rows_bitmap[];      /* bitmap.c */
+extern const struct command_row command_rows_hyperloglog[]; /* hyperloglog.c */
+extern const struct command_row command_rows_key[];         /* keys.c */
+extern const struct command_row command_rows_expire[];      /* expire.c */
 extern const struct command_row
     command_rows_database[]; /* database.c: SELECT, FLUSHDB, DBSIZE, SCAN ... */
 extern const struct command_row

@@ -15,6 +15,7 @@ static const char *const commands[] = {
     "append", "strlen", "getrange", "substr", "setrange", "incr", "incrby", "incrbyfloat", "decr",
     "decrby", "lcs", "del", "unlink", "exists", "touch", "type", "keys", "scan", "randomkey", "dbsize",
     "setbit", "getbit", "bitcount", "bitpos", "bitop", "bitfield", "bitfield_ro",
+    "pfadd", "pfcount", "pfmerge", "pfdebug",
     "rename", "renamenx", "expire", "pexpire", "expireat", "pexpireat", "ttl", "pttl", "expiretime",
     "pexpiretime", "persist", "select", "flushdb", "flushall", "ping", "echo",
     /* From here on not with arguments at random: they would end the server or the connection. */
@@ -135,6 +136,9 @@ static const char *const field_numbers[] = {
     "9223372036854775807", "-9223372036854775808", "9223372036854775808", "abc", "", "1.5"};
 static const char *const lcs_words[] = {
     "LEN", "IDX", "len", "idx", "WITHMATCHLEN", "MINMATCHLEN", "2", "", "foo"};
+static const char *const hll_keys[] = {"h1", "h2", "h3", "h4"};
+static const char *const sparse_sizes[] = {
+    "0", "20", "40", "100", "500", "3000", "3000", "12304", "1mb", "-1", "x"};
 static const char *const patterns[] = {
     "*", "k*", "k?", "k1?", "k[0-3]", "[^k]*", "k[^1]", "k\\*", "k[1", "k[a-", "*1*", "", "**",
     "\\", "[]", "k[9-0]", "?", "??", "*[0-9]", "K*", "user:{*}:?", "[[:x]*", "k[1-", "[",
@@ -378,6 +382,48 @@ static void add_fields(struct rng *r, struct eq_cmd *cmd)
     }
 }
 
+static void add_elements(struct rng *r, struct eq_cmd *cmd)
+{
+    unsigned n = (unsigned)rng_below(r, rng_percent(r, 30) ? EQ_ARGS_MAX - 4 : 5);
+    char text[32];
+
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(text, sizeof(text), "element %u", (unsigned)rng_below(r, 100000));
+        eq_cmd_add(cmd, text, 1 + rng_below(r, strlen(text)));
+    }
+}
+
+/* A value with registers to the number that there must be, give or take one. No operation is cut in
+ * the middle: Redis then goes on with a byte that is not part of the value. */
+static void add_hll(struct rng *r, struct eq_cmd *cmd)
+{
+    uint8_t bytes[2048] = "HYLL\1";
+    size_t len = 16;
+    unsigned left = 16384;
+    unsigned room = 1 + (unsigned)rng_below(r, 300);
+
+    rng_fill(r, bytes + 8, 8);
+    while (left > 0 && len < sizeof(bytes) - 2 && room-- > 0) {
+        bool last = room == 0 && rng_percent(r, 90);
+        unsigned kind = last ? 2 : (unsigned)rng_below(r, 3);
+        unsigned most = kind == 0 ? 4 : kind == 1 ? 64 : last ? left : 300;
+        unsigned run = last ? left : 1 + (unsigned)rng_below(r, most < left ? most : left);
+        if (kind == 0) {
+            bytes[len++] = (uint8_t)(0x80 | rng_below(r, 32) << 2 | (run - 1));
+        } else if (kind == 1) {
+            bytes[len++] = (uint8_t)(run - 1);
+        } else {
+            bytes[len++] = (uint8_t)(0x40 | (run - 1) >> 8);
+            bytes[len++] = (uint8_t)(run - 1);
+        }
+        left -= run;
+    }
+    if (rng_percent(r, 10)) {
+        bytes[len++] = rng_percent(r, 50) ? 0x80 : 0;
+    }
+    eq_cmd_add(cmd, bytes, len);
+}
+
 void eq_add_anything(struct rng *r, struct eq_cmd *cmd)
 {
     switch (rng_below(r, 4)) {
@@ -433,6 +479,10 @@ static const struct kind kinds[] = {
     {"$expopt", add_expire_option, NULL, 0},
     {"$raw", add_raw, NULL, 0},
     {"$fields", add_fields, NULL, 0},
+    {"$elements", add_elements, NULL, 0},
+    {"$hll", add_hll, NULL, 0},
+    POOL("$h", hll_keys),
+    POOL("$sparse", sparse_sizes),
     POOL("$lcs", lcs_words),
     POOL("$bo", bit_offsets),
     POOL("$bit", bits),

@@ -60,6 +60,12 @@ static uint64_t bulk_max(void *arg)
     return ((struct host *)arg)->bulk_max;
 }
 
+static uint64_t sparse_max(void *arg)
+{
+    (void)arg;
+    return 3000;
+}
+
 static uint64_t save_begin(void *arg, struct bk_buf *error)
 {
     struct host *h = arg;
@@ -102,7 +108,8 @@ static int setup(void **state)
                                  .save_begin = save_begin,
                                  .save_state = save_state,
                                  .last_save_s = last_save_s,
-                                 .proto_max_bulk_len = bulk_max};
+                                 .proto_max_bulk_len = bulk_max,
+                                 .hll_sparse_max_bytes = sparse_max};
     f->exec = exec_new(f->ks, &f->ops);
     f->s.authenticated = true;
     f->reply = (struct resp_writer){.out = &f->out, .proto = 2};
@@ -499,6 +506,40 @@ static void test_exec__save_refused__says_why(void **state)
     assert_int_equal(f->host.saves, 0);
 }
 
+static void reopen_to_read(struct fixture *f)
+{
+    struct bk_options o;
+    exec_free(&f->exec);
+    ks_free(&f->ks);
+    assert_int_equal(bk_close(&f->db, NULL), BK_OK);
+    bk_options_init(&o);
+    o.dir = f->dir.path;
+    o.stepped = true;
+    o.read_only = true;
+    assert_int_equal(bk_open(&f->db, &o, NULL), BK_OK);
+    f->ks = ks_new(f->db, o.databases);
+    f->exec = exec_new(f->ks, &f->ops);
+}
+
+static void test_exec__what_a_reading_command_works_out__is_kept_if_the_store_takes_it(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, ":1\r\n", "pfadd", "kept", "a", NULL);
+    expect(f, ":1\r\n", "pfadd", "new", "a", "b", NULL);
+    expect(f, "$1\r\n\x80\r\n", "getrange", "kept", "15", "15", NULL);
+    expect(f, ":1\r\n", "pfcount", "kept", NULL);
+    expect(f, "$1\r\n\x01\r\n", "getrange", "kept", "8", "8", NULL);
+    settle(f);
+    reopen_to_read(f);
+    expect(f, "$1\r\n\x01\r\n", "getrange", "kept", "8", "8", NULL);
+    expect(f, ":1\r\n", "pfcount", "kept", NULL);
+    expect(f, ":2\r\n", "pfcount", "new", NULL);
+    expect(f, "$1\r\n\x80\r\n", "getrange", "new", "15", "15", NULL);
+    expect(f, "-READONLY You can't write against a read only replica.\r\n", "pfadd", "new", "c",
+           NULL);
+    expect(f, ":2\r\n", "pfcount", "new", "kept", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -518,6 +559,7 @@ int main(void)
         T(test_commands__databases__are_apart),
         T(test_exec__save__waits_without_holding_up_others),
         T(test_exec__save_refused__says_why),
+        T(test_exec__what_a_reading_command_works_out__is_kept_if_the_store_takes_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
