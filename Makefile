@@ -55,7 +55,7 @@ FLAGS_fuzz := -O1 $(CLANG_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -fn
 # The sanitizers bring their own allocator: jemalloc is linked for its figures only and serves nobody there.
 LD_fuzz_target := -fsanitize=fuzzer,address,undefined
 LIBS_engine := -lisal -lpthread -lm
-LIBS_server := -levent_core -levent_extra -levent_pthreads -ljemalloc $(LIBS_engine)
+LIBS_server := -levent_core -levent_extra -levent_pthreads -ljemalloc -llzf $(LIBS_engine)
 LIBS_tool := -ljansson $(LIBS_engine)
 LIBS_test := -lcmocka -lhiredis
 LDFLAGS_ALL := -pthread -Wl,--as-needed

@@ -187,7 +187,7 @@ part_tsan() {
     done
 }
 part_valgrind() {
-    programs debug unit valgrind -q --error-exitcode=99 --leak-check=full
+    programs debug unit valgrind -q --suppressions=tests/lib/valgrind.supp --error-exitcode=99 --leak-check=full
 }
 part_fuzz() {
     local target name

@@ -246,4 +246,46 @@ const struct command_doc command_docs_generic[] = {
         {.flags = "RW update", .index = 1, .last = 0, .step = 1, .limit = 0}),
      .args = DOC_LIST(doc_arg,
         {.name = "key", .type = "key", .key_spec = 1})},
+    {.name = "dump",
+     .summary = "Return a serialized version of the value stored at the specified key.",
+     .since = "2.6.0",
+     .group = "generic",
+     .complexity = "O(1) to access the key and additional O(N*M) to serialize it, where "
+                           "N is the number of Redis objects composing the value and M their "
+                           "average size. For small string values the time complexity is thus "
+                           "O(1)+O(1*M) where M is small, so simply O(1).",
+     .tips = "nondeterministic_output",
+     .keys = DOC_LIST(doc_key,
+        {.flags = "RO access", .index = 1, .last = 0, .step = 1, .limit = 0}),
+     .args = DOC_LIST(doc_arg,
+        {.name = "key", .type = "key", .key_spec = 1})},
+    {.name = "restore",
+     .summary = "Create a key using the provided serialized value, previously obtained "
+                        "using DUMP.",
+     .since = "2.6.0",
+     .group = "generic",
+     .complexity = "O(1) to create the new key and additional O(N*M) to reconstruct the "
+                           "serialized value, where N is the number of Redis objects composing "
+                           "the value and M their average size. For small string values the time "
+                           "complexity is thus O(1)+O(1*M) where M is small, so simply O(1). "
+                           "However for sorted set values the complexity is O(N*M*log(N)) "
+                           "because inserting values into sorted sets is O(log(N)).",
+     .history = DOC_LIST(doc_change,
+        {"3.0.0", "Added the `REPLACE` modifier."},
+        {"5.0.0", "Added the `ABSTTL` modifier."},
+        {"5.0.0", "Added the `IDLETIME` and `FREQ` options."}),
+     .keys = DOC_LIST(doc_key,
+        {.flags = "OW update", .index = 1, .last = 0, .step = 1, .limit = 0}),
+     .args = DOC_LIST(doc_arg,
+        {.name = "key", .type = "key", .key_spec = 1},
+        {.name = "ttl", .type = "integer"},
+        {.name = "serialized-value", .type = "string"},
+        {.name = "replace", .type = "pure-token", .token = "REPLACE", .since = "3.0.0",
+         .flags = DOC_OPTIONAL},
+        {.name = "absttl", .type = "pure-token", .token = "ABSTTL", .since = "5.0.0",
+         .flags = DOC_OPTIONAL},
+        {.name = "seconds", .type = "integer", .token = "IDLETIME", .since = "5.0.0",
+         .flags = DOC_OPTIONAL},
+        {.name = "frequency", .type = "integer", .token = "FREQ", .since = "5.0.0",
+         .flags = DOC_OPTIONAL})},
     {0}};

@@ -109,6 +109,10 @@ extern const struct command_row command_rows_bitmap[];      /* bitmap.c */
 extern const struct command_row command_rows_hyperloglog[]; /* hyperloglog.c */
 extern const struct command_row command_rows_key[];         /* keys.c */
 extern const struct command_row command_rows_expire[];      /* expire.c */
+extern const struct command_row command_rows_string[]; /* strings.c */
+extern const struct command_row command_rows_key[];    /* keys.c */
+extern const struct command_row command_rows_expire[]; /* expire.c */
+extern const struct command_row command_rows_dump[];   /* dump.c */
 extern const struct command_row
     command_rows_database[]; /* database.c: SELECT, FLUSHDB, DBSIZE, SCAN ... */
 extern const struct command_row

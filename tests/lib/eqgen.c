@@ -129,6 +129,15 @@ static const struct template templates[] = {
     {"EXPIRETIME $k", 25, EQ_NEAR_S, SPOIL},
     {"PEXPIRETIME $k", 25, EQ_NEAR_MS, SPOIL},
     {"PERSIST $k", 20, EQ_BYTES, SPOIL},
+    /* Values in and out. */
+    {"DUMP $k", 40, EQ_DUMP, SPOIL},
+    {"RESTORE $k $m $dump", 20, EQ_BYTES, SPOIL},
+    {"RESTORE $k 0 $dump REPLACE", 30, EQ_BYTES, SPOIL},
+    {"RESTORE $k $u $dump ABSTTL REPLACE", 15, EQ_BYTES, SPOIL},
+    {"RESTORE $k $m $dump REPLACE IDLETIME $i", 8, EQ_BYTES, SPOIL},
+    {"RESTORE $k 0 $dump REPLACE FREQ $i", 8, EQ_BYTES, SPOIL},
+    {"RESTORE $k 0 $dump IDLETIME $n FREQ $n", 4, EQ_BYTES, SPOIL},
+    {"RESTORE $k $i $v REPLACE $w", 6, EQ_BYTES, SPOIL},
     /* Databases. */
     {"SELECT $d", 15, EQ_BYTES, SPOIL},
     {"SELECT 0", 15, EQ_BYTES, FIXED},
@@ -363,6 +372,16 @@ static bool is_any_of(const char *name, const char *const *list, size_t n)
     return found;
 }
 
+static bool has_word(const struct eq_cmd *cmd, const char *word)
+{
+    bool found = false;
+
+    for (size_t i = 1; i < cmd->argc && !found; i++) {
+        found = strcasecmp(cmd->argv[i].data, word) == 0;
+    }
+    return found;
+}
+
 /* Is this argument a time counted from now? */
 static bool is_relative_time(const struct eq_cmd *cmd, size_t at)
 {
@@ -370,6 +389,9 @@ static bool is_relative_time(const struct eq_cmd *cmd, size_t at)
     static const char *const by_place[] = {"setex", "psetex", "expire", "pexpire"};
     static const char *const option[] = {"ex", "px"};
 
+    if (strcasecmp(cmd->argv[0].data, "restore") == 0) {
+        return at == 2 && !has_word(cmd, "absttl");
+    }
     return (is_any_of(cmd->argv[0].data, by_option, COUNT(by_option)) &&
             is_any_of(cmd->argv[at - 1].data, option, COUNT(option))) ||
            (at == 2 && is_any_of(cmd->argv[0].data, by_place, COUNT(by_place)));
@@ -482,6 +504,7 @@ static void choose_rule(struct eq_cmd *cmd)
                 {"expiretime", EQ_NEAR_S},
                 {"pexpiretime", EQ_NEAR_MS},
                 {"randomkey", EQ_RANDOMKEY},
+                {"dump", EQ_DUMP},
                 {"command count", EQ_SHAPE},
                 {"client id", EQ_SHAPE},
                 {"time", EQ_SHAPE}};

@@ -17,7 +17,7 @@ static const char *const commands[] = {
     "setbit", "getbit", "bitcount", "bitpos", "bitop", "bitfield", "bitfield_ro",
     "pfadd", "pfcount", "pfmerge", "pfdebug",
     "rename", "renamenx", "expire", "pexpire", "expireat", "pexpireat", "ttl", "pttl", "expiretime",
-    "pexpiretime", "persist", "select", "flushdb", "flushall", "ping", "echo",
+    "pexpiretime", "persist", "select", "flushdb", "flushall", "ping", "echo", "dump", "restore",
     /* From here on not with arguments at random: they would end the server or the connection. */
     "multi", "exec", "discard", "watch", "unwatch", "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time",
     "debug"};
@@ -490,6 +490,7 @@ static const struct kind kinds[] = {
     POOL("$bop", bit_operations),
     POOL("$ft", field_types),
     POOL("$fo", field_offsets),
+    {"$dump", eq_add_payload, NULL, 0},
     POOL("$sub", subcommands),
     POOL("$opt", options),
     POOL("$setopt", set_options),

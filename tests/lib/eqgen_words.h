@@ -10,5 +10,6 @@
 void eq_add_word(struct rng *r, struct eq_cmd *cmd, const char *word);
 void eq_add_text(struct eq_cmd *cmd, const char *text);
 void eq_add_anything(struct rng *r, struct eq_cmd *cmd);
+void eq_add_payload(struct rng *r, struct eq_cmd *cmd); /* eqgen_dump.c */
 
 #endif

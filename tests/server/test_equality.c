@@ -50,7 +50,7 @@ static struct {
 static bool goes_alone(const struct eq_cmd *cmd)
 {
     return cmd->rule == EQ_CLOSES || cmd->rule == EQ_RAW || cmd->rule == EQ_SCAN_ALL ||
-           cmd->rule == EQ_RANDOMKEY;
+           cmd->rule == EQ_RANDOMKEY || cmd->rule == EQ_DUMP;
 }
 
 /* Each side's random key is made "there" or "not there" by asking the other side. */
@@ -72,10 +72,50 @@ static void both_randomkey(const struct eq_cmd *cmd, struct eq_answer *out)
     }
 }
 
+/* What a payload is worth on the other side: the value it makes there, or the error. */
+static void restored(struct eq_peer *other, struct eq_answer *payload)
+{
+    struct raw bytes = raw_text(eq_raw(payload));
+    struct eq_cmd cmds[3];
+    const struct eq_cmd *list[3] = {&cmds[0], &cmds[1], &cmds[2]};
+    struct eq_answer out[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
+
+    eq_cmd_words(&cmds[0], "RESTORE", "eq:restored", "0", NULL);
+    eq_cmd_add(&cmds[0], bytes.data, bytes.len);
+    eq_cmd_words(&cmds[1], "GET", "eq:restored", NULL);
+    eq_cmd_words(&cmds[2], "DEL", "eq:restored", NULL);
+    eq_peer_batch(other, list, 3, out);
+    if (raw_is(raw_text(eq_raw(&out[0])), "OK")) {
+        eq_set_answer(payload, out[1].data, out[1].len);
+    } else {
+        eq_set_answer(payload, out[0].data, out[0].len);
+    }
+    eq_free_answers(out, 3);
+    for (size_t i = 0; i < 3; i++) {
+        eq_cmd_fini(&cmds[i]);
+    }
+}
+
+static void both_dump(const struct eq_cmd *cmd, struct eq_answer *out)
+{
+    for (int i = 0; i < 2; i++) {
+        eq_peer_one(&T.sides[i], cmd, &out[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (out[i].len > 0 && out[i].data[0] == '$' && !raw_is_null(eq_raw(&out[i]))) {
+            restored(&T.sides[1 - i], &out[i]);
+        }
+    }
+}
+
 static void both_alone(const struct eq_cmd *cmd, struct eq_answer *out)
 {
     if (cmd->rule == EQ_RANDOMKEY) {
         both_randomkey(cmd, out);
+        return;
+    }
+    if (cmd->rule == EQ_DUMP) {
+        both_dump(cmd, out);
         return;
     }
     for (int i = 0; i < 2; i++) {

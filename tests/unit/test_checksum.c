@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CRC32C against the vectors of RFC 3720 and against a bitwise one; loads and stores byte by byte.
- */
+/* CRC32C against the vectors of RFC 3720, CRC-64 against the catalogue's, both against a bitwise
+ * one; loads and stores byte by byte. */
 #include "base/buf.h"
 #include "base/checksum.h"
 
@@ -78,6 +78,37 @@ static void test_crc32c__any_flipped_bit__is_seen(void **state)
     assert_int_equal(bk_crc32c(99, bytes, sizeof bytes), good);
 }
 
+static uint64_t crc64_bitwise(const uint8_t *p, size_t n)
+{
+    uint64_t crc = 0;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= p[i];
+        for (int bit = 0; bit < 8; bit++) {
+            /* The polynomial's bits in reverse. */
+            crc = (crc >> 1) ^ (0x95ac9329ac4bc9b5u & (0u - (crc & 1)));
+        }
+    }
+    return crc;
+}
+
+static void test_crc64__any_length_and_cut__is_the_catalogues(void **state)
+{
+    (void)state;
+    enum { SIZE = 3000 };
+    struct rng r = {19640229};
+    uint8_t *bytes = bk_alloc(SIZE);
+    assert_true(bk_crc64(0, "123456789", 9) == 0xe9c6d914c4b8d9cau);
+    assert_true(bk_crc64(0, "", 0) == 0);
+    rng_fill(&r, bytes, SIZE);
+    for (size_t n = 0; n < SIZE; n = n < 300 ? n + 1 : n * 2 - 7) {
+        size_t cut = rng_below(&r, n + 1);
+        uint64_t whole = bk_crc64(0, bytes, n);
+        assert_true(whole == crc64_bitwise(bytes, n));
+        assert_true(whole == bk_crc64(bk_crc64(0, bytes, cut), bytes + cut, n - cut));
+    }
+    free(bytes);
+}
+
 static void test_little_endian__stores_and_loads__agree_at_any_address(void **state)
 {
     (void)state;
@@ -102,6 +133,7 @@ int main(void)
         cmocka_unit_test(test_crc32c__rfc_3720_vectors__match),
         cmocka_unit_test(test_crc32c__any_length_and_cut__is_the_same),
         cmocka_unit_test(test_crc32c__any_flipped_bit__is_seen),
+        cmocka_unit_test(test_crc64__any_length_and_cut__is_the_catalogues),
         cmocka_unit_test(test_little_endian__stores_and_loads__agree_at_any_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
