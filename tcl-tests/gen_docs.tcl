@@ -13,7 +13,7 @@ set names {
     pfadd pfcount pfmerge pfdebug pfselftest
     setbit getbit bitcount bitpos bitop bitfield bitfield_ro
     del unlink exists touch type keys scan randomkey rename renamenx expire pexpire expireat pexpireat ttl pttl
-    expiretime pexpiretime persist multi exec discard watch unwatch dump restore
+    expiretime pexpiretime persist multi exec discard watch unwatch dump restore object object|encoding object|refcount object|help copy move swapdb sort sort_ro
     ping echo quit reset hello auth select client client|id client|getname client|setname client|info client|list
     client|kill client|no-evict client|reply client|help
     command command|count command|info command|list command|docs command|getkeys command|getkeysandflags command|help
@@ -86,13 +86,34 @@ proc keys_block {specs} {
         set spec [dict create {*}$spec]
         set begin [dict create {*}[dict get $spec begin_search]]
         set find [dict create {*}[dict get $spec find_keys]]
-        if {[dict get $begin type] ne "index" || [dict get $find type] ne "range"} {
-            error "a key specification of a kind that docs.h does not know: $spec"
+        set row "        \{.flags = \"[dict get $spec flags]\", "
+        switch -- [dict get $begin type] {
+            index {
+                append row ".index = [dict get [dict get $begin spec] index],"
+            }
+            keyword {
+                append row ".keyword = \"[dict get [dict get $begin spec] keyword]\","
+                append row " .from = [dict get [dict get $begin spec] startfrom],"
+            }
+            unknown {
+                append row ".unknown = true"
+            }
+            default {
+                error "a key specification of a kind that docs.h does not know: $spec"
+            }
         }
-        set find [dict create {*}[dict get $find spec]]
-        set row "        \{.flags = \"[dict get $spec flags]\", .index = [dict get [dict get $begin spec] index],"
-        append row " .last = [dict get $find lastkey], .step = [dict get $find keystep]"
-        append row ", .limit = [dict get $find limit]"
+        switch -- [dict get $find type] {
+            range {
+                set find [dict create {*}[dict get $find spec]]
+                append row " .last = [dict get $find lastkey], .step = [dict get $find keystep]"
+                append row ", .limit = [dict get $find limit]"
+            }
+            unknown {
+            }
+            default {
+                error "a key specification of a kind that docs.h does not know: $spec"
+            }
+        }
         if {[dict exists $spec notes]} {
             append row ",\n         .notes = [c_string [dict get $spec notes] 18]"
         }

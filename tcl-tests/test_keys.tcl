@@ -193,3 +193,94 @@ test "FLUSHDB and FLUSHALL" {
     is {flushdb foo} {-ERR syntax error}
     is {flushall sync async} {-ERR syntax error}
 }
+
+test "COPY: REPLACE, DB, the expiry goes with it" {
+    is {set a 1 px 100000} +OK
+    is {copy a b} :1
+    expect_true {[r pttl b] > 90000 && [r pttl b] <= 100000}
+    is {set a 2} +OK
+    is {copy a b} :0
+    is {get b} {$1}
+    is {copy a b replace} :1
+    is {get b} {$2}
+    is {ttl b} :-1
+    is {copy a a} {-ERR source and destination objects are the same}
+    is {copy a a db 1} :1
+    is {copy a a db 1} :0
+    is {copy a c db 1 replace} :1
+    is {copy nosuch c replace} :0
+    is {copy a b db 16} {-ERR DB index is out of range}
+    is {copy a b db x} {-ERR value is not an integer or out of range}
+    is {copy a b db 99999999999} {-ERR value is out of range, value must between -2147483648 and 2147483647}
+    is {copy a b db} {-ERR syntax error}
+    is {select 1} +OK
+    is {mget a c} {* $2 $2}
+    is {dbsize} :2
+}
+
+test "MOVE takes value and expiry to another database" {
+    is {set a 1 px 100000} +OK
+    is {set b 1} +OK
+    is {move a 0} {-ERR source and destination objects are the same}
+    is {move a 16} {-ERR DB index is out of range}
+    is {move a x} {-ERR value is not an integer or out of range}
+    is {move nosuch 1} :0
+    is {move a 1} :1
+    is {exists a} :0
+    is {set a new} +OK
+    is {move a 1} :0
+    is {get a} {$new}
+    is {select 1} +OK
+    is {get a} {$1}
+    expect_true {[r pttl a] > 90000 && [r pttl a] <= 100000}
+    is {dbsize} :1
+}
+
+test "SWAPDB" {
+    is {mset a 1 b 2} +OK
+    is {swapdb 0 1} +OK
+    is {dbsize} :0
+    is {set c 3} +OK
+    is {select 1} +OK
+    is {mget a b c} {* $1 $2 nil}
+    is {swapdb 1 0} +OK
+    is {mget a b c} {* nil nil $3}
+    is {swapdb 1 1} +OK
+    is {swapdb x 0} {-ERR invalid first DB index}
+    is {swapdb 0 99999999999} {-ERR invalid second DB index}
+    is {swapdb 0 16} {-ERR DB index is out of range}
+    is {swapdb -1 0} {-ERR DB index is out of range}
+}
+
+test "OBJECT ENCODING and REFCOUNT" {
+    foreach {value encoding} [list 12 int -9223372036854775808 int 9223372036854775808 embstr 012 embstr {} embstr \
+        [string repeat x 44] embstr [string repeat x 45] raw] {
+        is [list set k $value] +OK
+        is {object encoding k} $$encoding
+    }
+    is {object encoding nosuch} nil
+    is {object refcount k} :1
+    is {object refcount nosuch} nil
+    is {object} "-ERR wrong number of arguments for 'object' command"
+    is {object nosuch k} "-ERR unknown subcommand 'nosuch'. Try OBJECT HELP."
+}
+
+test "SORT of what is not there and of a string" {
+    is {sort nosuch} {*}
+    is {sort nosuch by x* get # get y* limit 0 10 desc alpha} {*}
+    is {set d 1} +OK
+    is {sort nosuch store d} :0
+    is {exists d} :0
+    is {sort nosuch store d} :0
+    is {set s 1} +OK
+    is {sort s} {-WRONGTYPE Operation against a key holding the wrong kind of value}
+    is {sort s store d} {-WRONGTYPE Operation against a key holding the wrong kind of value}
+    is {sort s limit 0} {-ERR syntax error}
+    is {sort s limit 0 x} {-ERR value is not an integer or out of range}
+    is {sort s foo} {-ERR syntax error}
+    is {sort_ro nosuch} {*}
+    is {sort_ro s} {-WRONGTYPE Operation against a key holding the wrong kind of value}
+    is {sort_ro nosuch store d} {-ERR syntax error}
+    is {command getkeys sort a limit 0 store store d} {* $a $d}
+    is {command getkeys sort a by store store x get store} {* $a $x}
+}

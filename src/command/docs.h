@@ -9,6 +9,7 @@
 
 #include "base/span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum doc_arg_flag { DOC_OPTIONAL = 1, DOC_MULTIPLE = 2, DOC_MULTIPLE_TOKEN = 4 };
@@ -27,11 +28,15 @@ struct doc_change {
 };
 
 /* Keys stand at argument index, index + step ... up to last (0: this one alone; -1: the last
- * argument). */
+ * argument); or behind a keyword that is looked for from argument from on; or where only the
+ * command itself can tell (unknown). */
 struct doc_key {
     const char *flags; /* as COMMAND INFO names them, separated by spaces */
     const char *notes;
+    const char *keyword;
     int16_t index, last, step, limit;
+    int16_t from; /* negative: counted from the end */
+    bool unknown;
 };
 
 struct command_doc {

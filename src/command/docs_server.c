@@ -5,6 +5,15 @@
 
 /* clang-format off */
 const struct command_doc command_docs_server[] = {
+    {.name = "swapdb",
+     .summary = "Swaps two Redis databases",
+     .since = "4.0.0",
+     .group = "server",
+     .complexity = "O(N) where N is the count of clients watching or blocking on keys "
+                           "from both databases.",
+     .args = DOC_LIST(doc_arg,
+        {.name = "index1", .type = "integer"},
+        {.name = "index2", .type = "integer"})},
     {.name = "command",
      .summary = "Get array of Redis command details",
      .since = "2.8.13",

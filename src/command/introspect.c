@@ -158,6 +158,37 @@ void introspect_pair(struct resp_writer *w, const char *name, const char *text)
     resp_write_bulk_str(w, text);
 }
 
+/* The head of "begin_search" or "find_keys": the caller writes the fields of its specification. */
+static void begin_spec(struct resp_writer *w, const char *name, const char *type, uint64_t fields)
+{
+    resp_write_bulk_str(w, name);
+    resp_write_map(w, 2);
+    introspect_pair(w, "type", type);
+    resp_write_bulk_str(w, "spec");
+    resp_write_map(w, fields);
+}
+
+static void write_places(struct resp_writer *w, const struct doc_key *key)
+{
+    if (key->unknown) {
+        begin_spec(w, "begin_search", "unknown", 0);
+        begin_spec(w, "find_keys", "unknown", 0);
+        return;
+    }
+    if (key->keyword != NULL) {
+        begin_spec(w, "begin_search", "keyword", 2);
+        introspect_pair(w, "keyword", key->keyword);
+        introspect_pair_int(w, "startfrom", key->from);
+    } else {
+        begin_spec(w, "begin_search", "index", 1);
+        introspect_pair_int(w, "index", key->index);
+    }
+    begin_spec(w, "find_keys", "range", 3);
+    introspect_pair_int(w, "lastkey", key->last);
+    introspect_pair_int(w, "keystep", key->step);
+    introspect_pair_int(w, "limit", key->limit);
+}
+
 static void write_key_spec(struct resp_writer *w, const struct doc_key *key)
 {
     resp_write_map(w, key->notes != NULL ? 4 : 3);
@@ -166,20 +197,7 @@ static void write_key_spec(struct resp_writer *w, const struct doc_key *key)
     }
     resp_write_bulk_str(w, "flags");
     introspect_words(w, key->flags, true);
-    resp_write_bulk_str(w, "begin_search");
-    resp_write_map(w, 2);
-    introspect_pair(w, "type", "index");
-    resp_write_bulk_str(w, "spec");
-    resp_write_map(w, 1);
-    introspect_pair_int(w, "index", key->index);
-    resp_write_bulk_str(w, "find_keys");
-    resp_write_map(w, 2);
-    introspect_pair(w, "type", "range");
-    resp_write_bulk_str(w, "spec");
-    resp_write_map(w, 3);
-    introspect_pair_int(w, "lastkey", key->last);
-    introspect_pair_int(w, "keystep", key->step);
-    introspect_pair_int(w, "limit", key->limit);
+    write_places(w, key);
 }
 
 static void write_key_specs(struct resp_writer *w, const struct command_doc *doc)
@@ -363,25 +381,43 @@ static const char *actual_flags(struct command_ctx *c, const struct doc_key *key
     return flags;
 }
 
+static void documented_keys(struct command_ctx *c, const struct command_doc *doc,
+                            struct key_places *out)
+{
+    int argc = c->cmd->argc - 2;
+    out->n = 0;
+    for (const struct doc_key *key = doc->keys; key->flags != NULL; key++) {
+        int last = key->last < 0 ? argc + key->last : key->index + key->last;
+        if (!key->unknown && out->n < sizeof(out->v) / sizeof(out->v[0])) {
+            out->v[out->n++] =
+                (struct key_place){key->index, last, key->step, actual_flags(c, key)};
+        }
+    }
+}
+
 static void write_keys(struct command_ctx *c, bool with_flags)
 {
     const struct command_doc *doc;
     struct bk_buf found = {0};
     struct resp_writer w = {.out = &found, .proto = c->reply->proto};
+    const struct command_row *row = keys_row(c, &doc);
+    struct key_places places;
     uint64_t n = 0;
-    if (keys_row(c, &doc) == NULL) {
+    int argc = c->cmd->argc - 2;
+    if (row == NULL) {
         return;
     }
-    for (const struct doc_key *key = doc->keys; key->flags != NULL; key++) {
-        int argc = c->cmd->argc - 2;
-        int last = key->last < 0 ? argc + key->last : key->index + key->last;
-        for (int i = key->index; i <= last && i < argc; i += key->step) {
+    if (!movable_keys(row, c->cmd->argv + 2, argc, &places)) {
+        documented_keys(c, doc, &places);
+    }
+    for (const struct key_place *p = places.v; p < places.v + places.n; p++) {
+        for (int i = p->first; i <= p->last && i < argc; i += p->step) {
             if (with_flags) {
                 resp_write_array(&w, 2);
             }
             resp_write_bulk(&w, arg_at(c, i + 2));
             if (with_flags) {
-                introspect_words(&w, actual_flags(c, key), true);
+                introspect_words(&w, p->flags, true);
             }
             n++;
         }

@@ -32,4 +32,17 @@ void introspect_pair_int(struct resp_writer *w, const char *name, int v);
 
 void introspect_docs(struct command_ctx *c); /* COMMAND DOCS */
 
+/* Where keys stand in a command, and what for. */
+struct key_place {
+    int first, last, step;
+    const char *flags; /* static */
+};
+struct key_places {
+    struct key_place v[4];
+    size_t n;
+};
+/* movable_keys.c. false: what the command's documentation says of its keys tells all. */
+bool movable_keys(const struct command_row *row, const struct resp_arg *argv, int argc,
+                  struct key_places *out);
+
 #endif

@@ -138,7 +138,26 @@ static const struct template templates[] = {
     {"RESTORE $k 0 $dump REPLACE FREQ $i", 8, EQ_BYTES, SPOIL},
     {"RESTORE $k 0 $dump IDLETIME $n FREQ $n", 4, EQ_BYTES, SPOIL},
     {"RESTORE $k $i $v REPLACE $w", 6, EQ_BYTES, SPOIL},
+    {"OBJECT ENCODING $k", 25, EQ_ENCODING, SPOIL},
+    {"OBJECT REFCOUNT $k", 8, EQ_SHAPE, SPOIL},
+    {"OBJECT ENCODING", 2, EQ_BYTES, FIXED},
+    {"OBJECT", 2, EQ_BYTES, FIXED},
+    {"OBJECT $w $k", 3, EQ_BYTES, FIXED},
+    {"SORT $k", 10, EQ_BYTES, SPOIL},
+    {"SORT $k BY $p LIMIT $i $i GET $p ASC ALPHA", 10, EQ_BYTES, SPOIL},
+    {"SORT $k STORE $k", 10, EQ_BYTES, SPOIL},
+    {"SORT nosuchkey LIMIT $n $n STORE $k DESC", 4, EQ_BYTES, SPOIL},
+    {"SORT $k $w $w", 5, EQ_BYTES, SPOIL},
+    {"SORT_RO $k", 5, EQ_BYTES, SPOIL},
+    {"SORT_RO $k STORE $k", 3, EQ_BYTES, SPOIL},
     /* Databases. */
+    {"COPY $k $k", 20, EQ_BYTES, SPOIL},
+    {"COPY $k $k REPLACE", 15, EQ_BYTES, SPOIL},
+    {"COPY $k $k DB $d", 15, EQ_BYTES, SPOIL},
+    {"COPY $k $k DB $d REPLACE", 15, EQ_BYTES, SPOIL},
+    {"COPY $k $k $w $d $w", 5, EQ_BYTES, SPOIL},
+    {"MOVE $k $d", 25, EQ_BYTES, SPOIL},
+    {"SWAPDB $d $d", 8, EQ_BYTES, SPOIL},
     {"SELECT $d", 15, EQ_BYTES, SPOIL},
     {"SELECT 0", 15, EQ_BYTES, FIXED},
     {"FLUSHDB", 2, EQ_BYTES, FIXED},
@@ -237,6 +256,11 @@ static const struct template templates[] = {
     {"COMMAND GETKEYS RENAME $k $k", 2, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS BITOP $bop $k $k $k", 2, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS BITFIELD $k $fields", 2, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYS SORT $k $x $x STORE $k", 3, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYS SORT $k GET $p LIMIT $n $n", 2, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYSANDFLAGS SORT $k BY $p STORE $k", 2, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYS OBJECT ENCODING $k", 2, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYSANDFLAGS COPY $k $k", 2, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS PING", 2, EQ_BYTES, FIXED},
     {"COMMAND GETKEYS $c", 3, EQ_BYTES, FIXED},
     {"COMMAND GETKEYS $c $k", 3, EQ_BYTES, FIXED},
@@ -478,7 +502,8 @@ static void tame(struct rng *r, struct eq_cmd *cmd)
 
 static void name_command(struct eq_cmd *cmd)
 {
-    static const char *const parents[] = {"client", "config", "command", "debug", "function"};
+    static const char *const parents[] = {"client", "config",   "command",
+                                          "debug",  "function", "object"};
     size_t at = (size_t)snprintf(cmd->name, sizeof(cmd->name), "%.30s", cmd->argv[0].data);
 
     for (size_t i = 0; i < COUNT(parents) && cmd->argc > 1; i++) {
@@ -505,6 +530,8 @@ static void choose_rule(struct eq_cmd *cmd)
                 {"pexpiretime", EQ_NEAR_MS},
                 {"randomkey", EQ_RANDOMKEY},
                 {"dump", EQ_DUMP},
+                {"object encoding", EQ_ENCODING},
+                {"object refcount", EQ_SHAPE},
                 {"command count", EQ_SHAPE},
                 {"client id", EQ_SHAPE},
                 {"time", EQ_SHAPE}};

@@ -50,7 +50,7 @@ static struct {
 static bool goes_alone(const struct eq_cmd *cmd)
 {
     return cmd->rule == EQ_CLOSES || cmd->rule == EQ_RAW || cmd->rule == EQ_SCAN_ALL ||
-           cmd->rule == EQ_RANDOMKEY || cmd->rule == EQ_DUMP;
+           cmd->rule == EQ_RANDOMKEY || cmd->rule == EQ_DUMP || cmd->rule == EQ_ENCODING;
 }
 
 /* Each side's random key is made "there" or "not there" by asking the other side. */
@@ -108,6 +108,43 @@ static void both_dump(const struct eq_cmd *cmd, struct eq_answer *out)
     }
 }
 
+/* What Redis says of the key's bytes once SET has stored them anew. */
+static void encoded_by_set(struct eq_peer *redis, const struct eq_arg *key,
+                           struct eq_answer *answer)
+{
+    struct eq_cmd get;
+    struct eq_cmd cmds[3];
+    const struct eq_cmd *list[3] = {&cmds[0], &cmds[1], &cmds[2]};
+    struct eq_answer out[3] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
+    struct raw bytes;
+
+    eq_cmd_words(&get, "GET", NULL);
+    eq_cmd_add(&get, key->data, key->len);
+    eq_peer_one(redis, &get, answer);
+    bytes = raw_text(eq_raw(answer));
+    eq_cmd_words(&cmds[0], "SET", "eq:encoded", NULL);
+    eq_cmd_add(&cmds[0], bytes.data, bytes.len);
+    eq_cmd_words(&cmds[1], "OBJECT", "ENCODING", "eq:encoded", NULL);
+    eq_cmd_words(&cmds[2], "DEL", "eq:encoded", NULL);
+    eq_peer_batch(redis, list, 3, out);
+    eq_set_answer(answer, out[1].data, out[1].len);
+    eq_free_answers(out, 3);
+    eq_cmd_fini(&get);
+    for (size_t i = 0; i < 3; i++) {
+        eq_cmd_fini(&cmds[i]);
+    }
+}
+
+static void both_encoding(const struct eq_cmd *cmd, struct eq_answer *out)
+{
+    for (int i = 0; i < 2; i++) {
+        eq_peer_one(&T.sides[i], cmd, &out[i]);
+    }
+    if (out[0].len > 0 && out[0].data[0] == '$' && !raw_is_null(eq_raw(&out[0]))) {
+        encoded_by_set(&T.sides[0], &cmd->argv[2], &out[0]);
+    }
+}
+
 static void both_alone(const struct eq_cmd *cmd, struct eq_answer *out)
 {
     if (cmd->rule == EQ_RANDOMKEY) {
@@ -116,6 +153,10 @@ static void both_alone(const struct eq_cmd *cmd, struct eq_answer *out)
     }
     if (cmd->rule == EQ_DUMP) {
         both_dump(cmd, out);
+        return;
+    }
+    if (cmd->rule == EQ_ENCODING) {
+        both_encoding(cmd, out);
         return;
     }
     for (int i = 0; i < 2; i++) {

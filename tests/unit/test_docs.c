@@ -59,7 +59,12 @@ static void check_keys(const struct command_row *row)
         assert_int_equal(key->step, row->key_step);
     }
     for (; key != NULL && key->flags != NULL; key++) {
-        last = key->last < 0 ? key->last : key->index + key->last;
+        /* Where only options tell, the row says that they do. */
+        if (key->unknown || key->keyword != NULL) {
+            assert_true((row->flags & CMD_MOVABLEKEYS) != 0);
+        } else {
+            last = key->last < 0 ? key->last : key->index + key->last;
+        }
     }
     if (first != row->first_key || last != row->last_key) {
         fail_msg("%s: keys from %d to %d in the row, %d to %d in its documentation",

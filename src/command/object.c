@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * object.c - OBJECT: how a value is kept.
+ *
+ * Nothing but bytes is kept of a string, so that its encoding is the one that Redis gives to these
+ * bytes when SET stores them.
+ */
+#include "command/args.h"
+#include "command/connection.h"
+#include "command/rows.h"
+
+#include "base/num.h"
+
+#define INT_TEXT_MAX 20u      /* Redis does not look for a number in longer strings */
+#define EMBEDDED_MAX 44u      /* longer ones are apart from their object there */
+#define REFERENCES INT64_C(1) /* no two keys share a value */
+
+static const char *string_encoding(struct bk_span value)
+{
+    int64_t number;
+    bool is_int = value.len <= INT_TEXT_MAX && bk_parse_i64(value, &number);
+    return is_int ? "int" : value.len <= EMBEDDED_MAX ? "embstr" : "raw";
+}
+
+static void object_encoding(struct command_ctx *c)
+{
+    struct ks_value v;
+    arg_lookup(c, 0, &v);
+    if (v.exists) {
+        resp_write_bulk_str(c->reply, string_encoding(v.bytes));
+    } else {
+        resp_write_null(c->reply);
+    }
+}
+
+static void object_refcount(struct command_ctx *c)
+{
+    struct ks_value v;
+    arg_lookup(c, 0, &v);
+    if (v.exists) {
+        resp_write_int(c->reply, REFERENCES);
+    } else {
+        resp_write_null(c->reply);
+    }
+}
+
+static void object_help(struct command_ctx *c)
+{
+    static const char *const lines[] = {
+        "ENCODING <key>",
+        "    Return the kind of internal representation used in order to store the value",
+        "    associated with a <key>.",
+        "REFCOUNT <key>",
+        "    Return the number of references of the value associated with the specified",
+        "    <key>.",
+        NULL,
+    };
+    reply_help(c, "OBJECT", lines);
+}
+
+#define OBJECT_ROW(NAME, NEED, RUN)                                                      \
+    {                                                                                    \
+        .name = NAME, .arity = 3, .flags = CMD_READONLY,                                 \
+        .categories = CAT_KEYSPACE | CAT_READ | CAT_SLOW, .first_key = 2, .last_key = 2, \
+        .key_step = 1, .need = NEED, .run = RUN                                          \
+    }
+
+static const struct command_row subcommands[] = {
+    OBJECT_ROW("encoding", KS_NEED_VALUE, object_encoding),
+    OBJECT_ROW("refcount", KS_NEED_META, object_refcount),
+    {.name = "help",
+     .arity = 2,
+     .flags = CMD_LOADING | CMD_STALE | CMD_NO_STORE,
+     .categories = CAT_KEYSPACE | CAT_SLOW,
+     .run = object_help},
+    ROW_END,
+};
+
+const struct command_row command_rows_object[] = {
+    {.name = "object",
+     .arity = -2,
+     .flags = CMD_NO_STORE,
+     .categories = CAT_SLOW,
+     .run = object_help,
+     .subcommands = subcommands},
+    ROW_END,
+};
