@@ -18,7 +18,7 @@ set names {
     client|kill client|no-evict client|reply client|help
     command command|count command|info command|list command|docs command|getkeys command|getkeysandflags command|help
     config config|get config|set config|resetstat config|rewrite config|help
-    dbsize flushdb flushall info shutdown time debug bgrewriteaof bgsave save lastsave
+    dbsize flushdb flushall info shutdown time debug bgrewriteaof bgsave save lastsave memory memory|doctor memory|help memory|malloc-stats memory|purge memory|stats memory|usage
     function function|flush function|help
 }
 

@@ -84,7 +84,8 @@ struct app {
     _Atomic uint64_t proto_max_bulk;
     _Atomic uint64_t hll_sparse_max;
     _Atomic uint64_t memory_peak;
-    _Atomic uint64_t expired_base; /* the store's count at the last CONFIG RESETSTAT */
+    _Atomic uint64_t memory_startup; /* allocated before the store was opened */
+    _Atomic uint64_t expired_base;   /* the store's count at the last CONFIG RESETSTAT */
     atomic_uint shutdown_flags;
     atomic_bool shutdown_asked;
 };
@@ -115,6 +116,7 @@ void app_apply_store(struct app *a) BK_REQUIRES(a->mu);
 
 /* app_memory.c: maxmemory. Ten times a second, on a loop; never blocks. */
 void app_memory_sample(struct app *a);
+void app_memory_ops(struct server_ops *ops);
 void app_memory_sample_locked(struct app *a) BK_REQUIRES(a->mu);
 
 /* app_ops.c: the rest of server_ops, and net_store_ops. */

@@ -52,6 +52,48 @@ void app_memory_sample_locked(struct app *a)
     atomic_store(&a->memory_over, over);
 }
 
+static void summary(void *arg, struct memory_summary *out)
+{
+    struct app *a = arg;
+    struct memory_figures m;
+    struct net_stats n;
+    struct bk_stats s;
+    uint64_t peak = atomic_load(&a->memory_peak);
+    memory_figures(&m);
+    net_stats_get(a->net, &n);
+    app_stats(a, &s);
+    *out = (struct memory_summary){
+        .allocated = m.allocated,
+        .peak = peak > m.allocated ? peak : m.allocated,
+        .startup = atomic_load(&a->memory_startup),
+        .active = m.active,
+        .resident = m.resident,
+        .rss = memory_rss(),
+        .clients = n.clients_memory,
+        .clients_n = n.connected,
+        .log_buffer = s.log_buffer_used,
+    };
+}
+
+static bool purge(void *arg)
+{
+    (void)arg;
+    return memory_purge();
+}
+
+static bool report(void *arg, struct bk_buf *out)
+{
+    (void)arg;
+    return memory_report(out);
+}
+
+void app_memory_ops(struct server_ops *ops)
+{
+    ops->memory_summary = summary;
+    ops->memory_purge = purge;
+    ops->memory_report = report;
+}
+
 void app_memory_sample(struct app *a)
 {
     /* CONFIG SET holds the lock while it listens anew: then this sample is left out. */

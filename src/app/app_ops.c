@@ -224,6 +224,7 @@ void app_server_ops(struct app *a)
     a->ops.client_kill = client_kill;
     a->ops.client_set_text = client_set_text;
     app_config_ops(&a->ops);
+    app_memory_ops(&a->ops);
     a->ops.auth_required = auth_required;
     a->ops.auth_check = auth_check;
     a->ops.info = app_info;

@@ -241,7 +241,10 @@ static enum load load_store(struct run *r)
 {
     struct app *a = &r->app;
     struct bk_error err = {0};
+    struct memory_figures m;
     bool end = false;
+    memory_figures(&m);
+    atomic_store(&a->memory_startup, m.allocated);
     int rc = app_load_begin(a, &err);
     if (rc == BK_OK) {
         int64_t next_us = bk_clock_mono_us(&bk_clock_system) + LOG_EVERY_US;

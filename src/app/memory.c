@@ -15,6 +15,12 @@
 extern int mallctl(const char *name, void *old, size_t *old_len, void *new, size_t new_len)
     __attribute__((weak));
 
+extern void malloc_stats_print(void (*write)(void *arg, const char *text), void *arg,
+                               const char *options) __attribute__((weak));
+
+/* jemalloc's name for all arenas together. */
+#define PURGE_ALL "arena.4096.purge"
+
 static bool control(const char *name, void *out, size_t len)
 {
     return mallctl != NULL && mallctl(name, out, &len, NULL, 0) == 0;
@@ -61,6 +67,30 @@ void memory_background(void)
         int rc = mallctl("background_thread", NULL, NULL, &on, sizeof on);
         (void)rc;
     }
+}
+
+bool memory_purge(void)
+{
+    struct memory_figures m;
+    if (!jemalloc_figures(&m)) {
+        return malloc_trim(0) >= 0; /* 0: there was nothing to give back */
+    }
+    return mallctl(PURGE_ALL, NULL, NULL, NULL, 0) == 0;
+}
+
+static void append_text(void *arg, const char *text)
+{
+    bk_buf_append(arg, text, strlen(text));
+}
+
+bool memory_report(struct bk_buf *out)
+{
+    struct memory_figures m;
+    bool there = malloc_stats_print != NULL && jemalloc_figures(&m);
+    if (there) {
+        malloc_stats_print(append_text, out, NULL);
+    }
+    return there;
 }
 
 uint64_t memory_rss(void)

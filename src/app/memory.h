@@ -4,6 +4,9 @@
 #ifndef BK_APP_MEMORY_H
 #define BK_APP_MEMORY_H
 
+#include "base/buf.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 struct memory_figures {
@@ -16,6 +19,12 @@ void memory_figures(struct memory_figures *out); /* any thread; some microsecond
 /* Lets the allocator give unused pages back by itself, from a thread of its own, as Redis's
  * jemalloc-bg-thread does: a loop that has fallen quiet never asks for it. After the last fork. */
 void memory_background(void);
+
+/* Gives back to the system what nobody uses at the moment. false: the allocator cannot, or failed.
+ */
+bool memory_purge(void);
+/* Appends the allocator's own report; false: it has none. */
+bool memory_report(struct bk_buf *out);
 
 uint64_t memory_rss(void);                                   /* resident set; 0: unknown */
 uint64_t memory_system_total(void);                          /* of the machine */

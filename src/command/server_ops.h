@@ -37,6 +37,16 @@ enum shutdown_flags {
 enum merge_order { MERGE_NOW, MERGE_PAUSE, MERGE_RESUME };
 enum save_state { SAVE_RUNNING, SAVE_DONE, SAVE_FAILED };
 
+/* Bytes, unless a name says otherwise. */
+struct memory_summary {
+    uint64_t allocated, peak,
+        startup;                 /* handed out by the allocator: now, most, before the start */
+    uint64_t active, resident;   /* the allocator's pages with something in them, and all */
+    uint64_t rss;                /* of the process */
+    uint64_t clients, clients_n; /* held for clients, and how many there are */
+    uint64_t log_buffer;         /* records that wait to be written */
+};
+
 struct config_pair {
     struct bk_span name;
     struct bk_span value;
@@ -89,6 +99,11 @@ struct server_ops {
     void (*merge_status)(void *arg, struct bk_buf *out); /* lines "field:value\r\n", as in INFO */
     void (*files)(void *arg, struct bk_buf *out);        /* a line for each data file */
     void (*damage)(void *arg, struct bk_buf *out);       /* a line for each damaged place */
+
+    /* MEMORY (app/). */
+    void (*memory_summary)(void *arg, struct memory_summary *out);
+    bool (*memory_purge)(void *arg);
+    bool (*memory_report)(void *arg, struct bk_buf *out); /* false: the allocator has none */
 
     bool (*debug_allowed)(void *arg, const struct session *s); /* enable-debug-command */
     bool (*memory_over)(void *arg); /* maxmemory reached: commands flagged denyoom are refused */

@@ -227,6 +227,12 @@ BK_MUST_USE int bk_random_key(struct bk_db *db, uint32_t num, uint64_t random, s
 
 uint64_t bk_count(struct bk_db *db, uint32_t num); /* keys, expired ones not yet removed included */
 uint64_t bk_count_expiring(struct bk_db *db, uint32_t num); /* keys with an expiry */
+/* Bytes of memory that the index of a database takes; *expiry: so much more for its expiry times.
+ */
+uint64_t bk_index_bytes(struct bk_db *db, uint32_t num, uint64_t *expiry);
+/* Bytes of memory that the key of a located item takes, with its expiry time and, where it is held,
+ * its value in the cache; not its share of what the index keeps free. */
+uint64_t bk_item_memory(struct bk_db *db, const struct bk_key *key, const struct bk_item *item);
 
 /* ---- Batches: all of it or nothing, in memory for every observer and on disk ---- */
 

@@ -227,6 +227,16 @@ void bki_cache_put(struct bki_cache *c, uint64_t loc, struct bk_span value, uint
     free(e);
 }
 
+uint64_t bki_cache_bytes(struct bki_cache *c, uint64_t loc)
+{
+    struct shard *s = shard_of(c, loc);
+    bk_mutex_lock(&s->mu);
+    struct entry **at = find_locked(s, loc);
+    uint64_t bytes = at != NULL ? cost((*at)->len) : 0;
+    bk_mutex_unlock(&s->mu);
+    return bytes;
+}
+
 void bki_cache_forget(struct bki_cache *c, uint64_t loc)
 {
     if (limit_of(c) == 0) {

@@ -122,6 +122,7 @@ void bki_keydir_load(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, co
 
 struct bki_keydir_stats {
     uint64_t keys, expiring, bytes, moved_max; /* bytes: of the wheels too */
+    uint64_t wheel_bytes;
 };
 void bki_keydir_stats(struct bki_keydir *kd, struct bki_keydir_stats *out);
 uint64_t bki_keydir_count(struct bki_keydir *kd);

@@ -142,10 +142,12 @@ void bki_keydir_stats(struct bki_keydir *kd, struct bki_keydir_stats *out)
     for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
         struct stripe *s = &kd->stripe[i];
         bk_mutex_lock(&s->mu);
-        out->bytes += s->t.bytes + (s->t.wheel != NULL ? bki_wheel_bytes(s->t.wheel) : 0);
+        out->wheel_bytes += s->t.wheel != NULL ? bki_wheel_bytes(s->t.wheel) : 0;
+        out->bytes += s->t.bytes;
         out->moved_max = s->moved_max > out->moved_max ? s->moved_max : out->moved_max;
         bk_mutex_unlock(&s->mu);
     }
+    out->bytes += out->wheel_bytes;
 }
 
 /* K1 and K2 for one bucket; counts what it holds. */

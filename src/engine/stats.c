@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* stats.c - what bitkv.h shows of a store's inside. */
+#include "engine/bucket.h"
 #include "engine/db_private.h"
 #include "engine/merge_pick.h"
 
@@ -8,6 +9,27 @@
 static uint64_t load(const _Atomic uint64_t *v)
 {
     return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+#define WHEEL_ENTRY_BYTES 8u
+
+uint64_t bk_index_bytes(struct bk_db *db, uint32_t num, uint64_t *expiry)
+{
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    struct bki_keydir_stats s = {0};
+    if (kd != NULL) {
+        bki_keydir_stats(kd, &s);
+    }
+    *expiry = s.wheel_bytes;
+    return s.bytes - s.wheel_bytes;
+}
+
+uint64_t bk_item_memory(struct bk_db *db, const struct bk_key *key, const struct bk_item *item)
+{
+    const struct bki_entry e = {.size = item->size, .expire_ms = item->expire_ms};
+    uint64_t bytes = bki_entry_units(&e, key->bytes.len) * sizeof(uint64_t);
+    bytes += item->expire_ms != 0 ? WHEEL_ENTRY_BYTES : 0;
+    return bytes + bki_cache_bytes(db->cache, item->at);
 }
 
 uint64_t bk_count(struct bk_db *db, uint32_t num)

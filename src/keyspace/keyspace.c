@@ -69,6 +69,11 @@ uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db)
     return bk_count_expiring(ks->db, db);
 }
 
+uint64_t ks_index_bytes(struct keyspace *ks, uint32_t db, uint64_t *expiry)
+{
+    return bk_index_bytes(ks->db, db, expiry);
+}
+
 uint64_t ks_tail(struct keyspace *ks)
 {
     return bk_tail(ks->db);

@@ -98,6 +98,10 @@ BK_MUST_USE enum ks_lock ks_txn_lock(struct ks_txn *t);
  * Index as returned by ks_txn_key. */
 void ks_get(struct ks_txn *t, size_t index, struct ks_value *out);
 
+/* Bytes of memory that a fetched key takes, which is there: in the index, and its value's in the
+ * cache where it is held. */
+uint64_t ks_key_memory(const struct ks_txn *t, size_t index);
+
 uint8_t *ks_alloc(struct ks_txn *t,
                   size_t n); /* memory until the transaction ends, for composed values */
 
@@ -155,6 +159,8 @@ BK_MUST_USE int ks_txn_random_key(struct ks_txn *t, struct bk_buf *key);
 uint64_t ks_count(struct keyspace *ks, uint32_t db);
 uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);
 uint64_t ks_tail(struct keyspace *ks);
+/* Bytes of memory of a database's index; *expiry: so much more for expiry times. */
+uint64_t ks_index_bytes(struct keyspace *ks, uint32_t db, uint64_t *expiry);
 /* As ks_txn_random_key, of the store as it is. */
 BK_MUST_USE int ks_random_key(struct keyspace *ks, uint32_t db, int64_t now_ms, struct bk_buf *key);
 

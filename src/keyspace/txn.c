@@ -350,6 +350,12 @@ void ks_get(struct ks_txn *t, size_t index, struct ks_value *out)
     }
 }
 
+uint64_t ks_key_memory(const struct ks_txn *t, size_t index)
+{
+    BK_ASSERT(index < t->n);
+    return bk_item_memory(t->ks->db, &t->keys[index], &t->items[index]);
+}
+
 uint8_t *ks_alloc(struct ks_txn *t, size_t n)
 {
     begin_batch(t);

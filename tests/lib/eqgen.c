@@ -306,6 +306,16 @@ static const struct template templates[] = {
     {"INFO cpu", 2, EQ_INFO, FIXED},
     {"INFO nosuchsection", 2, EQ_INFO, FIXED},
     {"INFO default", 1, EQ_INFO, FIXED},
+    {"MEMORY USAGE $k", 8, EQ_SHAPE, SPOIL},
+    {"MEMORY USAGE $k SAMPLES $i", 5, EQ_SHAPE, SPOIL},
+    {"MEMORY STATS", 5, EQ_NAMES, FIXED},
+    {"MEMORY STATS $w", 2, EQ_BYTES, FIXED},
+    {"MEMORY DOCTOR", 2, EQ_SHAPE, FIXED},
+    {"MEMORY MALLOC-STATS", 1, EQ_SHAPE, FIXED},
+    {"MEMORY PURGE", 1, EQ_BYTES, FIXED},
+    {"MEMORY HELP", 1, EQ_BYTES, FIXED},
+    {"MEMORY $w $k", 2, EQ_BYTES, FIXED},
+    {"MEMORY", 2, EQ_BYTES, FIXED},
     {"SHUTDOWN $w", 2, EQ_BYTES, FIXED},
     {"SHUTDOWN NOSAVE SAVE", 2, EQ_BYTES, FIXED},
     {"SHUTDOWN ABORT NOW", 2, EQ_BYTES, FIXED},
@@ -502,8 +512,8 @@ static void tame(struct rng *r, struct eq_cmd *cmd)
 
 static void name_command(struct eq_cmd *cmd)
 {
-    static const char *const parents[] = {"client", "config",   "command",
-                                          "debug",  "function", "object"};
+    static const char *const parents[] = {"client",   "config", "command", "debug",
+                                          "function", "object", "memory"};
     size_t at = (size_t)snprintf(cmd->name, sizeof(cmd->name), "%.30s", cmd->argv[0].data);
 
     for (size_t i = 0; i < COUNT(parents) && cmd->argc > 1; i++) {
@@ -530,6 +540,7 @@ static void choose_rule(struct eq_cmd *cmd)
                 {"pexpiretime", EQ_NEAR_MS},
                 {"randomkey", EQ_RANDOMKEY},
                 {"dump", EQ_DUMP},
+                {"memory usage", EQ_SHAPE},
                 {"object encoding", EQ_ENCODING},
                 {"object refcount", EQ_SHAPE},
                 {"command count", EQ_SHAPE},

@@ -20,14 +20,14 @@ static const char *const commands[] = {
     "pexpiretime", "persist", "select", "flushdb", "flushall", "ping", "echo", "dump", "restore",
     "copy", "move", "swapdb", "sort", "sort_ro",
     /* From here on not with arguments at random: they would end the server or the connection. */
-    "multi", "exec", "discard", "watch", "unwatch", "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time", "debug", "object"};
+    "multi", "exec", "discard", "watch", "unwatch", "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time", "debug", "object", "memory"};
 
 static const char *const subcommands[] = {
     "client|id", "client|kill", "client|setname", "client|getname", "client|list", "client|info",
     "client|reply", "client|no-evict", "config|get", "config|set", "config|resetstat",
     "config|rewrite", "command|count", "command|info", "command|list", "command|docs",
     "command|getkeys", "CLIENT|KILL", "client|nosuch", "get|nosuch", "config|", "object|encoding",
-    "object|refcount"};
+    "object|refcount", "memory|stats", "memory|usage"};
 
 static const char *const options[] = {
     "timeout", "databases", "maxclients", "appendfsync", "tcp-keepalive", "tcp-backlog", "hz",
