@@ -277,3 +277,33 @@ test "merge options are checked" {
         is {config set merge-window 00:00-24:00} +OK
     }
 }
+
+test "WAIT: no replica ever acknowledges" {
+    is {wait 0 100000} :0
+    is {wait -1 0} :0
+    set begin [clock milliseconds]
+    is {wait 1 100} :0
+    expect_true {[clock milliseconds] - $begin >= 99}
+    is {wait x 0} {-ERR value is not an integer or out of range}
+    is {wait 0 x} {-ERR timeout is not an integer or out of range}
+    is {wait 1 -1} {-ERR timeout is negative}
+    is {wait 1} "-ERR wrong number of arguments for 'wait' command"
+}
+
+test "WAIT: other clients go on meanwhile, and so does what the client has sent behind it" {
+    set fd [server::connect $::main]
+    resp::send $fd WAIT 1 0
+    resp::send $fd PING
+    for {set i 0} {$i < 20} {incr i} {
+        set other [server::connect $::main]
+        expect [resp::call $other PING] PONG
+        close $other
+    }
+    close $fd
+    set fd [server::connect $::main]
+    resp::send $fd WAIT 3 50
+    resp::send $fd PING
+    expect [lindex [resp::receive $fd] 1] 0
+    expect [lindex [resp::receive $fd] 1] PONG
+    close $fd
+}

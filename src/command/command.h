@@ -56,6 +56,12 @@ void exec_free(struct exec **e);
 /* A command that is run in slices keeps its state here; owned by the connection, NULL when none. */
 struct exec_slice;
 void exec_slice_free(struct exec_slice **s);
+/* With EXEC_NO_ROOM: when its command is to be run again at the latest, also without a wake call,
+ * by the wall clock; EXEC_FOREVER: it waits for something that may never come; 0: wake calls alone
+ * count. s may be NULL. A client that waits by the clock and hangs up, or a server that stops, need
+ * not wait for it: the command has done nothing that it would have to end. */
+#define EXEC_FOREVER INT64_MAX
+int64_t exec_slice_until_ms(const struct exec_slice *s);
 
 /*
  * Runs one command (argc >= 1). Writes exactly what Redis would reply, errors included; with CLIENT

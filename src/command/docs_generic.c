@@ -402,4 +402,14 @@ const struct command_doc command_docs_generic[] = {
             {.name = "asc", .type = "pure-token", .token = "ASC"},
             {.name = "desc", .type = "pure-token", .token = "DESC"})},
         {.name = "sorting", .type = "pure-token", .token = "ALPHA", .flags = DOC_OPTIONAL})},
+    {.name = "wait",
+     .summary = "Wait for the synchronous replication of all the write commands sent in "
+                        "the context of the current connection",
+     .since = "3.0.0",
+     .group = "generic",
+     .complexity = "O(1)",
+     .tips = "request_policy:all_shards response_policy:agg_min",
+     .args = DOC_LIST(doc_arg,
+        {.name = "numreplicas", .type = "integer"},
+        {.name = "timeout", .type = "integer"})},
     {0}};

@@ -63,6 +63,11 @@ void exec_slice_free(struct exec_slice **s)
     }
 }
 
+int64_t exec_slice_until_ms(const struct exec_slice *s)
+{
+    return s != NULL && s->parked ? s->until_ms : 0;
+}
+
 struct exec_slice *exec_slice_of(struct command_ctx *c)
 {
     struct exec_slice **slice = c->exec->slice;

@@ -80,6 +80,7 @@ struct exec_slice {
     struct bk_buf replies; /* owned */
     bool more;             /* set by the command: call me again */
     bool parked;           /* with more: but not before the next wake call */
+    int64_t until_ms;      /* with parked: or before this moment; see exec_slice_until_ms */
 };
 /* The slice of the command that runs; made, all zero, on its first call. */
 struct exec_slice *exec_slice_of(struct command_ctx *c);

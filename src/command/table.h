@@ -117,6 +117,7 @@ extern const struct command_row command_rows_object[]; /* object.c */
 extern const struct command_row command_rows_copy[];   /* copy.c: COPY, MOVE, SWAPDB */
 extern const struct command_row command_rows_sort[];   /* sort.c */
 extern const struct command_row command_rows_memory[]; /* memory.c */
+extern const struct command_row command_rows_wait[];   /* wait.c */
 extern const struct command_row
     command_rows_database[]; /* database.c: SELECT, FLUSHDB, DBSIZE, SCAN ... */
 extern const struct command_row

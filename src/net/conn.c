@@ -48,10 +48,19 @@ static struct list *state_list(struct loop *l, enum conn_state state)
     }
 }
 
+static void conn_stop_clock(struct conn *c)
+{
+    if (c->clock_ev != NULL) {
+        event_free(c->clock_ev);
+        c->clock_ev = NULL;
+    }
+}
+
 void conn_set_state(struct conn *c, enum conn_state to)
 {
     struct loop *l = c->loop;
     BK_ASSERT(conn_state_legal(c->state, to));
+    conn_stop_clock(c);
     if ((c->state == CONN_PARKED) != (to == CONN_PARKED)) {
         stat_add(&l->stats.parked, to == CONN_PARKED ? 1 : UINT64_MAX);
     }
@@ -232,6 +241,36 @@ static void conn_refuse_http(struct conn *c)
     conn_close(c);
 }
 
+static void conn_clock_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct conn *c = arg;
+    (void)fd;
+    (void)what;
+    loop_tick_begin(c->loop);
+    conn_go_on(c);
+}
+
+/* A wake call comes when it may; the command's moment is kept by an event of its own. */
+static void conn_park(struct conn *c)
+{
+    struct loop *l = c->loop;
+    int64_t until_ms = exec_slice_until_ms(c->slice);
+    conn_set_state(c, CONN_PARKED);
+    if (until_ms != 0 && until_ms != EXEC_FOREVER) {
+        int64_t left_ms = until_ms > l->now_ms ? until_ms - l->now_ms : 0;
+        struct timeval tv = {.tv_sec = (time_t)(left_ms / 1000),
+                             .tv_usec = (suseconds_t)(left_ms % 1000 * 1000)};
+        c->clock_ev = event_new(l->base, -1, 0, conn_clock_cb, c);
+        BK_ASSERT(c->clock_ev != NULL); /* out of memory ends the process */
+        event_add(c->clock_ev, &tv);
+    }
+}
+
+bool conn_by_clock(const struct conn *c)
+{
+    return c->state == CONN_PARKED && exec_slice_until_ms(c->slice) != 0;
+}
+
 /* Runs c's command for the first time, again, or on. */
 static void conn_exec(struct conn *c)
 {
@@ -258,7 +297,7 @@ static void conn_exec(struct conn *c)
     case EXEC_NO_ROOM:
         BK_ASSERT(l->out.len == before);
         conn_hold_command(c);
-        conn_set_state(c, CONN_PARKED);
+        conn_park(c);
         break;
     case EXEC_MORE:
         conn_hold_command(c);

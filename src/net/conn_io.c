@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #define STEAL_MIN 65536u /* so much left over moves as a whole buffer where it can, uncopied */
@@ -300,9 +301,20 @@ void conn_measure(struct conn *c)
                                   held + RELAXED_LOAD(&c->session.multi_bytes));
 }
 
+/* Its input is not watched while it is parked. */
+static bool conn_hung_up(const struct conn *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
 void conn_second(struct conn *c)
 {
     struct loop *l = c->loop;
+    if (conn_by_clock(c) && conn_hung_up(c)) {
+        conn_close(c);
+        return;
+    }
     int64_t idle_ms = l->now_ms - RELAXED_LOAD(&c->last_ms);
     bool busy = c->state == CONN_SLICE || c->state == CONN_PARKED;
     if (l->tun.timeout_s > 0 && !busy && idle_ms > (int64_t)l->tun.timeout_s * 1000) {

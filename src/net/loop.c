@@ -170,6 +170,8 @@ static void drain_if_quiet(struct conn *c)
 {
     if (c->state == CONN_OPEN || c->state == CONN_READY) {
         conn_drain(c);
+    } else if (conn_by_clock(c)) {
+        conn_close(c);
     }
 }
 

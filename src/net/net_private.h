@@ -66,6 +66,7 @@ struct conn {
     struct resp_command
         *pending; /* owned; the command of a slice or of a parked connection, else NULL */
     struct exec_slice *slice; /* owned */
+    struct event *clock_ev;   /* owned; parked until a moment, else NULL */
     struct outq outq;
     size_t seg_at, seg_len, part_at, part_n;
     int64_t soft_since_ms; /* over the soft output limit since; 0: is not */
@@ -225,8 +226,9 @@ void conn_out_end(struct conn *c, size_t before, uint64_t pos,
                   bool replied); /* after it; before: its old length */
 void conn_flush(struct conn *c); /* this tick's segment, then what was queued */
 void conn_send_queued(struct conn *c);
-void conn_second(struct conn *c);  /* once a second: timeout, limits, idle memory */
-void conn_measure(struct conn *c); /* figures for CLIENT LIST */
+void conn_second(struct conn *c);         /* once a second: timeout, limits, idle memory */
+bool conn_by_clock(const struct conn *c); /* parked, and nothing is lost if it never goes on */
+void conn_measure(struct conn *c);        /* figures for CLIENT LIST */
 
 /* loop.c */
 BK_MUST_USE int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error *err);

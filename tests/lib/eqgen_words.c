@@ -20,7 +20,7 @@ static const char *const commands[] = {
     "pexpiretime", "persist", "select", "flushdb", "flushall", "ping", "echo", "dump", "restore",
     "copy", "move", "swapdb", "sort", "sort_ro",
     /* From here on not with arguments at random: they would end the server or the connection. */
-    "multi", "exec", "discard", "watch", "unwatch", "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time", "debug", "object", "memory"};
+    "multi", "exec", "discard", "watch", "unwatch", "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time", "debug", "object", "memory", "wait"};
 
 static const char *const subcommands[] = {
     "client|id", "client|kill", "client|setname", "client|getname", "client|list", "client|info",

@@ -32,6 +32,7 @@ struct exec {
 struct exec_slice {
     struct fake *fake;
     int64_t left;
+    int64_t until_ms; /* HOLD */
 };
 
 struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops)
@@ -55,6 +56,11 @@ void exec_slice_free(struct exec_slice **s)
         free(*s);
         *s = NULL;
     }
+}
+
+int64_t exec_slice_until_ms(const struct exec_slice *s)
+{
+    return s != NULL ? s->until_ms : 0;
 }
 
 void exec_resetstat(struct exec *e)
@@ -166,6 +172,16 @@ static enum exec_result begin_slices(struct fake *f, const struct resp_command *
     return EXEC_MORE;
 }
 
+static enum exec_result begin_hold(struct fake *f, const struct resp_command *cmd, int64_t now_ms,
+                                   struct exec_slice **slice)
+{
+    int64_t ms = number_of(cmd, 1);
+    begin_slices(f, cmd, slice);
+    (*slice)->left = 0;
+    (*slice)->until_ms = ms > 0 ? now_ms + ms : EXEC_FOREVER;
+    return EXEC_NO_ROOM;
+}
+
 enum exec_result exec_command(struct exec *e, struct session *s, const struct resp_command *cmd,
                               int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
                               struct exec_slice **slice)
@@ -186,6 +202,8 @@ enum exec_result exec_command(struct exec *e, struct session *s, const struct re
         run_write(f, NULL, pos);
     } else if (bk_span_eq_nocase(name, "slices")) {
         result = begin_slices(f, cmd, slice);
+    } else if (bk_span_eq_nocase(name, "hold")) {
+        result = begin_hold(f, cmd, now_ms, slice);
     } else if (bk_span_eq_nocase(name, "big")) {
         run_big(cmd, reply);
     } else if (bk_span_eq_nocase(name, "quit")) {
@@ -203,8 +221,10 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
 {
     (void)e;
     (void)s;
-    (void)now_ms;
     (void)pos;
+    if (now_ms < (*slice)->until_ms) {
+        return EXEC_NO_ROOM;
+    }
     if (--(*slice)->left > 0) {
         return EXEC_MORE;
     }

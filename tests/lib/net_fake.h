@@ -4,10 +4,11 @@
  * connections, the loops and the sockets between them are real.
  *
  * Commands (inline or RESP): ECHO text; WRITE: appends 10 to the log and answers its new tail as an
- * integer; NOROOM text: as ECHO once there is room; SLICES n: done after n slices; BIG n: n bytes;
- * QUIET: a write without a reply; COMMIT pos: commits without waking anybody; GATE: blocks its loop
- * until fake_open_gate; SINCE ms: whether the command's clock has come so far; MUTE: CLIENT REPLY
- * OFF; QUIT; LIST; KILL id ...; NAME text.
+ * integer; NOROOM text: as ECHO once there is room; SLICES n: done after n slices; HOLD ms: parked
+ * for so long (0: for ever), then as ECHO; BIG n: n bytes; QUIET: a write without a reply; COMMIT
+ * pos: commits without waking anybody; GATE: blocks its loop until fake_open_gate; SINCE ms:
+ * whether the command's clock has come so far; MUTE: CLIENT REPLY OFF; QUIT; LIST; KILL id ...;
+ * NAME text.
  */
 #ifndef BK_TESTS_NET_FAKE_H
 #define BK_TESTS_NET_FAKE_H

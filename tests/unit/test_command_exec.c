@@ -540,6 +540,31 @@ static void test_exec__what_a_reading_command_works_out__is_kept_if_the_store_ta
     expect(f, ":2\r\n", "pfcount", "new", "kept", NULL);
 }
 
+static void test_exec__wait_for_a_replica__is_parked_until_its_time_is_over(void **state)
+{
+    struct fixture *f = *state;
+    static const int64_t steps[] = {0, 1, 50, 99};
+    f->argv[0] = (struct resp_arg){bk_span_str("WAIT"), NULL};
+    f->argv[1] = (struct resp_arg){bk_span_str("1"), NULL};
+    f->argv[2] = (struct resp_arg){bk_span_str("100"), NULL};
+    f->cmd = (struct resp_command){.argv = f->argv, .argc = 3};
+    assert_int_equal(run_command(f), EXEC_NO_ROOM);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        assert_int_equal(exec_slice_until_ms(f->slice), NOW + 100);
+        assert_int_equal(
+            exec_resume(f->exec, &f->s, &f->cmd, NOW + steps[i], &f->reply, &f->pos, &f->slice),
+            EXEC_NO_ROOM);
+        assert_int_equal(f->out.len, 0);
+    }
+    assert_int_equal(exec_resume(f->exec, &f->s, &f->cmd, NOW + 100, &f->reply, &f->pos, &f->slice),
+                     EXEC_DONE);
+    assert_true(bk_span_eq(bk_buf_span(&f->out), bk_span_str(":0\r\n")));
+    assert_int_equal(exec_slice_until_ms(f->slice), 0);
+    f->argv[2] = (struct resp_arg){bk_span_str("0"), NULL};
+    assert_int_equal(run_command(f), EXEC_NO_ROOM);
+    assert_true(exec_slice_until_ms(f->slice) == EXEC_FOREVER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -560,6 +585,7 @@ int main(void)
         T(test_exec__save__waits_without_holding_up_others),
         T(test_exec__save_refused__says_why),
         T(test_exec__what_a_reading_command_works_out__is_kept_if_the_store_takes_it),
+        T(test_exec__wait_for_a_replica__is_parked_until_its_time_is_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

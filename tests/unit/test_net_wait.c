@@ -180,6 +180,51 @@ static void test_net__long_command__lets_others_run_and_keeps_its_arguments(void
 
 /* Commits come from another thread at any moment: a reply that missed its wake-up would never
  * leave. */
+static void test_net__parked_by_the_clock__goes_on_in_time_and_others_never_wait(void **state)
+{
+    struct fake *f = *state;
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    int b = fake_connect(f);
+    int64_t begin_us = bk_clock_mono_us(&bk_clock_system);
+    fake_send(a, "HOLD 60\r\nECHO behind\r\n");
+    fake_until(f, parked, 1);
+    fake_send(b, "ECHO other\r\n");
+    fake_expect(b, "$5\r\nother\r\n");
+    net_wake(f->net); /* too early: it waits on */
+    fake_expect(a, "$2\r\n60\r\n$6\r\nbehind\r\n");
+    assert_true(bk_clock_mono_us(&bk_clock_system) - begin_us >= 59000);
+    fake_until(f, parked, 0);
+    assert_int_equal(atomic_load(&f->running_slices), 0);
+    close(a);
+    close(b);
+}
+
+/* It would never learn of it by reading, and a stop would wait for it in vain. */
+static void test_net__parked_for_ever__ends_with_its_client_or_the_server(void **state)
+{
+    struct fake *f = *state;
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    int b = fake_connect(f);
+    int c = fake_connect(f);
+    int64_t begin_us;
+    fake_send(a, "HOLD 0\r\n");
+    fake_send(b, "HOLD 0\r\nECHO more\r\n");
+    fake_send(c, "HOLD 100000\r\n");
+    fake_until(f, parked, 3);
+    close(a);
+    fake_until(f, connected, 2);
+    begin_us = bk_clock_mono_us(&bk_clock_system);
+    net_shutdown(f->net, 60000);
+    assert_true(bk_clock_mono_us(&bk_clock_system) - begin_us < 30000000);
+    fake_expect_closed(b);
+    fake_expect_closed(c);
+    assert_int_equal(atomic_load(&f->running_slices), 0);
+    close(b);
+    close(c);
+}
+
 static void test_net__commits_race_with_waiting__no_wake_up_is_lost(void **state)
 {
     struct fake *f = *state;
@@ -374,6 +419,8 @@ int main(void)
         TEST(test_net__no_room__parks_until_woken_and_runs_the_command_once),
         TEST(test_net__closed_while_waiting__is_dropped_cleanly),
         TEST(test_net__long_command__lets_others_run_and_keeps_its_arguments),
+        TEST(test_net__parked_by_the_clock__goes_on_in_time_and_others_never_wait),
+        TEST(test_net__parked_for_ever__ends_with_its_client_or_the_server),
         TEST(test_net__commits_race_with_waiting__no_wake_up_is_lost),
         TEST(test_net__quit_and_half_close__send_all_replies_first),
         TEST(test_net__older_reply_leaves_in_the_tick_of_quit__later_ones_still_do),
