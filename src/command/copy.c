@@ -30,11 +30,6 @@ static const char *parse_db(const struct command_ctx *c, struct bk_span arg, uin
     return error;
 }
 
-static uint32_t current_db(const struct command_ctx *c)
-{
-    return atomic_load_explicit(&c->session->db, memory_order_relaxed);
-}
-
 /* ---- COPY and MOVE ---- */
 
 struct copy_plan {
@@ -46,7 +41,7 @@ struct copy_plan {
 static const char *plan_copy(const struct command_ctx *c, struct copy_plan *p)
 {
     const char *error = NULL;
-    *p = (struct copy_plan){.db = current_db(c)};
+    *p = (struct copy_plan){.db = ks_txn_db(c->txn)};
     for (int i = 3; i < c->cmd->argc && error == NULL; i++) {
         if (arg_is(arg_at(c, i), "replace")) {
             p->replace = true;
@@ -56,7 +51,7 @@ static const char *plan_copy(const struct command_ctx *c, struct copy_plan *p)
             error = ARG_ERROR_SYNTAX;
         }
     }
-    if (error == NULL && p->db == current_db(c) && bk_span_eq(arg_at(c, 1), arg_at(c, 2))) {
+    if (error == NULL && p->db == ks_txn_db(c->txn) && bk_span_eq(arg_at(c, 1), arg_at(c, 2))) {
         error = ERROR_SAME;
     }
     return error;
@@ -66,7 +61,7 @@ static const char *plan_move(const struct command_ctx *c, struct copy_plan *p)
 {
     const char *error = parse_db(c, arg_at(c, 2), &p->db);
     p->replace = false;
-    return error == NULL && p->db == current_db(c) ? ERROR_SAME : error;
+    return error == NULL && p->db == ks_txn_db(c->txn) ? ERROR_SAME : error;
 }
 
 /* Neither key is asked for when the command is wrong. */
@@ -140,31 +135,54 @@ static void move_command(struct command_ctx *c)
 
 /* ---- SWAPDB ---- */
 
-static bool parse_index(struct command_ctx *c, int arg, const char *error, int64_t *db)
+static bool parse_index(const struct command_ctx *c, int arg, int64_t *db)
 {
-    bool ok = bk_parse_i64(arg_at(c, arg), db) && *db >= INT_MIN && *db <= INT_MAX;
-    if (!ok) {
-        resp_write_error(c->reply, error);
+    return bk_parse_i64(arg_at(c, arg), db) && *db >= INT_MIN && *db <= INT_MAX;
+}
+
+/* NULL, or the error's text. */
+static const char *plan_swap(const struct command_ctx *c, uint32_t *one, uint32_t *other)
+{
+    int64_t a = 0;
+    int64_t b = 0;
+    int64_t n = ks_databases(c->ks);
+    const char *error = NULL;
+    if (!parse_index(c, 1, &a)) {
+        error = "ERR invalid first DB index";
+    } else if (!parse_index(c, 2, &b)) {
+        error = "ERR invalid second DB index";
+    } else if (a < 0 || a >= n || b < 0 || b >= n) {
+        error = ERROR_DB;
     }
-    return ok;
+    *one = (uint32_t)a;
+    *other = (uint32_t)b;
+    return error;
+}
+
+/* Inside MULTI: the keys of the commands behind it lie elsewhere. */
+static enum ks_need swapdb_names(const struct command_ctx *c)
+{
+    uint32_t one;
+    uint32_t other;
+    if (plan_swap(c, &one, &other) == NULL) {
+        ks_txn_will_swap(c->txn, one, other);
+    }
+    return KS_NEED_NOTHING;
 }
 
 static void swapdb_command(struct command_ctx *c)
 {
-    int64_t a = 0;
-    int64_t b = 0;
-    if (parse_index(c, 1, "ERR invalid first DB index", &a) &&
-        parse_index(c, 2, "ERR invalid second DB index", &b)) {
-        int64_t n = ks_databases(c->ks);
-        if (a < 0 || a >= n || b < 0 || b >= n) {
-            resp_write_error(c->reply, ERROR_DB);
-        } else {
-            if (a != b) {
-                ks_swap(c->txn, (uint32_t)a, (uint32_t)b);
-            }
-            resp_write_ok(c->reply);
-        }
+    uint32_t one;
+    uint32_t other;
+    const char *error = plan_swap(c, &one, &other);
+    if (error != NULL) {
+        resp_write_error(c->reply, error);
+        return;
     }
+    if (one != other) {
+        ks_swap(c->txn, one, other);
+    }
+    resp_write_ok(c->reply);
 }
 
 const struct command_row command_rows_copy[] = {
@@ -186,6 +204,7 @@ const struct command_row command_rows_copy[] = {
      .arity = 3,
      .flags = ROW_WRITE_FAST | CMD_ALL_KEYS,
      .categories = CAT_KEYSPACE | CAT_WRITE | CAT_FAST | CAT_DANGEROUS,
+     .name_keys = swapdb_names,
      .run = swapdb_command},
     ROW_END,
 };

@@ -240,9 +240,7 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
     return most;
 }
 
-/* Will it be committed? A command that only keeps what it has worked out goes without where the
- * store takes no writes. */
-static bool will_write(const struct command_ctx *c)
+bool exec_will_write(const struct command_ctx *c)
 {
     uint32_t flags = c->row->flags;
     struct bk_error err;
@@ -356,7 +354,7 @@ static enum exec_result run_with_store(struct exec_run *r, uint64_t *pos)
 {
     struct command_ctx *c = &r->ctx;
     const struct command_row *row = c->row;
-    bool writes = will_write(c);
+    bool writes = exec_will_write(c);
     bool all = (row->flags & CMD_ALL_KEYS) != 0;
     struct bk_error err;
     exec_begin(r, &err);

@@ -42,7 +42,7 @@ static struct plan name_all(const struct exec_run *r, struct multi *m)
     for (size_t i = 0; i < m->n; i++) {
         struct command_ctx c = ctx_of(r, &m->v[i]);
         m->v[i].first_key = ks_txn_named(c.txn);
-        p.writes = p.writes || (c.row->flags & CMD_WRITE) != 0;
+        p.writes = p.writes || exec_will_write(&c);
         p.whole = p.whole || looks_at_all(c.row);
         if ((c.row->flags & CMD_NO_STORE) == 0 || c.row->name_keys != NULL) {
             enum ks_need need = exec_name_keys(&c);

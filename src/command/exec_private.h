@@ -44,6 +44,9 @@ struct exec_run {
 
 /* exec.c, for exec_multi.c too. */
 
+/* Will the command be committed? One that only keeps what it has worked out goes without where the
+ * store takes no writes. */
+bool exec_will_write(const struct command_ctx *c);
 /* Names the command's keys to its transaction; returns the most that any of them needs. */
 enum ks_need exec_name_keys(const struct command_ctx *c);
 /* Begins the transaction, and clears *err. */

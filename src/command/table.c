@@ -19,7 +19,9 @@
 static const struct command_row *const row_arrays[] = {
     command_rows_string,     command_rows_key,    command_rows_expire, command_rows_database,
     command_rows_connection, command_rows_client, command_rows_server, command_rows_command,
-    command_rows_bitkv, command_rows_multi, command_rows_bitmap, command_rows_hyperloglog, command_rows_dump, command_rows_object, command_rows_copy, command_rows_sort, command_rows_memory, command_rows_wait,
+    command_rows_bitkv,      command_rows_multi,  command_rows_bitmap, command_rows_hyperloglog,
+    command_rows_dump,       command_rows_object, command_rows_copy,   command_rows_sort,
+    command_rows_memory,     command_rows_wait,
 };
 
 /* Set once, under setup_once. */

@@ -109,15 +109,15 @@ extern const struct command_row command_rows_bitmap[];      /* bitmap.c */
 extern const struct command_row command_rows_hyperloglog[]; /* hyperloglog.c */
 extern const struct command_row command_rows_key[];         /* keys.c */
 extern const struct command_row command_rows_expire[];      /* expire.c */
-extern const struct command_row command_rows_string[]; /* strings.c */
-extern const struct command_row command_rows_key[];    /* keys.c */
-extern const struct command_row command_rows_expire[]; /* expire.c */
-extern const struct command_row command_rows_dump[];   /* dump.c */
-extern const struct command_row command_rows_object[]; /* object.c */
-extern const struct command_row command_rows_copy[];   /* copy.c: COPY, MOVE, SWAPDB */
-extern const struct command_row command_rows_sort[];   /* sort.c */
-extern const struct command_row command_rows_memory[]; /* memory.c */
-extern const struct command_row command_rows_wait[];   /* wait.c */
+extern const struct command_row command_rows_string[];      /* strings.c */
+extern const struct command_row command_rows_key[];         /* keys.c */
+extern const struct command_row command_rows_expire[];      /* expire.c */
+extern const struct command_row command_rows_dump[];        /* dump.c */
+extern const struct command_row command_rows_object[];      /* object.c */
+extern const struct command_row command_rows_copy[];        /* copy.c: COPY, MOVE, SWAPDB */
+extern const struct command_row command_rows_sort[];        /* sort.c */
+extern const struct command_row command_rows_memory[];      /* memory.c */
+extern const struct command_row command_rows_wait[];        /* wait.c */
 extern const struct command_row
     command_rows_database[]; /* database.c: SELECT, FLUSHDB, DBSIZE, SCAN ... */
 extern const struct command_row

@@ -39,7 +39,8 @@ static void wait_command(struct command_ctx *c)
         if (slice->until_ms == 0) {
             slice->until_ms = until_ms;
         }
-        slice->more = replicas > 0 && c->now_ms < slice->until_ms;
+        /* An EXEC cannot wait. */
+        slice->more = replicas > 0 && c->now_ms < slice->until_ms && !c->exec->in_multi;
         slice->parked = slice->more;
         resp_write_int(c->reply, 0); /* taken back while it waits */
     }
