@@ -183,6 +183,12 @@ BK_MUST_USE int bki_files_seal(struct bki_files *fs, struct bki_file *f,
  * one. What could not be read back is logged. After a failure it is what it was, or its name stands
  * for the copy. */
 BK_MUST_USE int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *err);
+/* Writes a file's bytes from offset from on to its end once more, as they are, so that the sync
+ * that follows covers them even if one before has failed. Of a file that no snapshot can share. */
+BK_MUST_USE int bki_files_rewrite(struct bki_files *fs, const struct bki_file *f, uint64_t from,
+                                  struct bk_error *err);
+/* What a rescue that was cut off has left beside the file. */
+void bki_files_remove_copy(struct bki_files *fs, const struct bki_file *f);
 
 /* Takes a file that nobody can find out of the table and closes it; takes and nulls *f. */
 void bki_files_forget(struct bki_files *fs, struct bki_file **f);

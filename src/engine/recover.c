@@ -61,15 +61,19 @@ static int open_files(struct recover *r, struct bk_error *err)
     return BK_OK;
 }
 
-static bool same_boot(struct bk_db *db, enum bki_manifest_end end, uint8_t now[16])
+static void look_at_boot(struct recover *r, uint8_t now[16])
 {
     static const uint8_t none[16];
+    struct bk_db *db = r->db;
     const uint8_t *then = db->files.manifest.state.boot_id;
     if (db->io->boot_id(db->io->arg, now) < 0) {
         memset(now, 0, 16);
-        return false;
+        return;
     }
-    return end != BKI_MANIFEST_DAMAGED && memcmp(then, none, 16) != 0 && memcmp(then, now, 16) == 0;
+    if (r->manifest.end != BKI_MANIFEST_DAMAGED && memcmp(then, none, 16) != 0) {
+        r->same_boot = memcmp(then, now, 16) == 0;
+        r->other_boot = !r->same_boot;
+    }
 }
 
 /* Now that the manifest tells the end, what lies behind it goes: were the manifest lost later,
@@ -82,13 +86,35 @@ static void cut_behind(struct bk_db *db, struct bki_file *f)
     }
 }
 
-/* One edit tells all ends that were found. Before, the files are synced: what only the page cache
- * holds is no end. */
+/*
+ * What only the page cache holds is no end. If the machine may have lived on, the process that died
+ * may have met a failed sync: then some pages are clean that never were written, so all behind the
+ * last mark is made dirty first. Only of a file that the manifest itself calls unsealed: a snapshot
+ * cannot share it.
+ */
+static int sync_found(struct recover *r, const struct recover_file *rf, struct bk_error *err)
+{
+    struct bk_db *db = r->db;
+    struct bki_file *f = rf->file;
+    bool known = !r->manifest.none && r->manifest.end != BKI_MANIFEST_DAMAGED;
+    int rc = BK_OK;
+    if (known && !r->other_boot && !rf->sealed) {
+        rc = bki_files_rewrite(&db->files, f,
+                               rf->synced > f->header_bytes ? rf->synced : f->header_bytes, err);
+    }
+    bki_files_remove_copy(&db->files, f);
+    int synced = rc == BK_OK ? db->io->sync(db->io->arg, f->fd) : 0;
+    return synced < 0 ? bki_io_fail(err, synced, f->path, 0, "sync") : rc;
+}
+
+/* One edit tells all ends that were found. Before, the files are synced, and their names: one may
+ * have been given to a copy shortly before the end. */
 static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_error *err)
 {
     struct bk_db *db = r->db;
     struct bki_manifest *m = &db->files.manifest;
     struct bk_buf edit = {0};
+    bool found = false;
     int rc = BK_OK;
     for (uint32_t i = 0; rc == BK_OK && i < r->n; i++) {
         struct bki_file *f = r->files[i].file;
@@ -100,8 +126,8 @@ static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_er
             continue;
         }
         uint64_t size = atomic_load(&f->size);
-        rc = db->io->sync(db->io->arg, f->fd);
-        rc = rc < 0 ? bki_io_fail(err, rc, f->path, 0, "sync") : BK_OK;
+        rc = sync_found(r, &r->files[i], err);
+        found = true;
         if (size > f->header_bytes) {
             bki_edit_seal(&edit, f->id, size);
         } else {
@@ -109,6 +135,8 @@ static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_er
         }
         atomic_store(&f->state, BKI_FILE_SEALED);
     }
+    int synced = found && rc == BK_OK ? db->io->sync_dir(db->io->arg, db->files.dir) : 0;
+    rc = synced < 0 ? bki_io_fail(err, synced, db->files.dir, 0, "sync directory") : rc;
     bki_edit_boot(&edit, boot_id);
     bki_edit_map(&edit, &db->log.map);
     bki_edit_counters(&edit, m->state.next_id, m->state.next_rank, db->log.next_seq);
@@ -225,7 +253,7 @@ int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *e
         return rc;
     }
     db->hash_seed = db->files.manifest.state.hash_seed;
-    r.same_boot = same_boot(db, r.manifest.end, boot_id);
+    look_at_boot(&r, boot_id);
     rc = open_files(&r, err);
     if (rc == BK_OK) {
         rc = load_keys(&r, err);

@@ -39,6 +39,7 @@ struct recover {
     uint32_t n;
     struct bki_manifest_found manifest;
     bool same_boot;    /* only the process died: every written byte is there */
+    bool other_boot;   /* the machine was started since; neither: not known */
     bool cut;          /* the torn tail has begun: nothing behind counts */
     uint64_t last_seq; /* of the last record applied; 0 = none */
     bool

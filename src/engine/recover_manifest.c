@@ -486,6 +486,35 @@ static void distrust(struct bk_db *db, struct bki_manifest_found *m)
     m->end = BKI_MANIFEST_DAMAGED;
 }
 
+/* Not known to be another one than when the manifest's last edit was made. */
+static bool boot_may_be_same(struct bk_db *db)
+{
+    static const uint8_t none[16];
+    const uint8_t *then = db->files.manifest.state.boot_id;
+    uint8_t now[16];
+    return db->io->boot_id(db->io->arg, now) < 0 || memcmp(then, none, 16) == 0 ||
+           memcmp(then, now, 16) == 0;
+}
+
+/* Before anything is removed because of an edit, it must be there for good. If the process that
+ * died met a failed sync of it, it is in the page cache, which calls it clean, and nowhere else:
+ * written once more, as it is, the sync covers it. */
+static int write_again(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_manifest *man = &db->files.manifest;
+    struct bk_buf bytes = {0};
+    size_t size = (size_t)man->size;
+    int rc = bki_io_read_all(man->io, man->fd, bk_buf_reserve(&bytes, size), size, 0, &bytes.len,
+                             "MANIFEST", err);
+    if (rc == BK_OK) {
+        struct iovec iov = {bytes.data, bytes.len};
+        rc = bki_io_write_all(man->io, man->fd, &iov, 1, 0, "MANIFEST", err);
+    }
+    int synced = rc == BK_OK ? man->io->sync(man->io->arg, man->fd) : 0;
+    bk_buf_fini(&bytes);
+    return synced < 0 ? bki_io_fail(err, synced, "MANIFEST", 0, "sync") : rc;
+}
+
 int bki_recover_manifest(struct bk_db *db, uint64_t hash_seed, struct bki_manifest_found *m,
                          struct bk_error *err)
 {
@@ -508,7 +537,8 @@ int bki_recover_manifest(struct bk_db *db, uint64_t hash_seed, struct bki_manife
     if (rc == BK_OK && m->none && l.n == 0 && db->read_only) {
         rc = bk_error_set(err, BK_EIO, ENOENT, db->files.dir, 0, "there is no store");
     } else if (rc == BK_OK && m->end == BKI_MANIFEST_WHOLE) {
-        rc = db->read_only ? BK_OK : remove_orphans(db, &l, err);
+        rc = !db->read_only && boot_may_be_same(db) ? write_again(db, err) : BK_OK;
+        rc = rc != BK_OK || db->read_only ? rc : remove_orphans(db, &l, err);
     } else if (rc == BK_OK && (l.n > 0 || !m->none)) {
         rc = mend_manifest(db, &l, m, err);
     } else {

@@ -6,6 +6,11 @@
  * it is never synced again. What was acknowledged is still in the page cache, as far as it has not
  * been evicted: it is read back, checked, and put into a new file that takes the old one's name.
  * Uid and offsets stay, so no location changes.
+ *
+ * A process that dies before that leaves such a file behind: pages that are clean, read well, and
+ * are not on the disk. The next one, on the same boot of the machine, cannot tell, and its own sync
+ * would answer well without writing them. So it writes what may be such a page once more, the same
+ * bytes in the same place: that makes it dirty, and then the sync means what it says.
  */
 #include "base/log.h"
 #include "engine/files.h"
@@ -16,14 +21,22 @@
 #include <stdio.h>
 
 #define COPY_BYTES (1u << 20)
+#define COPY_PATH (BKI_PATH_MAX + 8)
 
+static void copy_path(char path[COPY_PATH], const struct bki_file *f)
+{
+    snprintf(path, COPY_PATH, "%s.new", f->path);
+}
+
+/* The bytes of f from offset from on, to the same place of another file or of itself. */
 static int copy_bytes(const struct bk_io *io, const struct bki_file *f, int to, const char *path,
-                      uint64_t size, struct bk_error *err)
+                      uint64_t from, struct bk_error *err)
 {
     struct bk_buf buf = {0};
     uint8_t *p = bk_buf_reserve(&buf, COPY_BYTES);
+    uint64_t size = atomic_load(&f->size);
     int rc = BK_OK;
-    for (uint64_t at = 0; rc == BK_OK && at < size;) {
+    for (uint64_t at = from; rc == BK_OK && at < size;) {
         size_t want = size - at < COPY_BYTES ? (size_t)(size - at) : COPY_BYTES;
         size_t got = 0;
         rc = bki_io_read_all(io, f->fd, p, want, at, &got, f->path, err);
@@ -82,12 +95,25 @@ static int take_place(struct bki_files *fs, const struct bki_file *f, int fd, co
     return rc < 0 ? bki_io_fail(err, rc, fs->dir, 0, "sync directory") : BK_OK;
 }
 
+int bki_files_rewrite(struct bki_files *fs, const struct bki_file *f, uint64_t from,
+                      struct bk_error *err)
+{
+    return copy_bytes(fs->io, f, f->fd, f->path, from, err);
+}
+
+void bki_files_remove_copy(struct bki_files *fs, const struct bki_file *f)
+{
+    char path[COPY_PATH];
+    copy_path(path, f);
+    bk_ignore(fs->io->unlink(fs->io->arg, path), "most files have none; it costs space only");
+}
+
 int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
 {
     uint64_t size = atomic_load(&f->size);
-    char path[BKI_PATH_MAX + 8];
+    char path[COPY_PATH];
     uint64_t lost = 0;
-    snprintf(path, sizeof path, "%s.new", f->path);
+    copy_path(path, f);
     if (f->old_fd >= 0) {
         return bk_error_set(err, BK_EIO, 0, f->path, 0, "written again once before");
     }
@@ -99,7 +125,7 @@ int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *
     if (fd < 0) {
         return bki_io_fail(err, fd, path, 0, "create");
     }
-    rc = copy_bytes(fs->io, f, fd, path, size, err);
+    rc = copy_bytes(fs->io, f, fd, path, 0, err);
     if (rc == BK_OK) {
         rc = count_lost(fs->io, f, fd, path, size, &lost, err);
     }
