@@ -402,6 +402,7 @@ bool bki_db_step(struct bk_db *db)
         char text[512];
         bk_error_format(&err, text, sizeof text);
         bk_log(BK_LOG_WARNING, "Writing failed, what was not committed is undone: %s", text);
+        bki_log_cut_uncommitted(&db->log);
         bki_undo_all(db);
         return true;
     }

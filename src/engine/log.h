@@ -190,6 +190,10 @@ BK_MUST_USE int bki_log_wait_sealed(struct bki_log *log, uint64_t pos, const ato
 /* The same without waiting; BK_EAGAIN: not yet. */
 BK_MUST_USE int bki_log_sealed(struct bki_log *log, uint64_t pos, struct bk_error *err);
 
+/* State FAILED: cuts what is not committed off the files, before anybody hears that it was undone:
+ * a process killed later does not leave it to be found. What cannot be cut off may be found until
+ * its file's end is in the manifest. The sync thread's. */
+void bki_log_cut_uncommitted(struct bki_log *log) BK_EXCLUDES(log->write_mu);
 /* Registers (committed, tail] as undone, drops the buffer, closes the active file at its last
  * committed byte. Under all key locks, state FAILED. */
 void bki_log_discard(struct bki_log *log);

@@ -249,15 +249,57 @@ static void note_undone_locked(struct bki_log *log, uint64_t from, uint64_t to)
     atomic_store_explicit(&log->undone_n, n + 1, memory_order_release);
 }
 
-/* A file whose bytes behind the committed position are undone ends there. */
-static void end_file_locked(struct bki_log *log, struct bki_file *f)
+/* Where a file ends whose bytes behind the committed position are undone. */
+static uint64_t end_of_committed(const struct bki_log *log, const struct bki_file *f)
 {
     uint64_t base = load(&f->pos_base);
     uint64_t committed = load(&log->committed_pos);
-    uint64_t end = committed > base + f->header_bytes ? committed - base : f->header_bytes;
+    return committed > base + f->header_bytes ? committed - base : f->header_bytes;
+}
+
+static void end_file_locked(struct bki_log *log, struct bki_file *f)
+{
+    uint64_t end = end_of_committed(log, f);
     if (end < load(&f->size)) {
         store(&f->size, end);
     }
+}
+
+/* Until then reads find what was written behind the new end in the buffer. */
+static bool cut_file(struct bki_log *log, struct bki_file *f)
+{
+    const struct bk_io *io = log->files->io;
+    uint64_t end = end_of_committed(log, f);
+    if (end >= load(&f->size)) {
+        return true;
+    }
+    bool ok = io->truncate(io->arg, f->fd, end) == 0;
+    if (ok) {
+        store(&f->allocated, end);
+    }
+    return ok;
+}
+
+/* The newest bytes go first, so that a process that is killed in between leaves a prefix behind.
+ * Nothing has been told to anybody yet. */
+void bki_log_cut_uncommitted(struct bki_log *log)
+{
+    struct bki_file *files[sizeof log->rotated / sizeof log->rotated[0] + 1];
+    uint32_t n = 0;
+    bk_mutex_lock(&log->write_mu); /* a write under way may commit what it holds */
+    bk_mutex_lock(&log->mu);
+    BK_ASSERT(atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_FAILED);
+    for (uint32_t i = 0; i < log->rotated_n; i++) {
+        files[n++] = log->rotated[i];
+    }
+    if (log->active != NULL) {
+        files[n++] = log->active;
+    }
+    bk_mutex_unlock(&log->mu);
+    for (bool ok = true; ok && n > 0; n--) {
+        ok = cut_file(log, files[n - 1]);
+    }
+    bk_mutex_unlock(&log->write_mu);
 }
 
 /*

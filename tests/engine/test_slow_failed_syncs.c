@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_slow_failed_syncs.c - a sync fails, and the process is killed at a call of the
+ * test_slow_failed_syncs.c - a sync or a write fails, and the process is killed at a call of the
  * disk behind it, before the store has got well: pages that the kernel has given up are clean for
  * the next process, and read well. What it takes over must be on the disk when it says so: the
  * power goes in its recovery or soon behind it.
@@ -176,6 +176,7 @@ static bool run_one(const struct scene *s, enum bk_sync sync, unsigned n,
                      .counts = counts};
     world = &c;
     rig_init(&r, 900 + n * 10 + sync, sync);
+    r.undone_gone = true;
     if (s->prepare != NULL) {
         s->prepare(&r);
     }
@@ -221,6 +222,13 @@ static void test_trap19__killed_after_a_failed_sync_of_a_merge__no_input_goes_fo
     run(&(struct scene){"merge", prepare_merge, play_merge, SIMDISK_SYNC, 2, 5, 101});
 }
 
+/* Who was told that a write was undone does not find it again. */
+static void test_trap16__killed_after_a_failed_write__what_was_undone_stays_undone(void **state)
+{
+    (void)state;
+    run(&(struct scene){"write", small_files, play_writes, SIMDISK_WRITE, 2, 4, 61});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +236,7 @@ int main(void)
             test_trap19__killed_after_a_failed_sync__the_next_start_vouches_for_no_lost_page),
         cmocka_unit_test(
             test_trap19__killed_after_a_failed_sync_of_a_merge__no_input_goes_for_a_lost_edit),
+        cmocka_unit_test(test_trap16__killed_after_a_failed_write__what_was_undone_stays_undone),
     };
     quiet_log();
     mallopt(M_MMAP_THRESHOLD, 128 << 10);

@@ -431,7 +431,11 @@ bool rig_recovered(struct rig *r)
 {
     size_t len = 0;
     size_t least = r->power_lost ? r->durable_n : r->acked_n;
-    model_revive(&r->model);
+    if (r->undone_gone && !r->power_lost) {
+        model_forget_undone(&r->model);
+    } else {
+        model_revive(&r->model);
+    }
     if (!compare(r, least, &len)) {
         return false;
     }

@@ -37,6 +37,7 @@ struct rig {
     size_t acked_n;        /* entries of the model's history that were acknowledged */
     size_t durable_n;      /* ... that a completed sync covers, or always acknowledged */
     bool power_lost;       /* since the last successful open */
+    bool undone_gone;      /* set by the test: what was told to be undone does not outlive a kill */
     uint64_t write_errors; /* that the store had counted when its positions were last believed */
     uint64_t retries;      /* commits that met BK_EAGAIN */
     uint64_t refused;      /* commits answered with BK_ENOSPC or BK_EIO */
