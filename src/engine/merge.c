@@ -58,6 +58,7 @@ static void forget_run(struct bki_merge *m)
 {
     for (uint32_t i = 0; i < m->in_n; i++) {
         free(m->in[i].keep);
+        free(m->in[i].hole);
     }
     free(m->in);
     free(m->lower);

@@ -35,6 +35,7 @@
 struct bki_merge_in {
     struct bki_file *file;
     uint8_t *keep;   /* owned; a bit per 8 bytes: guards that stay; NULL: none */
+    uint8_t *hole;   /* owned; the same: where no record was found any more; NULL: nowhere */
     bool planned;    /* its guards were judged, with all that had expired by now_ms */
     uint64_t copied; /* bytes of live records copied from it */
     bool read;       /* false: there is nothing in it that stays */

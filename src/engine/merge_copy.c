@@ -218,9 +218,14 @@ static void marked(struct bk_db *db, uint64_t offset, uint64_t size, uint32_t sp
     bki_damage_note(&db->damage, &at);
 }
 
+static bool bit_at(const uint8_t *bits, uint64_t offset)
+{
+    return bits != NULL && (bits[offset / 64] >> (offset / 8 % 8) & 1) != 0;
+}
+
 static bool kept(const struct bki_merge_in *in, uint64_t offset)
 {
-    return in->keep != NULL && (in->keep[offset / 64] >> (offset / 8 % 8) & 1) != 0;
+    return bit_at(in->keep, offset);
 }
 
 static bool is_live(struct bk_db *db, const struct bki_file *f, uint32_t space,
@@ -322,13 +327,85 @@ static int mark_all(struct bk_db *db, uint64_t from, uint64_t to, struct bk_erro
     return rc;
 }
 
+static int note_hole(struct bk_db *db, uint64_t from, uint64_t to, struct bk_error *err)
+{
+    struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
+    if (in->hole == NULL) {
+        in->hole = bk_alloc_zero((size_t)(atomic_load(&in->file->size) / 64 + 1), 1);
+    }
+    for (uint64_t at = from; at < to; at += 8) {
+        in->hole[at / 64] |= (uint8_t)(1u << (at / 8 % 8));
+    }
+    return mark_all(db, from, to, err);
+}
+
 static int step_over(struct bk_db *db, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
     uint64_t from = m->scan.offset;
     bool zeros;
     int rc = bki_scan_resync(&m->scan, &zeros, err);
-    return rc < 0 && rc != BK_CORRUPT ? rc : mark_all(db, from, m->scan.offset, err);
+    return rc < 0 && rc != BK_CORRUPT ? rc : note_hole(db, from, m->scan.offset, err);
+}
+
+/* ---- Guards that lay in holes ---- */
+
+static uint64_t guards_in_holes(const struct bki_merge_in *in)
+{
+    uint64_t n = 0;
+    uint64_t bytes = atomic_load(&in->file->size) / 64 + 1;
+    for (uint64_t i = 0; in->keep != NULL && i < bytes; i++) {
+        n += (uint64_t)__builtin_popcount(in->keep[i] & in->hole[i]);
+    }
+    return n;
+}
+
+static int put_guards(struct bk_db *db, const struct bki_hint *hint, uint32_t part, uint64_t *found,
+                      struct bk_error *err)
+{
+    const struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
+    struct bki_hint_cursor c;
+    struct bki_hint_entry e;
+    int rc = bki_hint_part_begin(&c, hint, part, db->hash_seed);
+    while (rc == BK_OK && (rc = bki_hint_next(&c, &e, err)) == BK_OK) {
+        struct bk_key key = {e.key, e.hash};
+        bool hole = bit_at(in->hole, e.offset);
+        bool planned = hole && kept(in, e.offset);
+        if (planned ||
+            (hole && e.kind != BKI_DELETE && expired_since(db, in, e.space, &key, e.expire_ms))) {
+            struct bki_record r = {.seq = 1, .space = e.space, .key_len = (uint32_t)e.key.len};
+            rc = put_short(db, BKI_DELETE, &r, e.key, err);
+            *found += planned ? 1 : 0;
+        }
+    }
+    bki_hint_part_end(&c);
+    return rc == BK_NOTFOUND ? BK_OK : rc;
+}
+
+/* What was deleted by a record that is not there any more would come back with its older copy. The
+ * hint, from which the plan knows of it, has its key too; if it has not, the input stays as it is.
+ */
+static int save_guards(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
+    struct bki_hint hint;
+    uint64_t found = 0;
+    if (in->hole == NULL || db->merge.lower_n == 0) {
+        return BK_OK;
+    }
+    int rc = bki_hint_open(&hint, db->io, db->files.dir, in->file, db->hash_seed, err);
+    if (rc == BK_OK) {
+        for (uint32_t part = 0; rc == BK_OK && part < bki_hint_parts(&hint); part++) {
+            rc = put_guards(db, &hint, part, &found, err);
+        }
+        bki_hint_close(&hint);
+    }
+    if (rc == BK_NOTFOUND || rc == BK_CORRUPT || (rc == BK_OK && found < guards_in_holes(in))) {
+        in->file->suspect = true;
+        rc = bk_error_set(err, BK_CORRUPT, 0, in->file->path, 0,
+                          "deletions in a damaged place, whose keys are not known");
+    }
+    return rc;
 }
 
 /* ---- The records that stay, when they are few ---- */
@@ -437,7 +514,7 @@ static int copy_one(struct bk_db *db, struct bk_error *err)
         m->status.bytes_read += it.size;
         rc = take(db, &it, err);
     } else if (rc == BK_CORRUPT) {
-        rc = m->wanted != NULL ? mark_all(db, from, from + 8, err) : step_over(db, err);
+        rc = m->wanted != NULL ? note_hole(db, from, from + 8, err) : step_over(db, err);
     }
     return rc;
 }
@@ -478,8 +555,8 @@ int bki_merge_copy(struct bk_db *db, struct bk_error *err)
     }
     int rc = copy_some(db, err);
     if (rc == BK_NOTFOUND) {
+        rc = save_guards(db, err);
         scan_end(m);
-        rc = BK_OK;
     }
     return rc == BK_OK ? BK_EAGAIN : rc;
 }
