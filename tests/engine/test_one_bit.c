@@ -122,6 +122,48 @@ static void test_bit__of_the_last_record_after_a_kill__is_damage_and_no_torn_tai
     every_bit_of_newest(*state, 0);
 }
 
+static void put_bytes(struct rig *r, const char *key, const uint8_t *value, size_t len)
+{
+    rig_begin(r);
+    rig_batch_put(r, 0, bk_span_str(key), bk_span_of(value, len), 0, 0);
+    settled(r, rig_commit(r));
+}
+
+/* The same for the last record's value where it ends in zeros, as what was cut off does. */
+static void bit_before_zeros(struct rig *r, size_t len, size_t step)
+{
+    char path[300];
+    uint8_t *newest = calloc(1, len);
+    memset(newest, 'v', len - 21);
+    settled(r, rig_put(r, "two-values", "the older value of it"));
+    put_bytes(r, "two-values", newest, len);
+    active_file(r, path);
+    uint64_t table = len > 65536 ? (len + 65535) / 65536 * 4 : 0;
+    uint64_t start = last_of(r, path, "two-values") + HEADER + 10 + table;
+    for (uint64_t bit = 0; bit < len * 8; bit += step) {
+        struct copy c;
+        struct bk_buf got = {0};
+        copy_make(&c, r, SIMDISK_KILL);
+        flip(c.disk, path, start + bit / 8, (uint8_t)(1u << bit % 8));
+        assert_int_equal(copy_open(&c, r, BK_CORRUPT_SERVE), BK_OK);
+        assert_int_equal(copy_get(&c, "two-values", &got), BK_CORRUPT);
+        assert_true(told_of_key(&c, "two-values"));
+        bk_buf_fini(&got);
+        copy_free(&c);
+    }
+    free(newest);
+}
+
+static void test_bit__of_a_last_value_that_ends_in_zeros__is_damage_and_no_torn_tail(void **state)
+{
+    struct rig *r = *state;
+    bit_before_zeros(r, 50, 1);
+    r->opt.max_file_bytes = 1 << 20;
+    assert_int_equal(rig_close(r), BK_OK);
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    bit_before_zeros(r, 150000, 150001);
+}
+
 /* A write that was cut off half way is no damage: everything before it is there. */
 static void test_bit__last_record_cut_off_at_each_byte__is_a_torn_tail(void **state)
 {
@@ -136,6 +178,27 @@ static void test_bit__last_record_cut_off_at_each_byte__is_a_torn_tail(void **st
         uint8_t zeros[128] = {0};
         copy_make(&c, r, SIMDISK_KILL);
         simdisk_patch(c.disk, path, at, zeros, start + HEADER + 10 + 22 - at);
+        assert_int_equal(copy_open(&c, r, BK_CORRUPT_REFUSE), BK_OK);
+        assert_true(has_value(&c, "two-values", "the older value of it"));
+        assert_int_equal(c.stats.damaged_records, 0);
+        copy_free(&c);
+    }
+}
+
+static void test_bit__last_value_with_zeros_cut_off_at_each_byte__is_a_torn_tail(void **state)
+{
+    struct rig *r = *state;
+    char path[300];
+    uint8_t newest[60] = "ends in zeros, but they are not what is missing";
+    settled(r, rig_put(r, "two-values", "the older value of it"));
+    put_bytes(r, "two-values", newest, sizeof(newest));
+    active_file(r, path);
+    uint64_t start = last_of(r, path, "two-values") + HEADER + 10;
+    for (uint64_t at = 0; at < 47; at++) {
+        struct copy c;
+        uint8_t zeros[60] = {0};
+        copy_make(&c, r, SIMDISK_KILL);
+        simdisk_patch(c.disk, path, start + at, zeros, sizeof(zeros) - at);
         assert_int_equal(copy_open(&c, r, BK_CORRUPT_REFUSE), BK_OK);
         assert_true(has_value(&c, "two-values", "the older value of it"));
         assert_int_equal(c.stats.damaged_records, 0);
@@ -326,7 +389,9 @@ int main(void)
         T(test_bit__of_a_deletion__does_not_bring_the_key_back),
         T(test_bit__of_the_newest_record__does_not_show_the_older_one),
         T(test_bit__of_the_last_record_after_a_kill__is_damage_and_no_torn_tail),
+        T(test_bit__of_a_last_value_that_ends_in_zeros__is_damage_and_no_torn_tail),
         T(test_bit__last_record_cut_off_at_each_byte__is_a_torn_tail),
+        T(test_bit__last_value_with_zeros_cut_off_at_each_byte__is_a_torn_tail),
         T(test_bit__of_one_member_of_a_batch__leaves_the_others),
         T(test_bit__of_a_files_header__is_told_and_costs_nothing),
         T(test_trap48__damaged_value_with_an_expiry__its_mark_is_found_after_a_merge),
