@@ -20,6 +20,9 @@
 #include <string.h>
 
 #define COPY_BYTES (1u << 20)
+/* What to do about a store that cannot be copied whole. */
+#define NOT_WHOLE \
+    "%s: put the right one back with the store closed, or copy what is left: bitkv repair"
 #define STEPS_MAX 100000u /* of a stepped store until its log is sealed */
 
 /* From one directory to another. */
@@ -122,7 +125,7 @@ static int bring_data(const struct transfer *t, const struct bki_manifest_file *
     bki_datafile_path(to, t->to, f->id);
     int rc = bring(t, from, to, f->size, &copied, err);
     if (rc == BK_NOTFOUND) {
-        return bk_error_set(err, BK_CORRUPT, 0, from, 0, "the file is missing");
+        return bk_error_set(err, BK_CORRUPT, 0, from, 0, NOT_WHOLE, "the file is missing");
     }
     if (rc != BK_OK) {
         return rc;
@@ -225,13 +228,32 @@ static void keep_sealed(struct bki_manifest_state *s)
     s->files_n = n;
 }
 
+/* A snapshot of a store that lacks a file would be taken for whole. */
+static int nothing_gone(struct bk_db *db, struct bk_error *err)
+{
+    uint32_t n = atomic_load(&db->files.slots_n);
+    int rc = BK_OK;
+    unsigned pin = bki_pin(&db->files.pins);
+    for (uint32_t i = 0; rc == BK_OK && i < n; i++) {
+        const struct bki_file *f = bki_files_slot(&db->files, i);
+        if (f != NULL && f->gone != NULL) {
+            rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0, NOT_WHOLE, f->gone);
+        }
+    }
+    bki_unpin(&db->files.pins, pin);
+    return rc;
+}
+
 static int snapshot_held(struct bk_db *db, struct transfer *t, const char *dir,
                          struct bk_error *err)
 {
     struct bki_manifest_state state = {0};
     int64_t started = bk_clock_mono_us(db->clock);
-    t->out->pos = bki_log_end_file(&db->log);
-    int rc = wait_sealed(db, t->out->pos, err);
+    int rc = nothing_gone(db, err);
+    if (rc == BK_OK) {
+        t->out->pos = bki_log_end_file(&db->log);
+        rc = wait_sealed(db, t->out->pos, err);
+    }
     if (rc != BK_OK) {
         return rc;
     }

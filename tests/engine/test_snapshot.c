@@ -384,6 +384,50 @@ static void test_snapshot__call_fails__says_so_and_leaves_the_store_whole(void *
     assert_true(failed > 20);
 }
 
+/* A file that is missing, or has another one in its place, is no part of a snapshot; the error says
+ * what to do. */
+static void test_snapshot__data_file_gone__is_refused_until_it_is_back(void **state)
+{
+    struct rig *r = *state;
+    struct bk_error err = {0};
+    struct bk_buf file = {0};
+    struct bk_buf other = {0};
+    char path[300];
+    char other_path[300];
+    rig_path("0000000001.data", path, sizeof(path));
+    rig_path("0000000003.data", other_path, sizeof(other_path));
+    for (int i = 0; i < 3; i++) { /* a file each */
+        play(r, OPS);
+        RIG_TRUE(r, rig_close(r) == BK_OK);
+        RIG_TRUE(r, rig_open(r) == BK_OK);
+    }
+    RIG_TRUE(r, rig_close(r) == BK_OK);
+    simdisk_read(r->disk, path, &file);
+    simdisk_read(r->disk, other_path, &other);
+    assert_true(file.len > 100 && other.len > 100);
+    r->opt.on_corruption = BK_CORRUPT_SERVE;
+    for (int i = 0; i < 2; i++) {
+        simdisk_remove(r->disk, path);
+        if (i == 1) {
+            simdisk_put(r->disk, path, other.data, other.len);
+        }
+        RIG_TRUE(r, rig_open(r) == BK_OK);
+        assert_int_equal(bk_snapshot(r->db, SNAP, NULL, &err), BK_CORRUPT);
+        assert_non_null(strstr(err.text, "bitkv repair"));
+        assert_non_null(strstr(err.text, i == 0 ? "missing" : "another data file"));
+        assert_false(simdisk_exists(r->disk, SNAP));
+        bk_batch_free(&r->batch);
+        assert_int_equal(bk_close(&r->db, NULL), BK_OK);
+    }
+    simdisk_remove(r->disk, path);
+    simdisk_put(r->disk, path, file.data, file.len);
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    expect_same(r, SNAP);
+    bk_buf_fini(&file);
+    bk_buf_fini(&other);
+}
+
 static void test_snapshot__no_room_for_copies__leaves_nothing_behind(void **state)
 {
     struct rig *r = *state;
@@ -572,6 +616,7 @@ int main(void)
         T(test_snapshot__links_do_not_reach__copies_and_says_so),
         cmocka_unit_test(test_trap36__crash_at_every_call__whole_snapshot_or_none),
         cmocka_unit_test(test_snapshot__call_fails__says_so_and_leaves_the_store_whole),
+        T(test_snapshot__data_file_gone__is_refused_until_it_is_back),
         T(test_snapshot__no_room_for_copies__leaves_nothing_behind),
         T(test_snapshot__restored__holds_the_same_and_stays),
         cmocka_unit_test(test_snapshot__restore_cut_at_every_call__whole_or_none),

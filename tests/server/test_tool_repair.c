@@ -207,6 +207,25 @@ static void test_tool__repair_with_nothing_lost__is_the_same_store(void **state)
     RUN(2, "repair", s, in_dir("no/such/parent"));
 }
 
+/* The one way to give a file up. */
+static void test_tool__repair_without_a_data_file__is_a_store_without_its_keys(void **state)
+{
+    (void)state;
+    char name[64];
+    char path[2 * PATH_SIZE];
+    const char *s = in_dir("s");
+    make_store(s);
+    damage_victim(s, name);
+    snprintf(path, sizeof path, "%s/%s", s, name);
+    assert_int_equal(unlink(path), 0);
+    RUN(2, "snapshot", s, in_dir("snap"));
+    SAYS("bitkv repair");
+    RUN(1, "repair", s, in_dir("left"));
+    assert_non_null(strstr((char *)t.out.data, "lost: db 5, key victim\\n\n"));
+    RUN(0, "check", in_dir("left"));
+    RUN(0, "snapshot", in_dir("left"), in_dir("snap"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_each, teardown_each)
@@ -215,6 +234,7 @@ int main(void)
         T(test_tool__check_of_a_flipped_byte__names_the_file),
         T(test_tool__check_and_dump_of_a_damaged_value__name_the_key),
         T(test_tool__repair__saves_the_rest_and_never_touches_the_originals),
+        T(test_tool__repair_without_a_data_file__is_a_store_without_its_keys),
         T(test_tool__repair_with_nothing_lost__is_the_same_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
