@@ -32,6 +32,11 @@ int tool_reader_bad(struct tool_reader *rd, const char *fmt, ...)
 BK_MUST_USE int tool_json_read(struct tool_reader *rd);
 BK_MUST_USE int tool_resp_read(struct tool_reader *rd);
 
+/* Puts bytes into an object of libjansson's: as text under name, or in base64 under name64. Not 0:
+ * it failed. */
+struct json_t;
+int tool_json_set_bytes(struct json_t *o, const char *name, const char *name64, struct bk_span s);
+
 /* BK_EINVAL: it cannot be written in this format. */
 BK_MUST_USE int tool_json_write(FILE *f, const struct tool_record *r);
 BK_MUST_USE int tool_resp_write(FILE *f, const struct tool_record *r, int64_t *selected);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* info.c - stats: what a store holds, and in which files. */
+/* info.c - stats: what a store holds, in which files, and what opening it has found damaged. */
+#include "tools/format.h"
 #include "tools/store.h"
+#include "tools/text.h"
 #include "tools/tool.h"
 
 #include <inttypes.h>
@@ -48,6 +50,22 @@ static void print_file(void *arg, const struct bk_file_info *i)
            i->id, i->rank, i->size, i->live_bytes, i->dead_bytes, i->guard_bytes, states[i->state]);
 }
 
+static void print_damage(void *arg, const struct bk_damage *d)
+{
+    (void)arg;
+    printf("damage:file=%s,offset=%" PRIu64 ",bytes=%" PRIu64 ",lost=%s", d->file, d->offset,
+           d->bytes, d->in_data ? "yes" : "no");
+    if (d->database >= 0) {
+        printf(",db=%" PRId64, d->database);
+    }
+    if (d->key_known) {
+        fputs(",key=", stdout);
+        tool_text_escaped(stdout, d->key);
+        fputs(d->key_len > d->key.len ? "..." : "", stdout);
+    }
+    printf(",what=%s\n", d->what);
+}
+
 static void print_text(struct bk_db *db, const struct fact *facts)
 {
     for (unsigned i = 0; i < FACTS; i++) {
@@ -60,6 +78,7 @@ static void print_text(struct bk_db *db, const struct fact *facts)
         }
     }
     bk_files(db, print_file, NULL);
+    bk_damages(db, print_damage, NULL);
 }
 
 /* ---- JSON ---- */
@@ -82,11 +101,30 @@ static void add_file(void *arg, const struct bk_file_info *i)
     json_array_append_new(arg, row);
 }
 
+static void add_damage(void *arg, const struct bk_damage *d)
+{
+    json_t *row = json_object();
+    json_object_set_new(row, "file", json_string(d->file));
+    json_object_set_new(row, "offset", number(d->offset));
+    json_object_set_new(row, "bytes", number(d->bytes));
+    json_object_set_new(row, "lost", json_boolean(d->in_data));
+    if (d->database >= 0) {
+        json_object_set_new(row, "db", number((uint64_t)d->database));
+    }
+    if (d->key_known) {
+        tool_json_set_bytes(row, "key", "key64", d->key);
+        json_object_set_new(row, "key_length", number(d->key_len));
+    }
+    json_object_set_new(row, "what", json_string(d->what));
+    json_array_append_new(arg, row);
+}
+
 static void print_json(struct bk_db *db, const struct fact *facts)
 {
     json_t *o = json_object();
     json_t *databases = json_array();
     json_t *files = json_array();
+    json_t *damage = json_array();
     for (unsigned i = 0; i < FACTS; i++) {
         json_object_set_new(o, facts[i].name, number(facts[i].n));
     }
@@ -100,8 +138,10 @@ static void print_json(struct bk_db *db, const struct fact *facts)
         }
     }
     bk_files(db, add_file, files);
+    bk_damages(db, add_damage, damage);
     json_object_set_new(o, "databases", databases);
     json_object_set_new(o, "data_files", files);
+    json_object_set_new(o, "damage", damage);
     json_dumpf(o, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(o);

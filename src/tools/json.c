@@ -24,7 +24,7 @@ static bool is_text(struct bk_span s)
     return true;
 }
 
-static int set_bytes(json_t *o, const char *name, const char *name64, struct bk_span s)
+int tool_json_set_bytes(json_t *o, const char *name, const char *name64, struct bk_span s)
 {
     const char *text = s.len == 0 ? "" : (const char *)s.data;
     json_t *v = is_text(s) ? json_stringn(text, s.len) : NULL;
@@ -42,8 +42,8 @@ int tool_json_write(FILE *f, const struct tool_record *r)
 {
     json_t *o = json_object();
     int rc = json_object_set_new(o, "db", json_integer(r->num));
-    rc |= set_bytes(o, "key", "key64", r->key);
-    rc |= set_bytes(o, "value", "value64", r->value);
+    rc |= tool_json_set_bytes(o, "key", "key64", r->key);
+    rc |= tool_json_set_bytes(o, "value", "value64", r->value);
     rc |= r->expire_ms == 0 ? 0 : json_object_set_new(o, "pxat", json_integer(r->expire_ms));
     rc |= r->flags == 0 ? 0 : json_object_set_new(o, "flags", json_integer(r->flags));
     rc |= json_dumpf(o, f, JSON_COMPACT);

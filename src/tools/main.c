@@ -47,7 +47,9 @@ static const struct verb verbs[] = {
     {"keys", "DIR [PATTERN]", "nx0", 0, 1, tool_keys,
      "Lists the keys that fit a pattern as in Redis's KEYS, one a line, unprintable bytes as "
      "\\xHH."},
-    {"stats", "DIR", "j", 0, 0, tool_stats, "Counts keys and bytes, by database and by data file."},
+    {"stats", "DIR", "j", 0, 0, tool_stats,
+     "Counts keys and bytes, by database and by data file,\nand lists what opening the store has "
+     "found damaged."},
     {"check", "DIR", "", 0, 0, tool_check,
      "Reads every byte and lists what does not hold, one place a line. Exit status 1: there is "
      "any."},

@@ -212,12 +212,19 @@ static void test_tool__repair_without_a_data_file__is_a_store_without_its_keys(v
 {
     (void)state;
     char name[64];
+    char line[128];
     char path[2 * PATH_SIZE];
     const char *s = in_dir("s");
     make_store(s);
     damage_victim(s, name);
     snprintf(path, sizeof path, "%s/%s", s, name);
     assert_int_equal(unlink(path), 0);
+    RUN(0, "stats", s);
+    snprintf(line, sizeof line, "damage:file=%s,offset=0,", name);
+    assert_non_null(strstr((char *)t.out.data, line));
+    assert_non_null(strstr((char *)t.out.data, ",lost=yes,what=the file is missing\n"));
+    RUN(0, "stats", "--json", s);
+    assert_non_null(strstr((char *)t.out.data, "\"what\": \"the file is missing\""));
     RUN(2, "snapshot", s, in_dir("snap"));
     SAYS("bitkv repair");
     RUN(1, "repair", s, in_dir("left"));
