@@ -82,10 +82,11 @@ struct change {
     struct option_value value; /* owned; after the exchange the old one */
 };
 
-/* All of these are called with the options locked. */
-static bool apply_listen(struct app *a, struct bk_buf *why) BK_REQUIRES(a->mu);
+/* All of these are called with the options locked; id is the option whose change asks for it. */
+static bool apply_listen(struct app *a, enum option_id id, struct bk_buf *why) BK_REQUIRES(a->mu);
 static bool apply_clients(struct app *a, struct bk_buf *why) BK_REQUIRES(a->mu);
-static bool apply(struct app *a, unsigned groups, struct bk_buf *why) BK_REQUIRES(a->mu);
+static bool apply(struct app *a, enum option_id id, unsigned groups, struct bk_buf *why)
+    BK_REQUIRES(a->mu);
 static bool apply_changes(struct app *a, struct change *changes, size_t n, struct bk_buf *error)
     BK_REQUIRES(a->mu);
 
@@ -97,7 +98,7 @@ void app_apply_atomics(struct app *a)
     atomic_store(&a->hll_sparse_max, (uint64_t)option_num(o, OPTION_HLL_SPARSE_MAX_BYTES));
 }
 
-static bool apply_listen(struct app *a, struct bk_buf *why)
+static bool apply_listen(struct app *a, enum option_id id, struct bk_buf *why)
 {
     const char *bind[OPTION_BIND_MAX];
     struct bk_buf store = {0};
@@ -110,7 +111,8 @@ static bool apply_listen(struct app *a, struct bk_buf *why)
         char text[512];
         bk_error_format(&err, text, sizeof text);
         bk_log(BK_LOG_WARNING, "Could not listen: %s", text);
-        bk_buf_printf(why, "Failed to bind to specified addresses.");
+        bk_buf_printf(why, id == OPTION_PORT ? "Unable to listen on this port. Check server logs."
+                                             : "Failed to bind to specified addresses.");
     }
     return rc == BK_OK;
 }
@@ -149,9 +151,9 @@ void app_apply_store(struct app *a)
     app_memory_sample_locked(a);
 }
 
-static bool apply(struct app *a, unsigned groups, struct bk_buf *why)
+static bool apply(struct app *a, enum option_id id, unsigned groups, struct bk_buf *why)
 {
-    bool ok = (groups & GROUP_LISTEN) == 0 || apply_listen(a, why);
+    bool ok = (groups & GROUP_LISTEN) == 0 || apply_listen(a, id, why);
     ok = ok && ((groups & GROUP_CLIENTS) == 0 || apply_clients(a, why));
     if (!ok) {
         return false;
@@ -267,7 +269,7 @@ static bool apply_changes(struct app *a, struct change *changes, size_t n, struc
     }
     for (size_t i = 0; ok && i < n; i++) {
         unsigned groups = group_of(changes[i].id) & ~done;
-        ok = apply(a, groups, &why);
+        ok = apply(a, changes[i].id, groups, &why);
         done |= groups;
         if (!ok) {
             bk_log(BK_LOG_WARNING,
@@ -282,7 +284,7 @@ static bool apply_changes(struct app *a, struct change *changes, size_t n, struc
             exchange(a, &changes[i - 1]); /* backwards: an option may be there twice */
         }
         why.len = 0;
-        if (!apply(a, done, &why)) {
+        if (!apply(a, changes[0].id, done, &why)) {
             bk_log(BK_LOG_WARNING, "Failed applying restored failed CONFIG SET command: %.*s",
                    (int)why.len, (const char *)why.data);
         }

@@ -182,10 +182,11 @@ static void test_config__several_options__are_set_all_or_none(void **state)
     int fd = listen_somewhere(&port);
     start();
     snprintf(text, sizeof text, "%d", port);
-    expect_reply(client,
-                 "-ERR CONFIG SET failed (possibly related to argument 'port') - Failed to bind to "
-                 "specified addresses.",
-                 "CONFIG", "SET", "timeout", "77", "port", text, "loglevel", "debug", NULL);
+    expect_reply(
+        client,
+        "-ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on "
+        "this port. Check server logs.",
+        "CONFIG", "SET", "timeout", "77", "port", text, "loglevel", "debug", NULL);
     expect_option("timeout", "0");
     expect_option("loglevel", "notice");
     snprintf(text, sizeof text, "%d", server.port);
