@@ -183,7 +183,7 @@ $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
 
 FORCE:
 .PHONY: FORCE all run install test bench bench-engine asan ubsan tsan valgrind fuzz lint cover format clean help tests
-.PHONY: test-unit test-engine test-server test-crash test-tcl
+.PHONY: test-unit test-engine test-server test-crash test-tcl redis-suite
 
 PRODUCTS := $(patsubst $(B)/release/%,$(B)/%,$(call products,release))
 all: $(PRODUCTS)
@@ -207,7 +207,7 @@ test:
 	@B=$(B) MAKE="$(MAKE)" tests/run.sh all
 
 tests: $(foreach k,unit engine server clients crash,build-debug-$k)
-test-unit test-engine test-server test-crash test-tcl lint asan ubsan tsan valgrind cover:
+test-unit test-engine test-server test-crash test-tcl redis-suite lint asan ubsan tsan valgrind cover:
 	@B=$(B) MAKE="$(MAKE)" tests/run.sh $(patsubst test-%,%,$@)
 fuzz:
 	@B=$(B) MAKE="$(MAKE)" FUZZ_SECONDS=$(T) tests/run.sh fuzz
@@ -229,6 +229,7 @@ help:
 	@echo "make test          install what is missing, run every test that CI runs"
 	@echo "make tests         build the test programs (debug)"
 	@echo "make test-unit | test-engine | test-server | test-crash | test-tcl | lint"
+	@echo "make redis-suite   Redis's own tests (fetched once) against bitkv: unit, passed, failed, what Redis passes"
 	@echo "make asan | ubsan | tsan | valgrind | cover | fuzz T=60"
 	@echo "make bench | bench-engine [N=keys]"
 	@echo "make format        clang-format over src/ and tests/;  make clean: remove build/"

@@ -57,11 +57,16 @@ proc server::start_redis {args} {
     return $s
 }
 
+# The kernel kills what is started behind these words when this process ends, however it does.
+proc server::guard {} {
+    return [expr {[auto_execok setpriv] eq "" ? {} : {setpriv --pdeathsig KILL}}]
+}
+
 proc server::start_program {program args} {
     variable list
     set dir [exec mktemp -d /tmp/bitkv-tcl.XXXXXX]
     set port [free_port]
-    set command [concat [list $program --port $port --bind 127.0.0.1 --dir $dir --save {}] \
+    set command [concat [list {*}[guard] $program --port $port --bind 127.0.0.1 --dir $dir --save {}] \
         [list --enable-debug-command yes] $args]
     if {[catch {open "|$command > $dir.log 2>@1" w} channel]} {
         file delete -force $dir $dir.log
