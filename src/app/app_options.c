@@ -68,6 +68,9 @@ void app_net_tunables(const struct options *o, struct net_tunables *out)
     out->obuf_hard_bytes = limits[OPTION_CLASS_NORMAL].hard_bytes;
     out->obuf_soft_bytes = limits[OPTION_CLASS_NORMAL].soft_bytes;
     out->obuf_soft_s = clip32(limits[OPTION_CLASS_NORMAL].soft_seconds);
+    out->obuf_pubsub_hard_bytes = limits[OPTION_CLASS_PUBSUB].hard_bytes;
+    out->obuf_pubsub_soft_bytes = limits[OPTION_CLASS_PUBSUB].soft_bytes;
+    out->obuf_pubsub_soft_s = clip32(limits[OPTION_CLASS_PUBSUB].soft_seconds);
     out->query_buffer_bytes = (uint64_t)option_num(o, OPTION_CLIENT_QUERY_BUFFER_LIMIT);
 }
 

@@ -135,6 +135,7 @@ void conn_close(struct conn *c)
         event_del(&c->write_ev);
         c->writing = false;
     }
+    conn_leave_peer(c);
     list_remove(&c->dirty_link);
     c->dirty = false;
     if (c->waits) {
@@ -213,11 +214,19 @@ static void conn_check_queue(struct conn *c)
 static void conn_command_done(struct conn *c)
 {
     stat_add(&c->loop->stats.commands, 1);
+    if (c->state == CONN_CLOSED) {
+        return; /* what was pushed in front of its reply was too much for it */
+    }
     if (c->pending != NULL) {
         conn_drop_command(c);
         conn_set_state(c, CONN_OPEN);
     }
-    conn_check_queue(c);
+    if (c->held.n > 0) {
+        conn_take_held(c);
+    }
+    if (c->state != CONN_CLOSED) {
+        conn_check_queue(c);
+    }
     if (c->state == CONN_OPEN && (c->session.close_after_reply || c->loop->stopping)) {
         conn_drain(c);
     }
@@ -271,12 +280,42 @@ bool conn_by_clock(const struct conn *c)
     return c->state == CONN_PARKED && exec_slice_until_ms(c->slice) != 0;
 }
 
+/* The command wants what it has pushed to its own connection in front of its reply, which lies from
+ * before to the end of the output. */
+static void conn_reply_last(struct conn *c, size_t before, uint64_t pos)
+{
+    struct loop *l = c->loop;
+    struct bk_buf reply = {0};
+    bk_buf_append(&reply, l->out.data + before, l->out.len - before);
+    l->out.len = before;
+    l->answering = c;
+    loop_take_pushes(l);
+    l->answering = NULL;
+    if (c->state != CONN_CLOSED) {
+        conn_out_begin(c);
+        before = l->out.len;
+        bk_buf_append(&l->out, reply.data, reply.len);
+        conn_out_end(c, before, pos, true);
+    }
+    bk_buf_fini(&reply);
+}
+
+/* True: c is closed, and runs nothing more. */
+static bool conn_exec_ends(struct conn *c)
+{
+    if (RELAXED_LOAD(&c->session.close_soon)) {
+        conn_close(c);
+    } else if (c->pending == NULL && conn_has_pushes(c)) {
+        loop_take_pushes(c->loop); /* those of its last command come before its next reply */
+    }
+    return c->state == CONN_CLOSED;
+}
+
 /* Runs c's command for the first time, again, or on. */
 static void conn_exec(struct conn *c)
 {
     struct loop *l = c->loop;
-    if (RELAXED_LOAD(&c->session.close_soon)) {
-        conn_close(c);
+    if (conn_exec_ends(c)) {
         return;
     }
     const struct resp_command *cmd = c->pending != NULL ? c->pending : &l->cmd;
@@ -287,9 +326,14 @@ static void conn_exec(struct conn *c)
     conn_out_begin(c);
     size_t before = l->out.len;
     l->writer.proto = RELAXED_LOAD(&c->session.proto);
+    l->pushes_first = false;
     enum exec_result result = (c->slice != NULL ? exec_resume : exec_command)(
         l->exec, &c->session, cmd, l->now_ms, &l->writer, &pos, &c->slice);
-    conn_out_end(c, before, pos, result == EXEC_DONE);
+    if (l->pushes_first && result == EXEC_DONE) {
+        conn_reply_last(c, before, pos);
+    } else {
+        conn_out_end(c, before, pos, result == EXEC_DONE);
+    }
     switch (result) {
     case EXEC_DONE:
         conn_command_done(c);

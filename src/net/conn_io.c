@@ -190,27 +190,35 @@ void conn_flush(struct conn *c)
     }
 }
 
+void conn_overflowed(struct conn *c)
+{
+    bk_log(BK_LOG_WARNING, "Client id=%llu addr=%s closed for overcoming of output buffer limits.",
+           (unsigned long long)c->session.id, c->addr);
+    stat_add(&c->loop->stats.killed_obuf, 1);
+    conn_close(c);
+}
+
 /* Over the hard limit, or over the soft one for too long: Redis closes at once, replies and all. */
 static void conn_check_limits(struct conn *c)
 {
     struct loop *l = c->loop;
     const struct net_tunables *t = &l->tun;
-    size_t held = outq_pending(&c->outq);
-    bool over = t->obuf_hard_bytes > 0 && held >= t->obuf_hard_bytes;
-    if (t->obuf_soft_bytes > 0 && held >= t->obuf_soft_bytes) {
+    bool pubsub = c->peer != NULL && RELAXED_LOAD(&c->peer->subscribed);
+    uint64_t hard = pubsub ? t->obuf_pubsub_hard_bytes : t->obuf_hard_bytes;
+    uint64_t soft = pubsub ? t->obuf_pubsub_soft_bytes : t->obuf_soft_bytes;
+    uint32_t soft_s = pubsub ? t->obuf_pubsub_soft_s : t->obuf_soft_s;
+    uint64_t held = outq_pending(&c->outq) + (c->peer != NULL ? RELAXED_LOAD(&c->peer->queued) : 0);
+    bool over = hard > 0 && held >= hard;
+    if (soft > 0 && held >= soft) {
         if (c->soft_since_ms == 0) {
             c->soft_since_ms = l->now_ms;
         }
-        over = over || l->now_ms - c->soft_since_ms > (int64_t)t->obuf_soft_s * 1000;
+        over = over || l->now_ms - c->soft_since_ms > (int64_t)soft_s * 1000;
     } else {
         c->soft_since_ms = 0;
     }
     if (over) {
-        bk_log(BK_LOG_WARNING,
-               "Client id=%llu addr=%s closed for overcoming of output buffer limits.",
-               (unsigned long long)c->session.id, c->addr);
-        stat_add(&l->stats.killed_obuf, 1);
-        conn_close(c);
+        conn_overflowed(c);
     }
 }
 
@@ -316,7 +324,8 @@ void conn_second(struct conn *c)
         return;
     }
     int64_t idle_ms = l->now_ms - RELAXED_LOAD(&c->last_ms);
-    bool busy = c->state == CONN_SLICE || c->state == CONN_PARKED;
+    bool busy = c->state == CONN_SLICE || c->state == CONN_PARKED ||
+                (c->peer != NULL && RELAXED_LOAD(&c->peer->subscribed));
     if (l->tun.timeout_s > 0 && !busy && idle_ms > (int64_t)l->tun.timeout_s * 1000) {
         bk_log(BK_LOG_VERBOSE, "Closing idle client id=%llu", (unsigned long long)c->session.id);
         stat_add(&l->stats.timed_out, 1);

@@ -91,6 +91,7 @@ static void loop_arm(struct loop *l)
 static void loop_tick_end(struct loop *l)
 {
     if (l->in_tick) {
+        loop_take_pushes(l);
         loop_flush(l);
         conn_free_dead(l);
         loop_arm(l);
@@ -310,6 +311,7 @@ int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error 
     list_init(&l->waiting);
     bk_mutex_init(&l->inbox_mu, "loop inbox", BK_RANK_SERVER);
     bk_mutex_init(&l->registry_mu, "loop registry", BK_RANK_SERVER);
+    bk_mutex_init(&l->push_mu, "loop pushes", BK_RANK_SERVER);
     l->writer = (struct resp_writer){.out = &l->out, .proto = 2};
     l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     l->base = event_base_new();
@@ -347,6 +349,9 @@ void loop_teardown(struct loop *l)
     resp_command_fini(&l->cmd);
     bk_buf_fini(&l->out);
     out_parts_fini(&l->parts);
+    push_queue_fini(&l->pushes);
+    push_queue_fini(&l->pushes_spare);
+    bk_mutex_fini(&l->push_mu);
     bk_mutex_fini(&l->inbox_mu);
     bk_mutex_fini(&l->registry_mu);
     l->net = NULL;

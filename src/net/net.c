@@ -159,14 +159,18 @@ void net_wake(struct net *net)
 
 void net_tunables_read(struct net *net, struct net_tunables *out)
 {
-    *out = (struct net_tunables){.maxclients = RELAXED_LOAD(&net->maxclients),
-                                 .timeout_s = RELAXED_LOAD(&net->timeout_s),
-                                 .tcp_keepalive_s = RELAXED_LOAD(&net->tcp_keepalive_s),
-                                 .protected_mode = RELAXED_LOAD(&net->protected_mode),
-                                 .obuf_hard_bytes = RELAXED_LOAD(&net->obuf_hard_bytes),
-                                 .obuf_soft_bytes = RELAXED_LOAD(&net->obuf_soft_bytes),
-                                 .obuf_soft_s = RELAXED_LOAD(&net->obuf_soft_s),
-                                 .query_buffer_bytes = RELAXED_LOAD(&net->query_buffer_bytes)};
+    *out =
+        (struct net_tunables){.maxclients = RELAXED_LOAD(&net->maxclients),
+                              .timeout_s = RELAXED_LOAD(&net->timeout_s),
+                              .tcp_keepalive_s = RELAXED_LOAD(&net->tcp_keepalive_s),
+                              .protected_mode = RELAXED_LOAD(&net->protected_mode),
+                              .obuf_hard_bytes = RELAXED_LOAD(&net->obuf_hard_bytes),
+                              .obuf_soft_bytes = RELAXED_LOAD(&net->obuf_soft_bytes),
+                              .obuf_soft_s = RELAXED_LOAD(&net->obuf_soft_s),
+                              .obuf_pubsub_hard_bytes = RELAXED_LOAD(&net->obuf_pubsub_hard_bytes),
+                              .obuf_pubsub_soft_bytes = RELAXED_LOAD(&net->obuf_pubsub_soft_bytes),
+                              .obuf_pubsub_soft_s = RELAXED_LOAD(&net->obuf_pubsub_soft_s),
+                              .query_buffer_bytes = RELAXED_LOAD(&net->query_buffer_bytes)};
 }
 
 void net_tunables_get(struct net *net, struct net_tunables *out)
@@ -183,6 +187,9 @@ void net_tune(struct net *net, const struct net_tunables *t)
     RELAXED_STORE(&net->obuf_hard_bytes, t->obuf_hard_bytes);
     RELAXED_STORE(&net->obuf_soft_bytes, t->obuf_soft_bytes);
     RELAXED_STORE(&net->obuf_soft_s, t->obuf_soft_s);
+    RELAXED_STORE(&net->obuf_pubsub_hard_bytes, t->obuf_pubsub_hard_bytes);
+    RELAXED_STORE(&net->obuf_pubsub_soft_bytes, t->obuf_pubsub_soft_bytes);
+    RELAXED_STORE(&net->obuf_pubsub_soft_s, t->obuf_pubsub_soft_s);
     RELAXED_STORE(&net->query_buffer_bytes, t->query_buffer_bytes);
 }
 

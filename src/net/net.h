@@ -42,6 +42,8 @@ struct net_tunables {
     bool protected_mode;
     uint64_t obuf_hard_bytes, obuf_soft_bytes; /* client-output-buffer-limit normal */
     uint32_t obuf_soft_s;
+    uint64_t obuf_pubsub_hard_bytes, obuf_pubsub_soft_bytes; /* the same, pubsub */
+    uint32_t obuf_pubsub_soft_s;
     uint64_t query_buffer_bytes; /* client-query-buffer-limit */
 };
 

@@ -3,8 +3,8 @@
  * net_private.h - the structures that net's files share.
  *
  * Threads: a loop and its connections belong to the loop's thread. Other threads reach a loop
- * through its mailbox (struct loop: inbox, requests, wants_wake) and its eventfd, and look at
- * connections through the registry.
+ * through its mailbox (struct loop: inbox, pushes, requests, wants_wake) and its eventfd, and look
+ * at connections through the registry.
  */
 #ifndef BK_NET_NET_PRIVATE_H
 #define BK_NET_NET_PRIVATE_H
@@ -13,6 +13,7 @@
 #include "net/list.h"
 #include "net/net.h"
 #include "net/outq.h"
+#include "net/push.h"
 
 #include <event2/event_struct.h>
 #include <pthread.h>
@@ -69,7 +70,9 @@ struct conn {
     struct event *clock_ev;   /* owned; parked until a moment, else NULL */
     struct outq outq;
     size_t seg_at, seg_len, part_at, part_n;
-    int64_t soft_since_ms; /* over the soft output limit since; 0: is not */
+    int64_t soft_since_ms;  /* over the soft output limit since; 0: is not */
+    struct peer *peer;      /* counted; NULL: nobody has asked for it */
+    struct push_queue held; /* wait for the reply of the command that runs */
 };
 
 /* ---- Loops (loop.c) ---- */
@@ -113,6 +116,9 @@ struct loop {
     struct bk_mutex inbox_mu;
     struct newcomer *inbox; /* owned */
     size_t inbox_n, inbox_cap;
+    /* Guarded by push_mu: what others have for connections of this loop. */
+    struct bk_mutex push_mu;
+    struct push_queue pushes;
     /* Guarded by registry_mu: all connections, oldest first. Only this thread adds and removes. */
     struct bk_mutex registry_mu;
     struct list registry;
@@ -126,9 +132,12 @@ struct loop {
     struct out_parts parts;    /* of out */
     struct resp_writer writer; /* into out */
     struct outq_judge judge;
-    struct net_tunables tun;       /* as of this tick */
-    uint64_t max_pos, flushed_pos; /* highest position seen; flushed up to */
-    int64_t now_ms;                /* wall clock at the tick's begin or its latest command */
+    struct push_queue pushes_spare; /* empty: takes the place of pushes */
+    struct conn *answering;         /* borrowed; its command is done, its reply not yet closed */
+    bool pushes_first;              /* asked for by that command: pushes go in front of its reply */
+    struct net_tunables tun;        /* as of this tick */
+    uint64_t max_pos, flushed_pos;  /* highest position seen; flushed up to */
+    int64_t now_ms;                 /* wall clock at the tick's begin or its latest command */
     struct tick_timer timer;
     bool in_tick, recheck, stopping, past_deadline;
 };
@@ -182,6 +191,8 @@ struct net {
     _Atomic uint32_t maxclients, timeout_s, tcp_keepalive_s, obuf_soft_s;
     atomic_bool protected_mode;
     _Atomic uint64_t obuf_hard_bytes, obuf_soft_bytes, query_buffer_bytes;
+    _Atomic uint64_t obuf_pubsub_hard_bytes, obuf_pubsub_soft_bytes;
+    _Atomic uint32_t obuf_pubsub_soft_s;
     /* Guarded by listen_mu. */
     struct bk_mutex listen_mu;
     struct listen_set listeners;
@@ -226,9 +237,17 @@ void conn_out_end(struct conn *c, size_t before, uint64_t pos,
                   bool replied); /* after it; before: its old length */
 void conn_flush(struct conn *c); /* this tick's segment, then what was queued */
 void conn_send_queued(struct conn *c);
-void conn_second(struct conn *c);         /* once a second: timeout, limits, idle memory */
 bool conn_by_clock(const struct conn *c); /* parked, and nothing is lost if it never goes on */
-void conn_measure(struct conn *c);        /* figures for CLIENT LIST */
+void conn_overflowed(struct conn *c); /* more waits than the limit allows: closed at once */
+void conn_second(struct conn *c);     /* once a second: timeout, limits, idle memory */
+void conn_measure(struct conn *c);    /* figures for CLIENT LIST */
+
+/* push.c: the receiver's side; on the loop's own thread. */
+struct peer *conn_peer(struct conn *c);     /* borrowed until c is closed; made when first used */
+void conn_leave_peer(struct conn *c);       /* nothing reaches c any more */
+bool conn_has_pushes(const struct conn *c); /* some are under way */
+void conn_take_held(struct conn *c);        /* those that waited for a reply */
+void loop_take_pushes(struct loop *l);      /* into the connections' output; may close some */
 
 /* loop.c */
 BK_MUST_USE int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error *err);

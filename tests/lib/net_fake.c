@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "command/table.h"
+#include "net/net_private.h"
 
 #include <netinet/in.h>
 #include <poll.h>
@@ -140,6 +141,36 @@ static void stand_at_gate(struct fake *f)
     atomic_fetch_sub(&f->at_gate, 1);
 }
 
+/* The client of this connection hears of every TELL from now on. */
+static void run_join(struct fake *f, struct session *s)
+{
+    struct peer *p = peer_ref(conn_peer(LIST_OWNER(s, struct conn, session)));
+    unsigned i = atomic_fetch_add(&f->joined_n, 1);
+    if (i >= FAKE_JOINED_MAX) {
+        fail("too many joined");
+    }
+    atomic_store(&p->subscribed, true);
+    atomic_store(&f->joined[i], p);
+}
+
+static void run_tell(struct fake *f, struct session *s, const struct resp_command *cmd)
+{
+    struct loop *l = LIST_OWNER(s, struct conn, session)->loop;
+    struct bk_span text = arg_of(cmd, 1);
+    struct bk_buf bytes = {0};
+    bk_buf_printf(&bytes, "?1\r\n$%zu\r\n", text.len);
+    bk_buf_append(&bytes, text.data, text.len);
+    bk_buf_append(&bytes, "\r\n", 2);
+    struct push *p = push_new((uint64_t)number_of(cmd, 2), true, bytes.len);
+    memcpy(p->bytes, bytes.data, bytes.len);
+    for (unsigned i = 0; i < atomic_load(&f->joined_n); i++) {
+        peer_send(atomic_load(&f->joined[i]), p, l);
+    }
+    l->pushes_first = bk_span_eq_nocase(arg_of(cmd, 0), "first");
+    push_unref(&p);
+    bk_buf_fini(&bytes);
+}
+
 /* Commands that steer the test; false: it is none of them. */
 static bool run_control(struct fake *f, struct session *s, const struct resp_command *cmd,
                         int64_t now_ms, struct resp_writer *reply)
@@ -154,6 +185,15 @@ static bool run_control(struct fake *f, struct session *s, const struct resp_com
         resp_write_ok(reply);
     } else if (bk_span_eq_nocase(name, "since")) {
         resp_write_int(reply, now_ms >= number_of(cmd, 1));
+    } else if (bk_span_eq_nocase(name, "proto")) {
+        atomic_store(&s->proto, (int)number_of(cmd, 1));
+        resp_write_ok(reply);
+    } else if (bk_span_eq_nocase(name, "join")) {
+        run_join(f, s);
+        resp_write_ok(reply);
+    } else if (bk_span_eq_nocase(name, "tell") || bk_span_eq_nocase(name, "first")) {
+        run_tell(f, s, cmd);
+        resp_write_ok(reply);
     } else if (bk_span_eq_nocase(name, "mute")) {
         s->reply_mode = REPLY_OFF;
     } else {
@@ -351,6 +391,10 @@ void fake_start(struct fake *f, unsigned loops)
 void fake_stop(struct fake *f)
 {
     net_shutdown(f->net, 5000);
+    for (unsigned i = 0; i < atomic_load(&f->joined_n); i++) {
+        struct peer *p = atomic_load(&f->joined[i]);
+        peer_unref(&p);
+    }
     net_free(&f->net);
     sem_destroy(&f->gate);
     tmpdir_remove(&f->dir);

@@ -8,7 +8,8 @@
  * for so long (0: for ever), then as ECHO; BIG n: n bytes; QUIET: a write without a reply; COMMIT
  * pos: commits without waking anybody; GATE: blocks its loop until fake_open_gate; SINCE ms:
  * whether the command's clock has come so far; MUTE: CLIENT REPLY OFF; QUIT; LIST; KILL id ...;
- * NAME text.
+ * NAME text; PROTO 2|3; JOIN: from now on this client gets what others TELL text [pos]: a push that
+ * depends on the log position; FIRST text: the same, in front of the sender's own reply.
  */
 #ifndef BK_TESTS_NET_FAKE_H
 #define BK_TESTS_NET_FAKE_H
@@ -18,6 +19,8 @@
 
 #include <semaphore.h>
 #include <stdatomic.h>
+
+#define FAKE_JOINED_MAX 16
 
 struct fake {
     struct tmpdir dir;
@@ -34,6 +37,8 @@ struct fake {
     atomic_bool has_room;
     atomic_bool password; /* there is one */
     atomic_int flushes, refused, running_slices, at_gate;
+    _Atomic(struct peer *) joined[FAKE_JOINED_MAX]; /* counted */
+    atomic_uint joined_n;
     sem_t gate;
 };
 
