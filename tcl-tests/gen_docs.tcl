@@ -20,6 +20,8 @@ set names {
     config config|get config|set config|resetstat config|rewrite config|help
     dbsize flushdb flushall info shutdown time debug bgrewriteaof bgsave save lastsave memory memory|doctor memory|help memory|malloc-stats memory|purge memory|stats memory|usage
     function function|flush function|help
+    publish spublish subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe
+    pubsub pubsub|channels pubsub|numsub pubsub|numpat pubsub|shardchannels pubsub|shardnumsub pubsub|help monitor
 }
 
 # A C string literal, cut into pieces that fit the column limit.

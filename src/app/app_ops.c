@@ -242,6 +242,7 @@ void app_server_ops(struct app *a)
     a->ops.memory_over = memory_over;
     a->ops.proto_max_bulk_len = proto_max_bulk_len;
     a->ops.hll_sparse_max_bytes = hll_sparse_max_bytes;
+    a->ops.pubsub = net_pubsub_ops(a->net);
 }
 
 /* ---- For loops. While the store is being opened no command has come to it: nothing was written,

@@ -92,9 +92,9 @@ void info_stats(struct info *i)
     info_num(i, "evicted_clients", 0);
     info_num(i, "keyspace_hits", i->commands.keyspace_hits);
     info_num(i, "keyspace_misses", i->commands.keyspace_misses);
-    info_num(i, "pubsub_channels", 0);
-    info_num(i, "pubsub_patterns", 0);
-    info_num(i, "pubsubshard_channels", 0);
+    info_num(i, "pubsub_channels", i->net.topics[TOPIC_CHANNEL]);
+    info_num(i, "pubsub_patterns", i->net.topics[TOPIC_PATTERN]);
+    info_num(i, "pubsubshard_channels", i->net.topics[TOPIC_SHARD]);
     info_num(i, "latest_fork_usec", 0);
     info_num(i, "total_forks", 0);
     info_num(i, "migrate_cached_sockets", 0);

@@ -38,6 +38,7 @@ enum bk_rank {
     BK_RANK_KEYDIR = 40,  /* keydir stripes */
     BK_RANK_WRITE = 45,   /* the one writer of the log's buffer */
     BK_RANK_LOG = 50,     /* the log's tail */
+    BK_RANK_TOPICS = 55,  /* who listens to what */
     BK_RANK_SERVER = 60,  /* loops: connection lists, queues between loops */
     BK_RANK_CACHE = 70,   /* value cache shards */
     BK_RANK_STATS = 90    /* statistics, logging */

@@ -9,6 +9,7 @@
 
 #include "base/num.h"
 #include "command/args.h"
+#include "command/exec_private.h"
 #include "command/table.h"
 
 #define COMPATIBLE_VERSION \
@@ -57,6 +58,10 @@ static void ping_run(struct command_ctx *c)
 {
     if (c->cmd->argc > 2) {
         arg_reply_arity(c);
+    } else if (pubsub_in_context(c->session)) {
+        resp_write_array(c->reply, 2); /* in the form of a message */
+        resp_write_bulk_str(c->reply, "pong");
+        resp_write_bulk(c->reply, c->cmd->argc == 2 ? arg_at(c, 1) : bk_span_str(""));
     } else if (c->cmd->argc == 2) {
         resp_write_bulk(c->reply, arg_at(c, 1));
     } else {
@@ -86,6 +91,7 @@ static void reset_run(struct command_ctx *c)
 {
     struct session *s = c->session;
     session_end(s, c->ks);
+    pubsub_reset(c);
     set_proto(c, 2);
     atomic_store_explicit(&s->db, 0, memory_order_relaxed);
     s->authenticated = !c->ops->auth_required(c->ops->arg);
@@ -211,7 +217,7 @@ static void hello_run(struct command_ctx *c)
 const struct command_row command_rows_connection[] = {
     {.name = "ping",
      .arity = -1,
-     .flags = CMD_FAST | CMD_NO_STORE,
+     .flags = CMD_FAST | CMD_NO_STORE | CMD_SUBSCRIBED,
      .categories = CAT_FAST_CONNECTION,
      .run = ping_run},
     {.name = "echo",
@@ -221,12 +227,12 @@ const struct command_row command_rows_connection[] = {
      .run = echo_run},
     {.name = "quit",
      .arity = -1,
-     .flags = ANY_TIME | CMD_AT_ONCE,
+     .flags = ANY_TIME | CMD_AT_ONCE | CMD_SUBSCRIBED,
      .categories = CAT_FAST_CONNECTION,
      .run = quit_run},
     {.name = "reset",
      .arity = 1,
-     .flags = ANY_TIME | CMD_AT_ONCE,
+     .flags = ANY_TIME | CMD_AT_ONCE | CMD_SUBSCRIBED,
      .categories = CAT_FAST_CONNECTION,
      .run = reset_run},
     {.name = "hello",

@@ -21,11 +21,10 @@ static const struct command_doc docs_later[] = {
 };
 
 static const struct command_doc *const tables[] = {
-    command_docs_string,       command_docs_generic,
-    command_docs_connection,   command_docs_server,
-    command_docs_bitkv,        command_docs_scripting,
-    command_docs_transactions, command_docs_bitmap,
-    command_docs_hyperloglog,  docs_later,
+    command_docs_string,       command_docs_generic, command_docs_connection,
+    command_docs_server,       command_docs_bitkv,   command_docs_scripting,
+    command_docs_transactions, command_docs_bitmap,  command_docs_hyperloglog,
+    command_docs_pubsub,       docs_later,
 };
 
 /* A walk: only COMMAND asks, and its replies cost more than this. */

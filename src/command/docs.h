@@ -67,6 +67,7 @@ extern const struct command_doc command_docs_connection[];
 extern const struct command_doc command_docs_generic[];
 extern const struct command_doc command_docs_scripting[];
 extern const struct command_doc command_docs_transactions[];
+extern const struct command_doc command_docs_pubsub[];
 extern const struct command_doc command_docs_server[];
 extern const struct command_doc command_docs_bitkv[];
 extern const struct command_doc command_docs_string[];

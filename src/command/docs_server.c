@@ -260,4 +260,8 @@ const struct command_doc command_docs_server[] = {
      .group = "server",
      .complexity = "O(1)",
      .tips = "nondeterministic_output"},
+    {.name = "monitor",
+     .summary = "Listen for all requests received by the server in real time",
+     .since = "1.0.0",
+     .group = "server"},
     {0}};

@@ -25,6 +25,9 @@
 
 #define ERROR_TEXT_MAX 512
 #define LOADING_TEXT "LOADING Redis is loading the dataset in memory"
+#define CONTEXT_TEXT                                                                        \
+    "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET " \
+    "are allowed in this context"
 #define QUOTED_MAX 128 /* of a name, and of all arguments together, in "unknown command" */
 
 /* The one protected command is DEBUG. */
@@ -34,12 +37,16 @@
     "local connection, otherwise you need to set this option in the configuration file, and then " \
     "restart the server."
 
+/* Where no server provides one. */
+static const struct server_watch nobody_watches;
+
 struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops)
 {
     struct exec *e = bk_alloc_zero(1, sizeof(*e));
     command_table_setup();
     e->ks = ks;
     e->ops = ops;
+    e->watch = ops->pubsub != NULL ? ops->pubsub->watch : &nobody_watches;
     e->stats = bk_alloc_zero(command_slot_count(), sizeof(*e->stats));
     return e;
 }
@@ -186,6 +193,13 @@ static bool arity_fits(const struct command_row *row, int argc)
     return row->arity > 0 ? argc == row->arity : argc >= -row->arity;
 }
 
+/* One that MONITORs is Redis's kind of replica. */
+static bool may_touch_keys(const struct command_ctx *c)
+{
+    return (c->row->flags & (CMD_WRITE | CMD_READONLY | CMD_MAY_REPLICATE)) == 0 ||
+           !atomic_load_explicit(&c->session->monitors, memory_order_relaxed);
+}
+
 /* Redis's order of checks. false: the reply says why not. */
 static bool admit(const struct exec_run *r)
 {
@@ -210,8 +224,12 @@ static bool admit(const struct exec_run *r)
         resp_write_error(c->reply, "OOM command not allowed when used memory > 'maxmemory'.");
     } else if (!may_write(r, flags, &err)) {
         reply_writes_refused(c->reply, &err);
+    } else if ((row->flags & CMD_SUBSCRIBED) == 0 && pubsub_in_context(c->session)) {
+        resp_write_errorf(c->reply, CONTEXT_TEXT, r->slot->full_name);
     } else if (waits_for_store(c)) {
         resp_write_error(c->reply, LOADING_TEXT);
+    } else if (!may_touch_keys(c)) {
+        resp_write_error(c->reply, "ERR Replica can't interact with the keyspace");
     } else {
         ok = true;
     }
@@ -419,20 +437,26 @@ static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_s
 static void obey_reply_mode(struct exec_run *r)
 {
     struct session *s = r->ctx.session;
-    switch (s->reply_mode) {
-    case REPLY_ON:
-        break;
-    case REPLY_OFF:
+    bool stays = r->ctx.row != NULL && (r->ctx.row->flags & CMD_ANSWERS) != 0 &&
+                 r->ctx.reply->errors == r->errors_start;
+    if (s->reply_mode != REPLY_ON && !stays) {
         r->ctx.reply->out->len = r->reply_start;
-        break;
-    case REPLY_SKIP:
-        r->ctx.reply->out->len = r->reply_start;
+    }
+    if (s->reply_mode == REPLY_SKIP) {
         s->reply_mode = REPLY_ON;
-        break;
-    case REPLY_SKIP_NEXT:
-        r->ctx.reply->out->len = r->reply_start;
+    } else if (s->reply_mode == REPLY_SKIP_NEXT) {
         s->reply_mode = REPLY_SKIP;
-        break;
+    }
+}
+
+/* Commands of administrators are not shown: so does Redis. */
+static void show(const struct exec_run *r)
+{
+    const struct command_ctx *c = &r->ctx;
+    const struct server_watch *watch = c->exec->watch;
+    if (atomic_load_explicit(&watch->monitors, memory_order_relaxed) > 0 &&
+        (c->row->flags & (CMD_ADMIN | CMD_SKIP_MONITOR)) == 0 && ks_ready(c->ks)) {
+        monitor_feed(c, atomic_load_explicit(&c->session->db, memory_order_relaxed));
     }
 }
 
@@ -482,6 +506,9 @@ static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
             resp_write_simple(r->ctx.reply, "QUEUED");
         } else {
             result = run_row(r, pos, slice);
+            if (result == EXEC_DONE) {
+                show(r);
+            }
         }
     } else {
         spoil_multi(r);

@@ -22,8 +22,9 @@ struct exec_command_stat {
 
 struct exec {
     /* Set once. */
-    struct keyspace *ks;          /* borrowed */
-    const struct server_ops *ops; /* borrowed */
+    struct keyspace *ks;              /* borrowed */
+    const struct server_ops *ops;     /* borrowed */
+    const struct server_watch *watch; /* borrowed; of ops, or one that nobody sets */
     /* Atomic. */
     exec_counter commands, errors, hits, misses;
     struct exec_command_stat *stats; /* owned; by slot id */
@@ -66,6 +67,12 @@ static inline void exec_count(exec_counter *counter, uint64_t n)
     uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, old + n, memory_order_relaxed);
 }
+
+/* pubsub.c: a RESP2 client that listens to something may run few commands. */
+bool pubsub_in_context(const struct session *s);
+void pubsub_reset(struct command_ctx *c); /* RESET: leaves all topics, and MONITOR */
+/* monitor.c: shows a command that has run to those who MONITOR. */
+void monitor_feed(const struct command_ctx *c, uint32_t db);
 
 /* exec_stats.c. Time is sampled: a command's first calls are all measured, later one in so many,
  * counted that often; so a hot command costs hardly a clock read, and a rare one is exact. begin

@@ -343,6 +343,12 @@ static void command_list(struct command_ctx *c)
 
 /* ---- COMMAND GETKEYS, GETKEYSANDFLAGS ---- */
 
+/* Shard channels are found as keys are, by clients that route by them, and are none. */
+static bool has_keys(const struct command_doc *doc)
+{
+    return doc->keys != NULL && strcmp(doc->keys[0].flags, "not_key") != 0;
+}
+
 /* The row of the command in argv[2] and what follows it; NULL: the error is written. */
 static const struct command_row *keys_row(struct command_ctx *c, const struct command_doc **doc)
 {
@@ -356,7 +362,7 @@ static const struct command_row *keys_row(struct command_ctx *c, const struct co
     if (row == NULL) {
         resp_write_error(c->reply, "ERR Invalid command specified");
         found = false;
-    } else if (*doc == NULL || (*doc)->keys == NULL) {
+    } else if (*doc == NULL || !has_keys(*doc)) {
         resp_write_error(c->reply, "ERR The command has no key arguments");
         found = false;
     } else if (row->arity > 0 ? argc != row->arity : argc < -row->arity) {

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/span.h"
+#include "command/pubsub_ops.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -109,6 +110,9 @@ struct server_ops {
     bool (*memory_over)(void *arg); /* maxmemory reached: commands flagged denyoom are refused */
     uint64_t (*proto_max_bulk_len)(void *arg);
     uint64_t (*hll_sparse_max_bytes)(void *arg);
+
+    /* Messages to other clients; borrowed from net/. */
+    const struct pubsub_ops *pubsub;
 };
 
 #endif

@@ -9,6 +9,8 @@
 #ifndef BK_COMMAND_SESSION_H
 #define BK_COMMAND_SESSION_H
 
+#include "command/pubsub_ops.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +33,8 @@ struct session {
     _Atomic uint32_t multi_count; /* commands queued by MULTI, and 1; 0: not inside one */
     _Atomic uint64_t multi_bytes; /* what they and the watches hold */
     atomic_bool no_evict;
+    _Atomic uint32_t listens[TOPIC_KINDS]; /* subscriptions; changed by net/ */
+    atomic_bool monitors;
     atomic_bool
         close_soon; /* set by CLIENT KILL and others: close once what is queued has been sent */
     /* This loop only. */

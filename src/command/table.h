@@ -36,6 +36,8 @@ enum command_flag {
     CMD_MOVABLEKEYS = 1 << 19,
     CMD_NO_ASYNC_LOADING = 1 << 20,
     /* Ours: how the executor treats the command. */
+    CMD_SUBSCRIBED = 1 << 21, /* allowed to a RESP2 client that listens to a channel */
+    CMD_ANSWERS = 1 << 22,    /* is answered whatever CLIENT REPLY says: the answer is a push */
     CMD_ALL_KEYS = 1 << 24,   /* takes every key lock */
     CMD_NO_STORE = 1 << 25,   /* touches no data: no transaction is begun, fetched or locked */
     CMD_TAKES_AWAY = 1 << 26, /* of what it writes nothing is put: goes on while the disk is full */
@@ -128,5 +130,7 @@ extern const struct command_row
 extern const struct command_row command_rows_bitkv[];   /* bitkv.c: BITKV, BGREWRITEAOF */
 extern const struct command_row command_rows_multi[];   /* multi.c: MULTI, EXEC, WATCH ... */
 extern const struct command_row command_rows_command[]; /* introspect.c: COMMAND */
+extern const struct command_row command_rows_pubsub[];  /* pubsub.c */
+extern const struct command_row command_rows_monitor[]; /* monitor.c */
 
 #endif

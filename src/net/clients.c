@@ -16,9 +16,22 @@
 
 /* ---- One line ---- */
 
-static void flag_letters(const struct conn *c, char letters[8])
+static bool listens_to_any(const struct conn *c)
+{
+    const struct session *s = &c->session;
+    return (RELAXED_LOAD(&s->listens[TOPIC_CHANNEL]) | RELAXED_LOAD(&s->listens[TOPIC_PATTERN]) |
+            RELAXED_LOAD(&s->listens[TOPIC_SHARD])) != 0;
+}
+
+static void flag_letters(const struct conn *c, char letters[16])
 {
     size_t n = 0;
+    if (RELAXED_LOAD(&c->session.monitors)) {
+        letters[n++] = 'O';
+    }
+    if (listens_to_any(c)) {
+        letters[n++] = 'P';
+    }
     if (RELAXED_LOAD(&c->session.multi_count) != 0) {
         letters[n++] = 'x';
     }
@@ -50,19 +63,21 @@ void client_line(const struct conn *c, int64_t now_ms, struct bk_buf *out)
     const struct session *s = &c->session;
     const struct command_row *last = RELAXED_LOAD(&s->last_command);
     unsigned long long output = RELAXED_LOAD(&c->output_pending);
-    char flags[8];
+    char flags[16];
     flag_letters(c, flags);
     bk_buf_printf(
         out,
-        "id=%llu addr=%s laddr=%s fd=%d name=%s age=%lld idle=%lld flags=%s db=%u sub=0 psub=0 ",
+        "id=%llu addr=%s laddr=%s fd=%d name=%s age=%lld idle=%lld flags=%s db=%u sub=%u psub=%u ",
         (unsigned long long)s->id, c->addr, c->laddr, c->fd, s->name != NULL ? s->name : "",
         age_s(s->created_ms, now_ms), age_s(RELAXED_LOAD(&c->last_ms), now_ms), flags,
-        RELAXED_LOAD(&s->db));
-    bk_buf_printf(
-        out,
-        "ssub=0 multi=%d qbuf=%llu qbuf-free=0 argv-mem=0 multi-mem=%llu rbs=0 rbp=0 obl=0 oll=%d ",
-        (int)RELAXED_LOAD(&s->multi_count) - 1, (unsigned long long)RELAXED_LOAD(&c->input_pending),
-        (unsigned long long)RELAXED_LOAD(&s->multi_bytes), output > 0 ? 1 : 0);
+        RELAXED_LOAD(&s->db), RELAXED_LOAD(&s->listens[TOPIC_CHANNEL]),
+        RELAXED_LOAD(&s->listens[TOPIC_PATTERN]));
+    bk_buf_printf(out,
+                  "ssub=%u multi=%d qbuf=%llu qbuf-free=0 argv-mem=0 multi-mem=%llu rbs=0 rbp=0 "
+                  "obl=0 oll=%d ",
+                  RELAXED_LOAD(&s->listens[TOPIC_SHARD]), (int)RELAXED_LOAD(&s->multi_count) - 1,
+                  (unsigned long long)RELAXED_LOAD(&c->input_pending),
+                  (unsigned long long)RELAXED_LOAD(&s->multi_bytes), output > 0 ? 1 : 0);
     bk_buf_printf(out, "omem=%llu tot-mem=%llu events=%s cmd=%s user=default redir=-1 resp=%d",
                   output, (unsigned long long)RELAXED_LOAD(&c->memory), output > 0 ? "rw" : "r",
                   last != NULL ? command_name(last) : "NULL", RELAXED_LOAD(&s->proto));
@@ -91,7 +106,8 @@ static bool text_matches(struct bk_span wanted, const char *text)
 
 static bool client_matches(const struct client_filter *f, const struct conn *c)
 {
-    bool type_ok = f->type.len == 0 || bk_span_eq_nocase(f->type, "normal");
+    bool type_ok =
+        f->type.len == 0 || bk_span_eq_nocase(f->type, listens_to_any(c) ? "pubsub" : "normal");
     return type_ok && id_matches(f, c->session.id) && text_matches(f->addr, c->addr) &&
            text_matches(f->laddr, c->laddr) && text_matches(f->user, "default") &&
            !(f->skip_self && &c->session == f->self);

@@ -135,6 +135,8 @@ void conn_close(struct conn *c)
         event_del(&c->write_ev);
         c->writing = false;
     }
+    conn_leave_topics(c);
+    conn_leave_monitors(c);
     conn_leave_peer(c);
     list_remove(&c->dirty_link);
     c->dirty = false;
@@ -333,6 +335,9 @@ static void conn_exec(struct conn *c)
         conn_reply_last(c, before, pos);
     } else {
         conn_out_end(c, before, pos, result == EXEC_DONE);
+    }
+    if (l->monitored.len > 0) {
+        conn_tell_monitors(c, pos);
     }
     switch (result) {
     case EXEC_DONE:

@@ -116,6 +116,9 @@ void conn_out_end(struct conn *c, size_t before, uint64_t pos, bool replied)
     if (pos > l->max_pos) {
         l->max_pos = pos;
     }
+    if (pos > c->waits_pos) {
+        c->waits_pos = pos;
+    }
     if (len > 0) {
         out_parts_add(&l->parts, c->part_at, pos, len, replied ? 1 : 0);
         c->seg_len += len;
@@ -251,6 +254,9 @@ static void conn_set_waits(struct conn *c, bool waits)
 static void conn_after_send(struct conn *c)
 {
     conn_set_waits(c, outq_waits(&c->outq));
+    if (!c->waits && !c->dirty) {
+        c->waits_pos = 0;
+    }
     conn_watch_output(c, outq_ready(&c->outq).len > 0);
     if (c->state == CONN_CLOSED) {
         return;

@@ -349,6 +349,7 @@ void loop_teardown(struct loop *l)
     resp_command_fini(&l->cmd);
     bk_buf_fini(&l->out);
     out_parts_fini(&l->parts);
+    bk_buf_fini(&l->monitored);
     push_queue_fini(&l->pushes);
     push_queue_fini(&l->pushes_spare);
     bk_mutex_fini(&l->push_mu);

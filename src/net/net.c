@@ -29,6 +29,7 @@ int net_new(struct net **out, unsigned io_threads, struct bk_error *err)
     net->loops = bk_alloc_zero(net->loops_n, sizeof(*net->loops));
     net->execs = bk_alloc_zero(net->loops_n, sizeof(struct exec *));
     bk_mutex_init(&net->listen_mu, "listeners", BK_RANK_SERVER);
+    pubsub_setup(net);
     for (unsigned i = 0; i < net->loops_n && rc == BK_OK; i++) {
         rc = loop_setup(&net->loops[i], net, i, err);
     }
@@ -50,6 +51,7 @@ void net_free(struct net **net)
     for (unsigned i = 0; i < n->loops_n; i++) {
         loop_teardown(&n->loops[i]);
     }
+    pubsub_teardown(n);
     bk_mutex_fini(&n->listen_mu);
     free(n->loops);
     free(n->execs);
@@ -243,6 +245,9 @@ void net_stats_get(struct net *net, struct net_stats *out)
                               .output_bytes_per_sec = RELAXED_LOAD(&net->out_per_sec),
                               .accept_errors = RELAXED_LOAD(&net->accept_errors),
                               .expire_capped = RELAXED_LOAD(&net->expire_capped)};
+    for (int kind = 0; kind < TOPIC_KINDS; kind++) {
+        out->topics[kind] = topics_count(net->topics, (enum topic_kind)kind);
+    }
     for (unsigned i = 0; i < net->loops_n; i++) {
         add_loop(out, &net->loops[i]);
         add_clients(out, &net->loops[i]);

@@ -84,6 +84,9 @@ unsigned net_client_kill(struct net *net, const struct client_filter *filter);
 void net_client_set_text(struct net *net, struct session *s, enum client_text which,
                          struct bk_span text);
 
+/* Pub/sub and MONITOR for commands; borrowed until net_free. */
+const struct pubsub_ops *net_pubsub_ops(const struct net *net);
+
 /* Opens the listeners, starts the loops. ks, ops and store are borrowed until net_shutdown has
  * returned. On failure nothing runs or listens; err says which address and why (a port in use,
  * ...). */
@@ -123,7 +126,8 @@ struct net_stats {
     uint64_t tick_ran_us_max; /* waits for a processor taken off */
     uint64_t tick_us[NET_TICK_BUCKETS];
     uint64_t accept_errors, misconf_replies;
-    uint64_t expire_capped; /* slices of expiry that ended with more to do */
+    uint64_t topics[TOPIC_KINDS]; /* names that somebody listens to now */
+    uint64_t expire_capped;       /* slices of expiry that ended with more to do */
 };
 void net_stats_get(struct net *net, struct net_stats *out);
 /* Upper bound in microseconds of the ticks up to the given share (0.5, 0.99), from tick_us. */

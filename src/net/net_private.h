@@ -14,6 +14,7 @@
 #include "net/net.h"
 #include "net/outq.h"
 #include "net/push.h"
+#include "net/topics.h"
 
 #include <event2/event_struct.h>
 #include <pthread.h>
@@ -70,9 +71,11 @@ struct conn {
     struct event *clock_ev;   /* owned; parked until a moment, else NULL */
     struct outq outq;
     size_t seg_at, seg_len, part_at, part_n;
-    int64_t soft_since_ms;  /* over the soft output limit since; 0: is not */
-    struct peer *peer;      /* counted; NULL: nobody has asked for it */
-    struct push_queue held; /* wait for the reply of the command that runs */
+    int64_t soft_since_ms;    /* over the soft output limit since; 0: is not */
+    struct peer *peer;        /* counted; NULL: nobody has asked for it */
+    struct topic_set *topics; /* owned; NULL: it has never subscribed, or left all for good */
+    uint64_t waits_pos;       /* the highest position that its output may still wait for */
+    struct push_queue held;   /* wait for the reply of the command that runs */
 };
 
 /* ---- Loops (loop.c) ---- */
@@ -130,6 +133,7 @@ struct loop {
     struct resp_command cmd;   /* the command being run */
     struct bk_buf out;         /* replies of this tick, of all connections */
     struct out_parts parts;    /* of out */
+    struct bk_buf monitored;   /* what MONITOR shows of the command that runs */
     struct resp_writer writer; /* into out */
     struct outq_judge judge;
     struct push_queue pushes_spare; /* empty: takes the place of pushes */
@@ -179,6 +183,8 @@ struct net {
     struct keyspace *ks;          /* borrowed */
     const struct server_ops *ops; /* borrowed */
     struct net_store_ops store;
+    struct topics *topics; /* owned; has mutexes of its own */
+    struct pubsub_ops pubsub;
     bool started;
     /* Atomics. */
     atomic_bool stop;
@@ -193,6 +199,11 @@ struct net {
     _Atomic uint64_t obuf_hard_bytes, obuf_soft_bytes, query_buffer_bytes;
     _Atomic uint64_t obuf_pubsub_hard_bytes, obuf_pubsub_soft_bytes;
     _Atomic uint32_t obuf_pubsub_soft_s;
+    struct server_watch watch;
+    /* Guarded by monitors_mu. */
+    struct bk_mutex monitors_mu;
+    struct peer **monitors; /* owned array of borrowed pointers: who closes takes itself out */
+    size_t monitors_n;
     /* Guarded by listen_mu. */
     struct bk_mutex listen_mu;
     struct listen_set listeners;
@@ -238,9 +249,9 @@ void conn_out_end(struct conn *c, size_t before, uint64_t pos,
 void conn_flush(struct conn *c); /* this tick's segment, then what was queued */
 void conn_send_queued(struct conn *c);
 bool conn_by_clock(const struct conn *c); /* parked, and nothing is lost if it never goes on */
-void conn_overflowed(struct conn *c); /* more waits than the limit allows: closed at once */
-void conn_second(struct conn *c);     /* once a second: timeout, limits, idle memory */
-void conn_measure(struct conn *c);    /* figures for CLIENT LIST */
+void conn_overflowed(struct conn *c);     /* more waits than the limit allows: closed at once */
+void conn_second(struct conn *c);         /* once a second: timeout, limits, idle memory */
+void conn_measure(struct conn *c);        /* figures for CLIENT LIST */
 
 /* push.c: the receiver's side; on the loop's own thread. */
 struct peer *conn_peer(struct conn *c);     /* borrowed until c is closed; made when first used */
@@ -248,6 +259,13 @@ void conn_leave_peer(struct conn *c);       /* nothing reaches c any more */
 bool conn_has_pushes(const struct conn *c); /* some are under way */
 void conn_take_held(struct conn *c);        /* those that waited for a reply */
 void loop_take_pushes(struct loop *l);      /* into the connections' output; may close some */
+
+/* pubsub.c */
+void pubsub_setup(struct net *net);
+void pubsub_teardown(struct net *net);
+void conn_leave_topics(struct conn *c);
+void conn_leave_monitors(struct conn *c);
+void conn_tell_monitors(struct conn *c, uint64_t pos); /* of loop->monitored, which it empties */
 
 /* loop.c */
 BK_MUST_USE int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error *err);
