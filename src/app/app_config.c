@@ -68,6 +68,7 @@ static unsigned group_of(enum option_id id)
     case OPTION_REQUIREPASS:
     case OPTION_PROTO_MAX_BULK_LEN:
     case OPTION_HLL_SPARSE_MAX_BYTES:
+    case OPTION_NOTIFY_KEYSPACE_EVENTS:
         return GROUP_ATOMICS;
     default:
         return 0;
@@ -94,6 +95,8 @@ void app_apply_atomics(struct app *a)
 {
     const struct options *o = &a->options;
     atomic_store(&a->has_password, o->values[OPTION_REQUIREPASS].len > 0);
+    atomic_store(&a->ops.pubsub->watch->notify,
+                 (unsigned)o->values[OPTION_NOTIFY_KEYSPACE_EVENTS].num);
     atomic_store(&a->proto_max_bulk, (uint64_t)option_num(o, OPTION_PROTO_MAX_BULK_LEN));
     atomic_store(&a->hll_sparse_max, (uint64_t)option_num(o, OPTION_HLL_SPARSE_MAX_BYTES));
 }

@@ -2,6 +2,8 @@
 /* app_ops.c - what commands and loops ask of the server: passwords, shutdown, limits, the store. */
 #include "app/app.h"
 
+#include "command/notify.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -286,12 +288,18 @@ static uint64_t store_tail(void *arg)
     return db != NULL ? bk_tail(db) : 0;
 }
 
+static void tell_expired(void *arg, uint32_t num, struct bk_span key)
+{
+    struct app *a = arg;
+    notify_publish(a->ops.pubsub, NULL, NOTIFY_EXPIRED, "expired", num, key, 0);
+}
+
 static size_t store_expire_step(void *arg, size_t max, bool *more)
 {
     struct app *a = arg;
     struct bk_db *db = app_db(a);
     *more = false;
-    return db != NULL ? bk_expire_step(db, max, more) : 0;
+    return db != NULL ? bk_expire_each(db, max, more, tell_expired, a) : 0;
 }
 
 static void store_write_error(void *arg, char *text, size_t size)

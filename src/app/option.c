@@ -348,6 +348,9 @@ static bool parse_text(const struct option_row *row, const struct option_value *
     }
     if (ok) {
         set_text(out, bk_buf_span(&text));
+        if (row->kind == OPTION_KIND_LIST && row->list->num != NULL) {
+            out->num = row->list->num(words);
+        }
     }
     bk_buf_fini(&text);
     return ok;

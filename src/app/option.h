@@ -80,6 +80,8 @@ struct option_list {
     /* Appends the lines of a configuration file, each with its '\n'. force_all: also those that say
      * the default. */
     void (*lines)(const char *name, const struct option_value *v, struct bk_buf *out);
+    /* What num becomes, for those who put the option to use; NULL: 0. */
+    int64_t (*num)(const struct option_words *words);
 };
 
 struct option_row {

@@ -9,6 +9,7 @@
 #include "app/option_check.h"
 #include "engine/bitkv.h"
 #include "base/num.h"
+#include "command/notify.h"
 
 #include <ctype.h>
 #include <limits.h>
@@ -91,7 +92,7 @@ static bool bind_parse(const struct option_value *old, const struct option_words
     return true;
 }
 
-const struct option_list option_list_bind = {bind_parse, one_line};
+const struct option_list option_list_bind = {bind_parse, one_line, NULL};
 
 /* ---- client-output-buffer-limit ---- */
 
@@ -182,7 +183,7 @@ static void limits_lines(const char *name, const struct option_value *v, struct 
     }
 }
 
-const struct option_list option_list_output_limits = {limits_parse, limits_lines};
+const struct option_list option_list_output_limits = {limits_parse, limits_lines, NULL};
 
 /* ---- save ---- */
 
@@ -219,7 +220,7 @@ static void save_lines(const char *name, const struct option_value *v, struct bk
     }
 }
 
-const struct option_list option_list_save = {save_parse, save_lines};
+const struct option_list option_list_save = {save_parse, save_lines, NULL};
 
 /* ---- oom-score-adj-values ---- */
 
@@ -241,7 +242,7 @@ static bool oom_parse(const struct option_value *old, const struct option_words 
     return true;
 }
 
-const struct option_list option_list_oom = {oom_parse, one_line};
+const struct option_list option_list_oom = {oom_parse, one_line, NULL};
 
 /* ---- notify-keyspace-events ---- */
 
@@ -287,7 +288,13 @@ static void notify_lines(const char *name, const struct option_value *v, struct 
     bk_buf_append(out, "\n", 1);
 }
 
-const struct option_list option_list_notify = {notify_parse, notify_lines};
+/* From the letters as they came: 'A' hides 'n' in what is shown, but does not take it away. */
+static int64_t notify_num(const struct option_words *words)
+{
+    return notify_classes(words->argv[0]);
+}
+
+const struct option_list option_list_notify = {notify_parse, notify_lines, notify_num};
 
 /* ---- replicaof ---- */
 
@@ -313,7 +320,7 @@ static bool replicaof_parse(const struct option_value *old, const struct option_
     return true;
 }
 
-const struct option_list option_list_replicaof = {replicaof_parse, one_line};
+const struct option_list option_list_replicaof = {replicaof_parse, one_line, NULL};
 
 /* ---- shutdown-on-sigterm, shutdown-on-sigint ---- */
 
@@ -349,7 +356,7 @@ static bool shutdown_parse(const struct option_value *old, const struct option_w
     return true;
 }
 
-const struct option_list option_list_shutdown = {shutdown_parse, one_line};
+const struct option_list option_list_shutdown = {shutdown_parse, one_line, NULL};
 
 /* ---- latency-tracking-info-percentiles ---- */
 
@@ -393,7 +400,7 @@ static bool percentiles_parse(const struct option_value *old, const struct optio
     return true;
 }
 
-const struct option_list option_list_percentiles = {percentiles_parse, one_line};
+const struct option_list option_list_percentiles = {percentiles_parse, one_line, NULL};
 
 /* ---- Checks of texts ---- */
 

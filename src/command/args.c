@@ -101,6 +101,9 @@ void arg_lookup(struct command_ctx *c, size_t index, struct ks_value *out)
 {
     ks_get(c->txn, index, out);
     exec_count(out->exists ? &c->exec->hits : &c->exec->misses, 1);
+    if (!out->exists && (c->exec->notify.classes & NOTIFY_MISS) != 0) {
+        command_notify(c, NOTIFY_MISS, "keymiss", ks_key(c->txn, index));
+    }
 }
 
 static bool check_string(struct command_ctx *c, const struct ks_value *v)

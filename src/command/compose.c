@@ -2,6 +2,8 @@
 /* compose.c - see compose.h. */
 #include "command/compose.h"
 
+#include "command/notify.h"
+
 #include <string.h>
 
 #define BLOCK_MIN 65536
@@ -27,7 +29,7 @@ void compose_fill(struct compose *n, struct bk_span old)
 void compose_put(struct command_ctx *c, size_t index, struct compose *n, int64_t expire_ms)
 {
     struct ks_write w = {KS_STRING, {n->bytes, n->len}, n->block, expire_ms};
-    ks_put(c->txn, index, &w); /* keeps a reference of the block */
+    command_put(c, index, &w); /* keeps a reference of the block */
     compose_drop(n);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* copy.c - commands that reach into another database: COPY, MOVE, SWAPDB. */
 #include "command/args.h"
+#include "command/notify.h"
 #include "command/rows.h"
 
 #include "base/num.h"
@@ -97,7 +98,7 @@ static bool put_copy(struct command_ctx *c, const struct ks_value *from, bool re
     puts = replace || !to.exists;
     if (puts) {
         struct ks_write w = {from->type, from->bytes, from->block, from->expire_ms};
-        ks_put(c->txn, TO, &w);
+        command_put(c, TO, &w);
     }
     return puts;
 }

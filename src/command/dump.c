@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* dump.c - DUMP and RESTORE: a value out of this server, or of a Redis, and into another. */
 #include "command/args.h"
+#include "command/notify.h"
 #include "command/dump_payload.h"
 #include "command/rows.h"
 
@@ -105,7 +106,7 @@ static void put_value(struct command_ctx *c, const struct dump_value *v, int64_t
         w.bytes = bk_span_of(to, v->len);
         w.block = made;
     }
-    ks_put(c->txn, 0, &w); /* keeps a reference of the block */
+    command_put(c, 0, &w); /* keeps a reference of the block */
     bk_block_unref(&made);
 }
 

@@ -55,6 +55,7 @@ void exec_free(struct exec **e)
 {
     if (*e != NULL) {
         ks_txn_free(&(*e)->txn);
+        bk_buf_fini(&(*e)->notify.events);
         free((*e)->stats);
         free(*e);
         *e = NULL;
@@ -238,6 +239,25 @@ static bool admit(const struct exec_run *r)
 
 /* ---- Values first ---- */
 
+/* Redis's commands take a key out that has run out of time before they do anything with it, and
+ * tell of it at once. */
+static void expire_named(const struct command_ctx *c, size_t index)
+{
+    if (ks_expire(c->txn, index)) {
+        notify_publish(c->ops->pubsub, c->session, NOTIFY_EXPIRED, "expired", ks_txn_db(c->txn),
+                       ks_key(c->txn, index), 0);
+    }
+}
+
+/* "new" asks of every key that is written whether it is there. */
+static enum ks_need need_for(const struct command_ctx *c, int arg)
+{
+    const struct command_row *row = c->row;
+    enum ks_need need = row->need_of == NULL ? row->need : row->need_of(c->cmd, arg);
+    bool look = (row->flags & CMD_WRITE) != 0 && (c->exec->notify.classes & NOTIFY_NEW) != 0;
+    return need == KS_NEED_NOTHING && look ? KS_NEED_META : need;
+}
+
 enum ks_need exec_name_keys(const struct command_ctx *c)
 {
     const struct command_row *row = c->row;
@@ -251,8 +271,11 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
         last = -1;
     }
     for (int i = row->first_key; i <= last && i < cmd->argc; i += row->key_step) {
-        enum ks_need need = row->need_of == NULL ? row->need : row->need_of(cmd, i);
-        (void)ks_txn_key(c->txn, cmd->argv[i].bytes, need);
+        enum ks_need need = need_for(c, i);
+        size_t index = ks_txn_key(c->txn, cmd->argv[i].bytes, need);
+        if ((c->exec->notify.classes & NOTIFY_EXPIRED) != 0) {
+            expire_named(c, index);
+        }
         most = need > most ? need : most;
     }
     return most;
@@ -356,6 +379,9 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
         ks_txn_end(c->txn, &seen);
     }
     raise_pos(pos, seen);
+    if (rc != BK_OK) {
+        notify_begin(&c->exec->notify, c->exec->watch); /* nothing was done */
+    }
     if (whole) {
         raise_pos(pos, ks_tail(c->ks));
     }
@@ -408,6 +434,7 @@ static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_s
     enum exec_result result = EXEC_DONE;
     int64_t begin_us = exec_stat_begin(r->stat);
     e->slice = slice;
+    notify_begin(&e->notify, e->watch);
     if (*slice != NULL) {
         (*slice)->more = false;
         (*slice)->parked = false;
@@ -450,13 +477,12 @@ static void obey_reply_mode(struct exec_run *r)
 }
 
 /* Commands of administrators are not shown: so does Redis. */
-static void show(const struct exec_run *r)
+void exec_show(const struct command_ctx *c, uint32_t db)
 {
-    const struct command_ctx *c = &r->ctx;
     const struct server_watch *watch = c->exec->watch;
     if (atomic_load_explicit(&watch->monitors, memory_order_relaxed) > 0 &&
         (c->row->flags & (CMD_ADMIN | CMD_SKIP_MONITOR)) == 0 && ks_ready(c->ks)) {
-        monitor_feed(c, atomic_load_explicit(&c->session->db, memory_order_relaxed));
+        monitor_feed(c, db);
     }
 }
 
@@ -507,7 +533,10 @@ static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
         } else {
             result = run_row(r, pos, slice);
             if (result == EXEC_DONE) {
-                show(r);
+                if (e->notify.events.len > 0) {
+                    notify_end(&e->notify, e->ops->pubsub, s, *pos);
+                }
+                exec_show(&r->ctx, atomic_load_explicit(&s->db, memory_order_relaxed));
             }
         }
     } else {

@@ -72,11 +72,12 @@ static void run_slices(struct command_ctx *c, struct exec_slice **slice)
 }
 
 /* Keeps the reply of a command whose effects are there. One that names keys is about databases
- * (SELECT): it runs again. */
+ * (SELECT), and what PUBLISH sends waits for the commit: these run again. */
 static void keep_reply(const struct command_ctx *c, struct multi_command *q, size_t before,
                        unsigned errors)
 {
-    if ((c->row->flags & CMD_NO_STORE) != 0 && c->row->name_keys == NULL) {
+    bool again = c->row->name_keys != NULL || (c->row->flags & CMD_MAY_REPLICATE) != 0;
+    if ((c->row->flags & CMD_NO_STORE) != 0 && !again) {
         bk_buf_append(&q->reply, c->reply->out->data + before, c->reply->out->len - before);
         q->errors = errors;
         q->done = true;
@@ -96,9 +97,9 @@ static void run_queued(const struct exec_run *r, struct multi_command *q)
         c.reply->errors += q->errors;
         return;
     }
+    q->db = atomic_load_explicit(&c.session->db, memory_order_relaxed);
     if (c.txn != NULL) {
-        ks_txn_focus(c.txn, atomic_load_explicit(&c.session->db, memory_order_relaxed),
-                     q->first_key);
+        ks_txn_focus(c.txn, q->db, q->first_key);
     }
     int64_t begin_us = exec_stat_begin(stat);
     e->slice = &slice;
@@ -124,7 +125,8 @@ static void run_all(const struct exec_run *r, struct multi *m)
 }
 
 /* With the store: BK_OK when all have run, or when a watch did not hold and the reply says so. */
-static int run_with_store(struct exec_run *r, struct multi *m, struct plan *p, struct bk_error *err)
+static int run_with_store(struct exec_run *r, struct multi *m, struct plan *p, bool *ran,
+                          struct bk_error *err)
 {
     struct session *s = r->ctx.session;
     struct ks_txn *txn = r->ctx.txn;
@@ -137,10 +139,26 @@ static int run_with_store(struct exec_run *r, struct multi *m, struct plan *p, s
     int rc = exec_prepare(txn, p->most == KS_NEED_VALUE || !lock, lock, err);
     if (rc == BK_OK && ks_watches_hold(s->watches, txn)) {
         run_all(r, m);
+        *ran = true;
     } else if (rc == BK_OK) {
         resp_write_null_array(r->ctx.reply);
     }
     return rc;
+}
+
+/* What has run is shown to those who MONITOR, before EXEC itself. */
+static void show_all(const struct exec_run *r, const struct multi *m)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        struct command_ctx c = ctx_of(r, &m->v[i]);
+        exec_show(&c, m->v[i].db);
+    }
+}
+
+/* The store took nothing: an error stands for all replies. */
+static bool was_refused(const struct exec_run *r)
+{
+    return r->ctx.reply->out->data[r->reply_start] == '-';
 }
 
 enum exec_result exec_queue(struct exec_run *r, uint64_t *pos)
@@ -148,6 +166,7 @@ enum exec_result exec_queue(struct exec_run *r, uint64_t *pos)
     struct session *s = r->ctx.session;
     struct multi *m = s->multi;
     enum exec_result result = EXEC_DONE;
+    bool ran = false;
     m->db = atomic_load_explicit(&s->db, memory_order_relaxed);
     if (m->failed) {
         resp_write_error(r->ctx.reply,
@@ -157,15 +176,20 @@ enum exec_result exec_queue(struct exec_run *r, uint64_t *pos)
     } else if (!m->uses_store && s->watches == NULL) {
         r->ctx.txn = NULL;
         run_all(r, m);
+        ran = true;
     } else {
         struct plan p;
         struct bk_error err;
         exec_begin(r, &err);
-        int rc = run_with_store(r, m, &p, &err);
+        int rc = run_with_store(r, m, &p, &ran, &err);
         result = exec_end(r, rc, p.writes, p.whole, pos, &err);
-        if (result == EXEC_NO_ROOM || rc != BK_OK) {
+        ran = ran && result == EXEC_DONE && !was_refused(r);
+        if (!ran) {
             atomic_store_explicit(&s->db, m->db, memory_order_relaxed);
         }
+    }
+    if (ran) {
+        show_all(r, m);
     }
     if (result == EXEC_DONE) {
         multi_discard(s, r->ctx.ks);

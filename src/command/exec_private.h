@@ -5,6 +5,7 @@
 #define BK_COMMAND_EXEC_PRIVATE_H
 
 #include "command/command.h"
+#include "command/notify.h"
 #include "command/table_private.h"
 
 #include <stdatomic.h>
@@ -30,6 +31,7 @@ struct exec {
     struct exec_command_stat *stats; /* owned; by slot id */
     /* This loop only. */
     struct ks_txn *txn;        /* owned; NULL until the first command that needs the store */
+    struct notify_log notify;  /* what the request that runs does to keys */
     struct exec_slice **slice; /* borrowed for one exec_command or exec_resume */
     bool in_multi;             /* the function that runs is one of an EXEC: it must not park */
 };
@@ -58,6 +60,9 @@ BK_MUST_USE int exec_prepare(struct ks_txn *t, bool fetch, bool lock, struct bk_
  * BK_OK. whole: it looked at more than named keys. */
 enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, uint64_t *pos,
                           struct bk_error *err);
+
+/* Shows a command that has run to those who MONITOR. */
+void exec_show(const struct command_ctx *c, uint32_t db);
 
 /* exec_multi.c: runs what a session that is inside MULTI has queued. */
 enum exec_result exec_queue(struct exec_run *r, uint64_t *pos);

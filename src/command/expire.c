@@ -5,6 +5,7 @@
  * The expiry is a field of the record, so that a change writes the record anew: value needed.
  */
 #include "command/args.h"
+#include "command/notify.h"
 #include "command/rows.h"
 
 /* Options of EXPIRE. */
@@ -85,12 +86,14 @@ static void expire_key(struct command_ctx *c, enum arg_unit unit, int64_t base_m
             resp_write_int(c->reply, 0);
         } else if (when <= c->now_ms) {
             ks_delete(c->txn, 0);
+            command_notify(c, NOTIFY_GENERIC, "del", ks_key(c->txn, 0));
             resp_write_int(c->reply, 1);
         } else {
             struct ks_write w = {v.type, v.bytes, v.block, when};
             if (when != v.expire_ms) {
                 ks_put(c->txn, 0, &w);
             }
+            command_notify(c, NOTIFY_GENERIC, "expire", ks_key(c->txn, 0));
             resp_write_int(c->reply, 1);
         }
     }
@@ -160,6 +163,7 @@ static void persist_command(struct command_ctx *c)
     if (v.exists && v.expire_ms != 0) {
         struct ks_write w = {v.type, v.bytes, v.block, 0};
         ks_put(c->txn, 0, &w);
+        command_notify(c, NOTIFY_GENERIC, "persist", ks_key(c->txn, 0));
         resp_write_int(c->reply, 1);
     } else {
         resp_write_int(c->reply, 0);

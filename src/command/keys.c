@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* keys.c - commands on keys whatever they hold: DEL UNLINK EXISTS TOUCH TYPE RENAME RENAMENX. */
 #include "command/args.h"
+#include "command/notify.h"
 #include "command/rows.h"
 
 /* How many of the keys were there. One named twice is gone at the second look. */
@@ -13,6 +14,7 @@ static void del_command(struct command_ctx *c)
         ks_get(c->txn, i, &v);
         if (v.exists) {
             ks_delete(c->txn, i);
+            command_notify(c, NOTIFY_GENERIC, "del", ks_key(c->txn, i));
             deleted++;
         }
     }
@@ -59,6 +61,10 @@ static bool move_key(struct command_ctx *c, const struct ks_value *from, bool on
         struct ks_write w = {from->type, from->bytes, from->block, from->expire_ms};
         ks_put(c->txn, 1, &w);
         ks_delete(c->txn, 0);
+        command_notify(c, NOTIFY_NEW, "new", ks_key(c->txn, 1)); /* also where it takes the place of
+                                                                     another */
+        command_notify(c, NOTIFY_GENERIC, "rename_from", ks_key(c->txn, 0));
+        command_notify(c, NOTIFY_GENERIC, "rename_to", ks_key(c->txn, 1));
     }
     return moves;
 }

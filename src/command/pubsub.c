@@ -132,8 +132,7 @@ static void sunsubscribe_run(struct command_ctx *c)
 
 static void publish(struct command_ctx *c, enum topic_kind kind)
 {
-    const struct pubsub_ops *ops = c->ops->pubsub;
-    size_t n = ops->publish(ops->arg, c->session, kind, arg_at(c, 1), arg_at(c, 2), 0);
+    size_t n = command_publish(c, kind, arg_at(c, 1), arg_at(c, 2));
     resp_write_int(c->reply, (int64_t)n);
 }
 

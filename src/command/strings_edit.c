@@ -3,6 +3,7 @@
  * family. All keep the key's expiry. */
 #include "command/args.h"
 #include "command/compose.h"
+#include "command/notify.h"
 #include "command/strings_private.h"
 
 #include "base/num.h"
@@ -17,12 +18,13 @@
 /* ---- Numbers ---- */
 
 static void put_text(struct command_ctx *c, const struct ks_value *old, const char *text,
-                     size_t len)
+                     size_t len, const char *event)
 {
     uint8_t *bytes = ks_alloc(c->txn, len);
     struct ks_write w = {KS_STRING, {bytes, len}, NULL, old->exists ? old->expire_ms : 0};
     memcpy(bytes, text, len);
-    ks_put(c->txn, 0, &w);
+    command_put(c, 0, &w);
+    command_notify(c, NOTIFY_STRING, event, ks_key(c->txn, 0));
 }
 
 static void add(struct command_ctx *c, int64_t delta)
@@ -37,7 +39,7 @@ static void add(struct command_ctx *c, int64_t delta)
     } else if (ok) {
         char text[24];
         unsigned len = bk_format_i64(text, n);
-        put_text(c, &old, text, len);
+        put_text(c, &old, text, len, "incrby");
         resp_write_int(c->reply, n);
     }
 }
@@ -104,7 +106,7 @@ void strings_incrbyfloat(struct command_ctx *c)
     } else if (ok) {
         char text[LONG_DOUBLE_TEXT_MAX];
         size_t len = format_long_double(text, sizeof(text), n + delta);
-        put_text(c, &old, text, len);
+        put_text(c, &old, text, len, "incrbyfloat");
         resp_write_bulk(c->reply, bk_span_of(text, len));
     }
 }
@@ -145,7 +147,8 @@ void strings_append(struct command_ctx *c)
     bool ok = arg_get_string(c, 0, &old);
     if (ok && !old.exists) {
         struct ks_write w = {KS_STRING, tail->bytes, tail->block, 0};
-        ks_put(c->txn, 0, &w);
+        command_put(c, 0, &w);
+        command_notify(c, NOTIFY_STRING, "append", ks_key(c->txn, 0));
         resp_write_int(c->reply, (int64_t)tail->bytes.len);
     } else if (ok && check_length(c, old.bytes.len, tail->bytes.len, &sum)) {
         if (tail->bytes.len == 0) {
@@ -153,6 +156,7 @@ void strings_append(struct command_ctx *c)
         } else {
             put_composed(c, &old, old.bytes.len, tail->bytes);
         }
+        command_notify(c, NOTIFY_STRING, "append", ks_key(c->txn, 0));
     }
 }
 
@@ -170,6 +174,7 @@ void strings_setrange(struct command_ctx *c)
             resp_write_int(c->reply, (int64_t)old.bytes.len);
         } else if (check_length(c, (uint64_t)offset, bytes.len, &sum)) {
             put_composed(c, &old, (size_t)offset, bytes);
+            command_notify(c, NOTIFY_STRING, "setrange", ks_key(c->txn, 0));
         }
     }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* strings_read.c - commands that read strings: GET GETDEL MGET STRLEN GETRANGE SUBSTR. */
 #include "command/args.h"
+#include "command/notify.h"
 #include "command/strings_private.h"
 
 /* The key's value or a null; true when there was one. */
@@ -25,6 +26,7 @@ void strings_getdel(struct command_ctx *c)
 {
     if (reply_value(c, 0)) {
         ks_delete(c->txn, 0);
+        command_notify(c, NOTIFY_GENERIC, "del", ks_key(c->txn, 0));
     }
 }
 

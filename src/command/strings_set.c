@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* strings_set.c - commands that store whole strings: SET and its family, GETEX, MSET, MSETNX. */
 #include "command/args.h"
+#include "command/notify.h"
 #include "command/strings_private.h"
 
 /* Options of SET and GETEX. */
@@ -87,15 +88,33 @@ static bool option_expiry(struct command_ctx *c, const struct set_options *o, in
     return ok;
 }
 
+static bool has_passed(const struct command_ctx *c, int64_t expire_ms)
+{
+    return expire_ms != 0 && expire_ms < c->now_ms;
+}
+
 /* Stores an argument as it came. A time that has passed leaves no key. */
 static void put_arg(struct command_ctx *c, size_t index, int arg, int64_t expire_ms)
 {
     const struct resp_arg *a = &c->cmd->argv[arg];
-    if (expire_ms != 0 && expire_ms < c->now_ms) {
+    if (has_passed(c, expire_ms)) {
+        command_notify_new(c, index);
         ks_delete(c->txn, index);
     } else {
         struct ks_write w = {KS_STRING, a->bytes, a->block, expire_ms};
-        ks_put(c->txn, index, &w);
+        command_put(c, index, &w);
+    }
+    command_notify(c, NOTIFY_STRING, "set", ks_key(c->txn, index));
+}
+
+/* An expiry that was asked for; one that has passed has its end told of as well. */
+static void notify_expiry(struct command_ctx *c, int64_t expire_ms)
+{
+    if (expire_ms != 0) {
+        command_notify(c, NOTIFY_GENERIC, "expire", ks_key(c->txn, 0));
+    }
+    if (has_passed(c, expire_ms)) {
+        command_notify(c, NOTIFY_EXPIRED, "expired", ks_key(c->txn, 0));
     }
 }
 
@@ -135,11 +154,10 @@ static void set_looking(struct command_ctx *c, const struct set_options *o, int6
         } else {
             resp_write_ok(c->reply);
         }
-        if ((o->flags & OPT_KEEPTTL) != 0 && old.exists) {
-            expire_ms = old.expire_ms;
-        }
+        bool keeps = (o->flags & OPT_KEEPTTL) != 0 && old.exists;
         if (!refused) {
-            put_arg(c, 0, 2, expire_ms);
+            put_arg(c, 0, 2, keeps ? old.expire_ms : expire_ms);
+            notify_expiry(c, expire_ms);
         }
     }
 }
@@ -155,6 +173,7 @@ void strings_set(struct command_ctx *c)
             set_looking(c, &o, expire_ms);
         } else {
             put_arg(c, 0, 2, expire_ms);
+            notify_expiry(c, expire_ms);
             resp_write_ok(c->reply);
         }
     }
@@ -175,6 +194,7 @@ static void set_with_ttl(struct command_ctx *c, enum arg_unit unit)
     int64_t expire_ms = 0;
     if (arg_expiry(c, arg_at(c, 2), unit, c->now_ms, &expire_ms)) {
         put_arg(c, 0, 3, expire_ms);
+        notify_expiry(c, expire_ms);
         resp_write_ok(c->reply);
     }
 }
@@ -207,9 +227,18 @@ static void change_expiry(struct command_ctx *c, const struct ks_value *v,
                           const struct set_options *o, int64_t expire_ms)
 {
     bool at = (o->flags & (OPT_EXAT | OPT_PXAT)) != 0;
+    struct bk_span key = ks_key(c->txn, 0);
     if (at && expire_ms <= c->now_ms) {
         ks_delete(c->txn, 0);
-    } else if (expire_ms != v->expire_ms && (expire_ms != 0 || (o->flags & OPT_PERSIST) != 0)) {
+        command_notify(c, NOTIFY_GENERIC, "del", key);
+        return;
+    }
+    if (expire_ms != 0) {
+        command_notify(c, NOTIFY_GENERIC, "expire", key);
+    } else if ((o->flags & OPT_PERSIST) != 0 && v->expire_ms != 0) {
+        command_notify(c, NOTIFY_GENERIC, "persist", key);
+    }
+    if (expire_ms != v->expire_ms && (expire_ms != 0 || (o->flags & OPT_PERSIST) != 0)) {
         struct ks_write w = {v->type, v->bytes, v->block, expire_ms};
         ks_put(c->txn, 0, &w);
     }

@@ -326,6 +326,14 @@ BK_MUST_USE int bk_write_state(struct bk_db *db, struct bk_error *err);
  * a removal costs; returns how many keys. A write that is not committed yet stays until it is.
  * *more (may be NULL): there may be more to do now. */
 size_t bk_expire_step(struct bk_db *db, size_t max, bool *more);
+/* The same, and calls each() for every key that it has removed, with no lock held; key is borrowed
+ * for the call. */
+typedef void bk_expired_fn(void *arg, uint32_t num, struct bk_span key);
+size_t bk_expire_each(struct bk_db *db, size_t max, bool *more, bk_expired_fn *each, void *arg);
+/* Removes this one key if its time ran out before now_ms, the wall clock. False: it did not, is not
+ * there, or its write is not committed yet. Of all who may remove a key that has run out, one does.
+ */
+bool bk_expire_key(struct bk_db *db, uint32_t num, const struct bk_key *key, int64_t now_ms);
 
 enum bk_merge_command { BK_MERGE_NOW, BK_MERGE_PAUSE, BK_MERGE_RESUME };
 /* NOW: run after run until nothing is left that can be reclaimed, whatever the policy. PAUSE: no

@@ -213,6 +213,21 @@ size_t ks_txn_key_in(struct ks_txn *t, uint32_t db, struct bk_span key, enum ks_
     return i;
 }
 
+struct bk_span ks_key(const struct ks_txn *t, size_t index)
+{
+    index += t->first;
+    BK_ASSERT(index < t->n);
+    return t->keys[index].bytes;
+}
+
+bool ks_expire(struct ks_txn *t, size_t index)
+{
+    index += t->first;
+    BK_ASSERT(index < t->n);
+    return !t->info[index].flushed &&
+           bk_expire_key(t->ks->db, t->dbs[index], &t->keys[index], t->now_ms);
+}
+
 void ks_txn_all_keys(struct ks_txn *t)
 {
     t->all_keys = true;
