@@ -19,6 +19,8 @@ set names {
     command command|count command|info command|list command|docs command|getkeys command|getkeysandflags command|help
     config config|get config|set config|resetstat config|rewrite config|help
     dbsize flushdb flushall info shutdown time debug bgrewriteaof bgsave save lastsave memory memory|doctor memory|help memory|malloc-stats memory|purge memory|stats memory|usage
+    slowlog slowlog|get slowlog|len slowlog|reset slowlog|help
+    latency latency|doctor latency|graph latency|history latency|latest latency|reset latency|histogram latency|help
     function function|flush function|help
     publish spublish subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe
     pubsub pubsub|channels pubsub|numsub pubsub|numpat pubsub|shardchannels pubsub|shardnumsub pubsub|help monitor

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/mutex.h"
 #include "command/command.h"
+#include "command/timing.h"
 #include "engine/bitkv.h"
 #include "net/net.h"
 
@@ -51,6 +52,7 @@ struct app {
     struct net *net;             /* owned */
     struct keyspace *ks;         /* owned */
     struct snapshots *snapshots; /* owned */
+    struct timing *timing;       /* owned */
     struct server_ops ops;
     struct net_store_ops store_ops;
     char *conf_file; /* owned, absolute; NULL: none */
@@ -111,6 +113,8 @@ void app_damage_lines(struct app *a, struct bk_buf *out);
 void app_config_ops(struct server_ops *ops);
 /* Puts options to use that loops look at through atomics. */
 void app_apply_atomics(struct app *a) BK_REQUIRES(a->mu);
+/* Thresholds of the slow log and the latency monitor. */
+void app_apply_timing(struct app *a) BK_REQUIRES(a->mu);
 /* Gives the store its settings; without one nothing is done. */
 void app_apply_store(struct app *a) BK_REQUIRES(a->mu);
 

@@ -26,7 +26,8 @@ enum group {
     GROUP_STORE = 1 << 3,
     GROUP_LOG = 1 << 4,
     GROUP_ATOMICS = 1 << 5,
-    GROUP_SNAPSHOTS = 1 << 6
+    GROUP_SNAPSHOTS = 1 << 6,
+    GROUP_TIMING = 1 << 7
 };
 
 static unsigned group_of(enum option_id id)
@@ -65,6 +66,11 @@ static unsigned group_of(enum option_id id)
         return GROUP_LOG;
     case OPTION_SNAPSHOT_KEEP:
         return GROUP_SNAPSHOTS;
+    case OPTION_LATENCY_TRACKING:
+    case OPTION_LATENCY_MONITOR_THRESHOLD:
+    case OPTION_SLOWLOG_LOG_SLOWER_THAN:
+    case OPTION_SLOWLOG_MAX_LEN:
+        return GROUP_TIMING;
     case OPTION_REQUIREPASS:
     case OPTION_PROTO_MAX_BULK_LEN:
     case OPTION_HLL_SPARSE_MAX_BYTES:
@@ -99,6 +105,18 @@ void app_apply_atomics(struct app *a)
                  (unsigned)o->values[OPTION_NOTIFY_KEYSPACE_EVENTS].num);
     atomic_store(&a->proto_max_bulk, (uint64_t)option_num(o, OPTION_PROTO_MAX_BULK_LEN));
     atomic_store(&a->hll_sparse_max, (uint64_t)option_num(o, OPTION_HLL_SPARSE_MAX_BYTES));
+}
+
+void app_apply_timing(struct app *a)
+{
+    const struct options *o = &a->options;
+    struct timing_settings s = {
+        .tracking = option_bool(o, OPTION_LATENCY_TRACKING),
+        .slow_us = option_num(o, OPTION_SLOWLOG_LOG_SLOWER_THAN),
+        .slowlog_max = (uint64_t)option_num(o, OPTION_SLOWLOG_MAX_LEN),
+        .monitor_ms = (uint64_t)option_num(o, OPTION_LATENCY_MONITOR_THRESHOLD),
+    };
+    timing_set(a->timing, &s);
 }
 
 static bool apply_listen(struct app *a, enum option_id id, struct bk_buf *why)
@@ -174,6 +192,9 @@ static bool apply(struct app *a, enum option_id id, unsigned groups, struct bk_b
     }
     if ((groups & GROUP_ATOMICS) != 0) {
         app_apply_atomics(a);
+    }
+    if ((groups & GROUP_TIMING) != 0) {
+        app_apply_timing(a);
     }
     if ((groups & GROUP_SNAPSHOTS) != 0) {
         snapshots_keep(a->snapshots, (uint32_t)option_num(&a->options, OPTION_SNAPSHOT_KEEP));
@@ -316,6 +337,13 @@ static bool config_set(void *arg, const struct config_pair *pairs, size_t n, str
     return ok;
 }
 
+static bool config_secret(void *arg, struct bk_span name)
+{
+    enum option_id id = option_find(name);
+    (void)arg;
+    return id != OPTION_COUNT && (option_rows[id].flags & OPTION_SECRET) != 0;
+}
+
 /* ---- CONFIG GET ---- */
 
 struct get {
@@ -433,6 +461,7 @@ void app_config_ops(struct server_ops *ops)
 {
     ops->config_get = config_get;
     ops->config_set = config_set;
+    ops->config_secret = config_secret;
     ops->config_rewrite = config_rewrite;
     ops->config_resetstat = config_resetstat;
 }

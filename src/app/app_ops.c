@@ -218,9 +218,17 @@ static void client_set_text(void *arg, struct session *s, enum client_text which
     net_client_set_text(a->net, s, which, text);
 }
 
+static struct exec *const *executors(void *arg, size_t *n)
+{
+    struct app *a = arg;
+    return net_execs(a->net, n);
+}
+
 void app_server_ops(struct app *a)
 {
     a->ops.arg = a;
+    a->ops.timing = a->timing;
+    a->ops.executors = executors;
     a->ops.client_list = client_list;
     a->ops.client_info = client_info;
     a->ops.client_kill = client_kill;
@@ -302,6 +310,12 @@ static size_t store_expire_step(void *arg, size_t max, bool *more)
     return db != NULL ? bk_expire_each(db, max, more, tell_expired, a) : 0;
 }
 
+static void store_expire_took(void *arg, int64_t us)
+{
+    struct app *a = arg;
+    timing_note(a->timing, TIMING_EXPIRE_CYCLE, us);
+}
+
 static void store_write_error(void *arg, char *text, size_t size)
 {
     struct app *a = arg;
@@ -327,6 +341,7 @@ void app_store_ops(struct app *a)
                                           .pos_state = store_pos_state,
                                           .tail = store_tail,
                                           .expire_step = store_expire_step,
+                                          .expire_took = store_expire_took,
                                           .write_error = store_write_error,
                                           .cron = store_cron};
 }

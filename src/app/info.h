@@ -26,6 +26,8 @@ void info_stats(struct info *i);
 void info_replication(struct info *i);
 void info_cpu(struct info *i);
 void info_commandstats(struct info *i);
+void info_errorstats(struct info *i);
+void info_latencystats(struct info *i);
 void info_keyspace(struct info *i);
 void info_bitkv(struct info *i);
 void info_merge(struct info *i);

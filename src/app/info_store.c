@@ -112,6 +112,27 @@ void info_commandstats(struct info *i)
     exec_commandstats(all, n, i->out);
 }
 
+void info_errorstats(struct info *i)
+{
+    size_t n = 0;
+    struct exec *const *all = net_execs(i->a->net, &n);
+    exec_errorstats(all, n, i->out);
+}
+
+void info_latencystats(struct info *i)
+{
+    size_t n = 0;
+    struct exec *const *all = net_execs(i->a->net, &n);
+    struct bk_buf percentiles = {0};
+    if (!option_bool(&i->options, OPTION_LATENCY_TRACKING)) {
+        return;
+    }
+    option_format(OPTION_LATENCY_PERCENTILES, &i->options.values[OPTION_LATENCY_PERCENTILES],
+                  &percentiles);
+    exec_latencystats(all, n, bk_buf_span(&percentiles), i->out);
+    bk_buf_fini(&percentiles);
+}
+
 void info_keyspace(struct info *i)
 {
     uint32_t databases = i->loading ? 0 : ks_databases(i->a->ks);

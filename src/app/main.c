@@ -176,10 +176,12 @@ static bool setup_modules(struct run *r)
     }
     app_snapshots_new(a);
     a->ks = ks_new(NULL, (uint32_t)option_num(&a->options, OPTION_DATABASES));
+    a->timing = timing_new();
     app_server_ops(a);
     app_store_ops(a);
     bk_mutex_lock(&a->mu);
     app_apply_atomics(a);
+    app_apply_timing(a);
     app_memory_sample_locked(a);
     bk_mutex_unlock(&a->mu);
     return start_loops(r);
@@ -319,6 +321,7 @@ static bool take_down(struct run *r, bool started)
         ok = false;
     }
     net_free(&a->net);
+    timing_free(&a->timing);
     if (r->pid_written) {
         bk_log(BK_LOG_NOTICE, "Removing the pid file.");
         unlink(option_text(&a->options, OPTION_PIDFILE));

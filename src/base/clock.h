@@ -14,6 +14,9 @@ struct bk_clock {
 
 extern const struct bk_clock bk_clock_system;
 
+/* Microseconds since 1970 UTC; may step in both directions. */
+int64_t bk_clock_system_wall_us(void);
+
 static inline int64_t bk_clock_wall_ms(const struct bk_clock *c)
 {
     return c->wall_ms(c->arg);

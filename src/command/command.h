@@ -76,6 +76,17 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
                              int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
                              struct exec_slice **slice);
 
+/*
+ * The executor's clock: one look at the wall clock for each command tells its moment, its begin and
+ * the end of the one before it. exec_look looks, which the caller does before the first command
+ * after anything else than a command; each command looks when it ends. exec_tick gives the moment
+ * by both clocks at the begin of a tick: what a step of the wall clock adds or takes is found by
+ * it.
+ */
+int64_t exec_look(struct exec *e);           /* microseconds since 1970 */
+int64_t exec_clock_ms(const struct exec *e); /* as of the latest look; milliseconds */
+void exec_tick(struct exec *e, int64_t wall_us, int64_t mono_us);
+
 /* Statistics of this executor; any thread may read the sums (relaxed atomics). */
 struct exec_totals {
     uint64_t commands, errors, keyspace_hits, keyspace_misses;
@@ -84,6 +95,11 @@ void exec_totals(const struct exec *e, struct exec_totals *out);
 /* "cmdstat_get:calls=..,usec=..,usec_per_call=..,rejected_calls=..,failed_calls=..\r\n" summed over
  * n executors. */
 void exec_commandstats(struct exec *const *all, size_t n, struct bk_buf *out);
+/* "errorstat_ERR:count=..\r\n" for each first word of error replies, in order. */
+void exec_errorstats(struct exec *const *all, size_t n, struct bk_buf *out);
+/* "latency_percentiles_usec_get:p50=..,p99=..\r\n"; percentiles are words like "99.9". */
+void exec_latencystats(struct exec *const *all, size_t n, struct bk_span percentiles,
+                       struct bk_buf *out);
 void exec_resetstat(struct exec *e);
 
 /* Lower case, "client|kill" for a subcommand. */

@@ -119,6 +119,8 @@ static bool authenticate(struct command_ctx *c, struct bk_span user, struct bk_s
 static void auth_run(struct command_ctx *c)
 {
     bool with_user = c->cmd->argc == 3;
+    exec_redact(c, 1);
+    exec_redact(c, 2);
     if (c->cmd->argc > 3) {
         resp_write_error(c->reply, ARG_ERROR_SYNTAX);
     } else if (!with_user && !c->ops->auth_required(c->ops->arg)) {
@@ -140,6 +142,8 @@ static bool hello_options(struct command_ctx *c)
         int more = c->cmd->argc - 1 - i;
         struct bk_span option = arg_at(c, i);
         if (arg_is(option, "auth") && more >= 2) {
+            exec_redact(c, i + 1);
+            exec_redact(c, i + 2);
             ok = authenticate(c, arg_at(c, i + 1), arg_at(c, i + 2));
             i += 2;
         } else if (arg_is(option, "setname") && more >= 1) {

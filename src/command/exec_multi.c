@@ -101,15 +101,15 @@ static void run_queued(const struct exec_run *r, struct multi_command *q)
     if (c.txn != NULL) {
         ks_txn_focus(c.txn, q->db, q->first_key);
     }
-    int64_t begin_us = exec_stat_begin(stat);
+    int64_t begin_us = e->now_us;
+    e->redacted = 0;
     e->slice = &slice;
     run_slices(&c, &slice);
     e->slice = NULL;
     exec_slice_free(&slice);
-    exec_stat_end(stat, begin_us);
+    exec_ended(&c, stat, exec_took(e, begin_us), c.reply->errors != errors);
+    exec_stat_error(e, c.reply, before, errors);
     errors = c.reply->errors - errors;
-    exec_count(&stat->calls, 1);
-    exec_count(&stat->failed, errors != 0 ? 1 : 0);
     exec_count(&e->commands, 1);
     keep_reply(&c, q, before, errors);
 }
@@ -117,6 +117,7 @@ static void run_queued(const struct exec_run *r, struct multi_command *q)
 static void run_all(const struct exec_run *r, struct multi *m)
 {
     r->ctx.exec->in_multi = true;
+    (void)exec_look(r->ctx.exec); /* what came before is EXEC's own time */
     resp_write_array(r->ctx.reply, m->n);
     for (size_t i = 0; i < m->n; i++) {
         run_queued(r, &m->v[i]);

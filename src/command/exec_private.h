@@ -17,8 +17,19 @@
  * instruction. */
 typedef _Atomic uint64_t exec_counter;
 
+struct histogram;
+
 struct exec_command_stat {
     exec_counter calls, usec, rejected, failed;
+    _Atomic(struct histogram *) latency; /* owned; NULL before the first call that is tracked */
+};
+
+/* Error replies by their first word. */
+#define EXEC_ERRORS_MAX 128u /* different words; any more are counted in the total alone */
+#define EXEC_ERROR_BYTES 32u
+struct exec_error {
+    char word[EXEC_ERROR_BYTES]; /* set once, before errors_n counts it */
+    exec_counter count;
 };
 
 struct exec {
@@ -29,7 +40,12 @@ struct exec {
     /* Atomic. */
     exec_counter commands, errors, hits, misses;
     struct exec_command_stat *stats; /* owned; by slot id */
+    struct exec_error *error_words;  /* owned */
+    _Atomic size_t error_words_n;
     /* This loop only. */
+    int64_t now_us; /* wall clock at the latest look; 0: none yet */
+    int64_t tick_wall_us, tick_mono_us;
+    uint32_t redacted;         /* bit i: argument i; SLOWLOG shows no more than 32 */
     struct ks_txn *txn;        /* owned; NULL until the first command that needs the store */
     struct notify_log notify;  /* what the request that runs does to keys */
     struct exec_slice **slice; /* borrowed for one exec_command or exec_resume */
@@ -79,12 +95,21 @@ void pubsub_reset(struct command_ctx *c); /* RESET: leaves all topics, and MONIT
 /* monitor.c: shows a command that has run to those who MONITOR. */
 void monitor_feed(const struct command_ctx *c, uint32_t db);
 
-/* exec_stats.c. Time is sampled: a command's first calls are all measured, later one in so many,
- * counted that often; so a hot command costs hardly a clock read, and a rare one is exact. begin
- * returns 0 when this call is not measured. */
-int64_t exec_stat_begin(const struct exec_command_stat *stat);
-void exec_stat_end(struct exec_command_stat *stat,
-                   int64_t begin_us); /* before the call is counted */
+/* exec_stats.c: microseconds from begin_us until now, and a look at the clock. */
+int64_t exec_took(struct exec *e, int64_t begin_us);
+/* c's command has ended: counts it, and tells those who watch slow ones. */
+void exec_ended(const struct command_ctx *c, struct exec_command_stat *stat, int64_t took_us,
+                bool failed);
+/* Counts the first word of the reply that begins at start, if it is an error. errors: how many
+ * errors had been written before it. */
+void exec_stat_error(struct exec *e, const struct resp_writer *reply, size_t start,
+                     unsigned errors);
+void exec_stats_free(struct exec *e);
+/* How long calls of the command with this slot id took, over all executors; sum is overwritten. */
+struct histogram_sum;
+void exec_latency(struct exec *const *all, size_t n, size_t id, struct histogram_sum *sum);
+/* Argument i (0: the name) of the command that runs is secret: SLOWLOG shows "(redacted)". */
+void exec_redact(const struct command_ctx *c, int i);
 
 /* A long command's state between its slices. replies is written by the command as it goes; counts
  * and headers are written at the end. */
@@ -92,6 +117,7 @@ struct exec_slice {
     uint64_t cursor;
     uint64_t found;        /* elements in replies */
     uint64_t wanted;       /* SCAN: keys still to look at; SAVE: its snapshot */
+    int64_t took_us;       /* the executor's: by the slices so far */
     struct bk_buf replies; /* owned */
     bool more;             /* set by the command: call me again */
     bool parked;           /* with more: but not before the next wake call */

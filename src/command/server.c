@@ -8,6 +8,7 @@
 #include "command/args.h"
 #include "command/connection.h"
 #include "command/debug.h"
+#include "command/exec_private.h"
 #include "command/save.h"
 #include "command/table.h"
 
@@ -53,6 +54,9 @@ static void config_set(struct command_ctx *c)
     for (size_t i = 0; i < n; i++) {
         pairs[i].name = arg_at(c, (int)(2 * i) + 2);
         pairs[i].value = arg_at(c, (int)(2 * i) + 3);
+        if (c->ops->config_secret(c->ops->arg, pairs[i].name)) {
+            exec_redact(c, (int)(2 * i) + 3);
+        }
     }
     if (c->cmd->argc % 2 != 0) {
         resp_write_error(c->reply, ARG_ERROR_SYNTAX);

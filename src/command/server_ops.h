@@ -53,8 +53,14 @@ struct config_pair {
     struct bk_span value;
 };
 
+struct exec;
+struct timing;
+
 struct server_ops {
-    void *arg; /* borrowed; handed to every function */
+    void *arg;             /* borrowed; handed to every function */
+    struct timing *timing; /* borrowed; NULL: nothing is slow (tests) */
+    /* All loops' executors, for LATENCY HISTOGRAM. */
+    struct exec *const *(*executors)(void *arg, size_t *n);
 
     /* Clients (net/). One line each in CLIENT LIST's format, without a line end for client_info. */
     void (*client_list)(void *arg, const struct client_filter *filter, struct bk_buf *out);
@@ -73,6 +79,7 @@ struct server_ops {
                        void *each_arg);
     /* All or none. On failure returns false with Redis's error text in *error. */
     bool (*config_set)(void *arg, const struct config_pair *pairs, size_t n, struct bk_buf *error);
+    bool (*config_secret)(void *arg, struct bk_span name); /* not for SLOWLOG to show */
     bool (*config_rewrite)(void *arg,
                            struct bk_buf *error); /* text of the whole error reply on failure */
     void (*config_resetstat)(void *arg);

@@ -26,6 +26,7 @@ struct session {
     /* Set once, at accept. */
     uint64_t id; /* from 1, never used twice */
     int64_t created_ms;
+    const char *addr; /* borrowed from net's connection; NULL: none (tests) */
     /* Atomic. */
     _Atomic uint32_t db;
     atomic_int proto;                                 /* 2 or 3 */

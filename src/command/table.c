@@ -17,11 +17,12 @@
 #define FULL_NAME_BYTES 16384
 
 static const struct command_row *const row_arrays[] = {
-    command_rows_string,     command_rows_key,    command_rows_expire, command_rows_database,
-    command_rows_connection, command_rows_client, command_rows_server, command_rows_command,
-    command_rows_bitkv,      command_rows_multi,  command_rows_bitmap, command_rows_hyperloglog,
-    command_rows_dump,       command_rows_object, command_rows_copy,   command_rows_sort,
-    command_rows_memory,     command_rows_wait,   command_rows_pubsub, command_rows_monitor,
+    command_rows_string,     command_rows_key,     command_rows_expire, command_rows_database,
+    command_rows_connection, command_rows_client,  command_rows_server, command_rows_command,
+    command_rows_bitkv,      command_rows_multi,   command_rows_bitmap, command_rows_hyperloglog,
+    command_rows_dump,       command_rows_object,  command_rows_copy,   command_rows_sort,
+    command_rows_memory,     command_rows_wait,    command_rows_pubsub, command_rows_monitor,
+    command_rows_slowlog,    command_rows_latency,
 };
 
 /* Set once, under setup_once. */

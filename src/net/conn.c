@@ -9,7 +9,6 @@
 #include "net/net_private.h"
 
 #include "base/assert.h"
-#include "base/clock.h"
 #include "base/log.h"
 
 #include <event2/event.h>
@@ -95,6 +94,7 @@ void conn_new(struct loop *l, const struct newcomer *who)
     c->is_unix = who->is_unix;
     atomic_init(&c->last_ms, l->now_ms);
     session_setup(&c->session, l, who->id);
+    c->session.addr = c->addr;
     list_init(&c->registered);
     list_init(&c->queued);
     list_init(&c->dirty_link);
@@ -323,8 +323,9 @@ static void conn_exec(struct conn *c)
     const struct resp_command *cmd = c->pending != NULL ? c->pending : &l->cmd;
     uint64_t pos = 0;
     /* Not the tick's: something slow may have run in it, and another loop may since have called a
-     * key expired that this command would still serve. */
-    l->now_ms = bk_clock_wall_ms(&bk_clock_system);
+     * key expired that this command would still serve. The executor has looked since this command
+     * was received: before the first one in a row, and at the end of each. */
+    l->now_ms = exec_clock_ms(l->exec);
     conn_out_begin(c);
     size_t before = l->out.len;
     l->writer.proto = RELAXED_LOAD(&c->session.proto);
@@ -355,6 +356,7 @@ static void conn_exec(struct conn *c)
     }
     if (l->out.len >= NET_TICK_OUTPUT) {
         loop_flush(l);
+        (void)exec_look(l->exec);
     }
 }
 
@@ -385,6 +387,7 @@ void conn_run(struct conn *c)
     struct resp_limits limits = {.bulk_max = ops->proto_max_bulk_len(ops->arg),
                                  .query_max = l->tun.query_buffer_bytes};
     unsigned left = NET_TICK_COMMANDS;
+    (void)exec_look(l->exec);
     while (c->state == CONN_OPEN && left > 0) {
         const char *error = NULL;
         limits.authenticated = c->session.authenticated || !ops->auth_required(ops->arg);
@@ -416,6 +419,7 @@ void conn_go_on(struct conn *c)
     if (c->state == CONN_READY) {
         conn_set_state(c, CONN_OPEN);
     } else if (c->state == CONN_SLICE || c->state == CONN_PARKED) {
+        (void)exec_look(c->loop->exec);
         conn_exec(c);
     }
     if (c->state == CONN_OPEN) {

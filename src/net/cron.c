@@ -69,14 +69,19 @@ static void expire_cb(evutil_socket_t fd, short what, void *arg)
     struct net *net = arg;
     struct loop *l = &net->loops[0];
     const struct net_store_ops *store = &net->store;
-    int64_t end_us = bk_clock_mono_us(&bk_clock_system) + EXPIRE_SLICE_US;
+    int64_t begin_us = bk_clock_mono_us(&bk_clock_system);
+    int64_t now_us;
     bool more;
     (void)fd;
     (void)what;
     loop_tick_begin(l);
     do {
         (void)store->expire_step(store->arg, EXPIRE_BATCH, &more);
-    } while (more && bk_clock_mono_us(&bk_clock_system) < end_us);
+        now_us = bk_clock_mono_us(&bk_clock_system);
+    } while (more && now_us < begin_us + EXPIRE_SLICE_US);
+    if (store->expire_took != NULL) {
+        store->expire_took(store->arg, now_us - begin_us);
+    }
     stat_add(&net->expire_capped, more);
     struct timeval tv = {.tv_usec = (more ? EXPIRE_AGAIN_MS : CRON_MS) * 1000};
     evtimer_add(net->expire_ev, &tv);

@@ -29,8 +29,10 @@ void loop_tick_begin(struct loop *l)
 {
     if (!l->in_tick) {
         l->in_tick = true;
-        l->now_ms = bk_clock_wall_ms(&bk_clock_system);
+        int64_t now_us = bk_clock_system_wall_us();
+        l->now_ms = now_us / 1000;
         ticks_begin(&l->timer);
+        exec_tick(l->exec, now_us, l->timer.start_us);
         net_tunables_read(l->net, &l->tun);
     }
 }

@@ -55,6 +55,7 @@ struct net_store_ops {
     int (*pos_state)(void *arg, uint64_t pos);                /* bk_pos_state */
     uint64_t (*tail)(void *arg);                              /* bk_tail */
     size_t (*expire_step)(void *arg, size_t max, bool *more); /* bk_expire_step */
+    void (*expire_took)(void *arg, int64_t us); /* a slice of expire_steps; NULL: not told */
     /* One sentence for the clients whose writes were undone, e.g. "No space left on device". */
     void (*write_error)(void *arg, char *text, size_t size);
     void (*cron)(void *arg,

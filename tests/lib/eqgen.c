@@ -325,6 +325,22 @@ static const struct template templates[] = {
     {"SHUTDOWN NOSAVE SAVE", 2, EQ_BYTES, FIXED},
     {"SHUTDOWN ABORT NOW", 2, EQ_BYTES, FIXED},
     {"SHUTDOWN ABORT", 2, EQ_BYTES, FIXED},
+    {"SLOWLOG HELP", 1, EQ_BYTES, FIXED},
+    {"SLOWLOG GET -2", 2, EQ_BYTES, FIXED},
+    {"SLOWLOG GET $w $w", 2, EQ_BYTES, FIXED},
+    {"SLOWLOG GET 0", 1, EQ_BYTES, FIXED},
+    {"SLOWLOG LEN", 1, EQ_SHAPE, FIXED},
+    {"SLOWLOG LEN $w", 1, EQ_BYTES, FIXED},
+    {"SLOWLOG RESET", 1, EQ_BYTES, FIXED},
+    {"SLOWLOG $w", 2, EQ_BYTES, FIXED},
+    {"LATENCY HELP", 1, EQ_BYTES, FIXED},
+    {"LATENCY HISTORY nosuch", 1, EQ_BYTES, FIXED},
+    {"LATENCY GRAPH nosuch", 1, EQ_BYTES, FIXED},
+    {"LATENCY GRAPH $u1", 2, EQ_BYTES, FIXED},
+    {"LATENCY RESET nosuch", 1, EQ_BYTES, FIXED},
+    {"LATENCY LATEST $w", 1, EQ_BYTES, FIXED},
+    {"LATENCY HISTOGRAM nosuch", 1, EQ_BYTES, FIXED},
+    {"LATENCY $w", 2, EQ_BYTES, FIXED},
     {"DEBUG", 2, EQ_BYTES, FIXED},
     {"DEBUG SLEEP 0", 2, EQ_BYTES, FIXED},
     {"DEBUG $w", 2, EQ_BYTES, FIXED},
@@ -517,8 +533,8 @@ static void tame(struct rng *r, struct eq_cmd *cmd)
 
 static void name_command(struct eq_cmd *cmd)
 {
-    static const char *const parents[] = {"client",   "config", "command", "debug",
-                                          "function", "object", "memory"};
+    static const char *const parents[] = {"client", "config", "command", "debug",  "function",
+                                          "object", "memory", "slowlog", "latency"};
     size_t at = (size_t)snprintf(cmd->name, sizeof(cmd->name), "%.30s", cmd->argv[0].data);
 
     for (size_t i = 0; i < COUNT(parents) && cmd->argc > 1; i++) {

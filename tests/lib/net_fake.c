@@ -3,6 +3,7 @@
  * command/. */
 #include "lib/net_fake.h"
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "command/table.h"
 #include "net/net_private.h"
@@ -62,6 +63,25 @@ void exec_slice_free(struct exec_slice **s)
 int64_t exec_slice_until_ms(const struct exec_slice *s)
 {
     return s != NULL ? s->until_ms : 0;
+}
+
+int64_t exec_look(struct exec *e)
+{
+    (void)e;
+    return bk_clock_system_wall_us();
+}
+
+int64_t exec_clock_ms(const struct exec *e)
+{
+    (void)e;
+    return bk_clock_wall_ms(&bk_clock_system);
+}
+
+void exec_tick(struct exec *e, int64_t wall_us, int64_t mono_us)
+{
+    (void)e;
+    (void)wall_us;
+    (void)mono_us;
 }
 
 void exec_resetstat(struct exec *e)
