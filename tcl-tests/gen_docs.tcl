@@ -19,6 +19,8 @@ set names {
     command command|count command|info command|list command|docs command|getkeys command|getkeysandflags command|help
     config config|get config|set config|resetstat config|rewrite config|help
     dbsize flushdb flushall info shutdown time debug bgrewriteaof bgsave save lastsave memory memory|doctor memory|help memory|malloc-stats memory|purge memory|stats memory|usage
+    acl acl|cat acl|deluser acl|dryrun acl|genpass acl|getuser acl|list acl|load acl|log acl|save acl|setuser acl|users
+    acl|whoami acl|help module module|list module|load module|loadex module|unload module|help
     slowlog slowlog|get slowlog|len slowlog|reset slowlog|help
     latency latency|doctor latency|graph latency|history latency|latest latency|reset latency|histogram latency|help
     function function|flush function|help

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* app_ops.c - what commands and loops ask of the server: passwords, shutdown, limits, the store. */
 #include "app/app.h"
+#include "base/sha256.h"
 
 #include "command/notify.h"
 
@@ -38,6 +39,22 @@ static bool auth_check(void *arg, struct bk_span user, struct bk_span password)
     bool ok = v->len == 0 || same_secret(password, v);
     bk_mutex_unlock(&a->mu);
     return ok;
+}
+
+static void auth_hash(void *arg, struct bk_buf *out)
+{
+    struct app *a = arg;
+    uint8_t digest[BK_SHA256_BYTES];
+    bk_mutex_lock(&a->mu);
+    const struct option_value *v = &a->options.values[OPTION_REQUIREPASS];
+    bool there = v->len > 0;
+    if (there) {
+        bk_sha256(bk_span_of((const uint8_t *)v->text, v->len), digest);
+    }
+    bk_mutex_unlock(&a->mu);
+    for (size_t i = 0; there && i < sizeof digest; i++) {
+        bk_buf_printf(out, "%02x", digest[i]);
+    }
 }
 
 static void order_merge(void *arg, enum merge_order order)
@@ -237,6 +254,7 @@ void app_server_ops(struct app *a)
     app_memory_ops(&a->ops);
     a->ops.auth_required = auth_required;
     a->ops.auth_check = auth_check;
+    a->ops.auth_hash = auth_hash;
     a->ops.info = app_info;
     a->ops.merge = order_merge;
     a->ops.merge_running = merge_running;

@@ -38,7 +38,7 @@ static const struct introspect_bit flag_names[] = {
     {0, NULL},
 };
 
-static const struct introspect_bit category_names[] = {
+const struct introspect_bit introspect_categories[] = {
     {CAT_KEYSPACE, "@keyspace"},
     {CAT_READ, "@read"},
     {CAT_WRITE, "@write"},
@@ -224,7 +224,7 @@ static void write_row(struct resp_writer *w, const struct command_row *row)
     resp_write_int(w, row->first_key);
     resp_write_int(w, row->last_key);
     resp_write_int(w, row->key_step);
-    introspect_bits(w, category_names, row->categories);
+    introspect_bits(w, introspect_categories, row->categories);
     introspect_words(w, doc == NULL ? NULL : doc->tips, false);
     write_key_specs(w, doc);
 }
@@ -298,7 +298,7 @@ static bool list_query_of(struct command_ctx *c, struct list_query *q)
         q->filter = LIST_NONE;
     } else if (arg_is(arg_at(c, 3), "aclcat")) {
         q->filter = LIST_CATEGORY;
-        for (const struct introspect_bit *b = category_names; b->name != NULL; b++) {
+        for (const struct introspect_bit *b = introspect_categories; b->name != NULL; b++) {
             q->category |= arg_is(q->pattern, b->name + 1) ? b->bit : 0;
         }
     } else if (arg_is(arg_at(c, 3), "pattern")) {

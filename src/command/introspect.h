@@ -45,4 +45,7 @@ struct key_places {
 bool movable_keys(const struct command_row *row, const struct resp_arg *argv, int argc,
                   struct key_places *out);
 
+/* "@keyspace" and so on; ends with a name of NULL. */
+extern const struct introspect_bit introspect_categories[];
+
 #endif

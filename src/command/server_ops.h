@@ -88,6 +88,9 @@ struct server_ops {
     bool (*auth_required)(void *arg);
     bool (*auth_check)(void *arg, struct bk_span user, struct bk_span password);
 
+    /* The password's SHA-256 in hex; nothing when there is none. */
+    void (*auth_hash)(void *arg, struct bk_buf *out);
+
     /* INFO (app/): the text of the sections asked for ("default", "all", "everything" included). */
     void (*info)(void *arg, const struct bk_span *sections, size_t n, struct bk_buf *out);
 

@@ -129,6 +129,8 @@ extern const struct command_row
     command_rows_server[]; /* server.c: CONFIG, INFO, TIME, DEBUG, SHUTDOWN ... */
 extern const struct command_row command_rows_bitkv[];   /* bitkv.c: BITKV, BGREWRITEAOF */
 extern const struct command_row command_rows_multi[];   /* multi.c: MULTI, EXEC, WATCH ... */
+extern const struct command_row command_rows_acl[];     /* acl.c */
+extern const struct command_row command_rows_module[];  /* module.c */
 extern const struct command_row command_rows_slowlog[]; /* slowlog.c */
 extern const struct command_row command_rows_latency[]; /* latency.c */
 extern const struct command_row command_rows_command[]; /* introspect.c: COMMAND */

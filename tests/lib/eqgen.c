@@ -325,6 +325,34 @@ static const struct template templates[] = {
     {"SHUTDOWN NOSAVE SAVE", 2, EQ_BYTES, FIXED},
     {"SHUTDOWN ABORT NOW", 2, EQ_BYTES, FIXED},
     {"SHUTDOWN ABORT", 2, EQ_BYTES, FIXED},
+    {"ACL WHOAMI", 1, EQ_BYTES, FIXED},
+    {"ACL USERS", 1, EQ_BYTES, FIXED},
+    {"ACL LIST", 2, EQ_BYTES, FIXED},
+    {"ACL GETUSER default", 2, EQ_BYTES, FIXED},
+    {"ACL GETUSER $w", 2, EQ_BYTES, FIXED},
+    {"ACL CAT", 1, EQ_BYTES, FIXED},
+    {"ACL CAT nosuch", 1, EQ_BYTES, FIXED},
+    {"ACL CAT $v", 1, EQ_SHAPE, FIXED},
+    {"ACL GENPASS", 1, EQ_SHAPE, FIXED},
+    {"ACL GENPASS $i", 3, EQ_SHAPE, FIXED},
+    {"ACL GENPASS $w $w", 1, EQ_BYTES, FIXED},
+    {"ACL LOG RESET", 1, EQ_BYTES, FIXED},
+    {"ACL LOG $w $w", 1, EQ_BYTES, FIXED},
+    {"ACL DRYRUN default $any $x", 4, EQ_BYTES, FIXED},
+    {"ACL DRYRUN default $c", 2, EQ_BYTES, FIXED},
+    {"ACL DRYRUN $w $c", 1, EQ_BYTES, FIXED},
+    {"ACL DELUSER $w", 1, EQ_BYTES, FIXED},
+    {"ACL DELUSER nosuch default", 1, EQ_BYTES, FIXED},
+    {"ACL SAVE", 1, EQ_BYTES, FIXED},
+    {"ACL LOAD", 1, EQ_BYTES, FIXED},
+    {"ACL HELP", 1, EQ_BYTES, FIXED},
+    {"ACL $w", 2, EQ_BYTES, FIXED},
+    {"MODULE LIST", 1, EQ_BYTES, FIXED},
+    {"MODULE LOAD $w", 1, EQ_BYTES, FIXED},
+    {"MODULE LOADEX $w $w", 1, EQ_BYTES, FIXED},
+    {"MODULE UNLOAD $w", 1, EQ_BYTES, FIXED},
+    {"MODULE HELP", 1, EQ_BYTES, FIXED},
+    {"MODULE $w", 2, EQ_BYTES, FIXED},
     {"SLOWLOG HELP", 1, EQ_BYTES, FIXED},
     {"SLOWLOG GET -2", 2, EQ_BYTES, FIXED},
     {"SLOWLOG GET $w $w", 2, EQ_BYTES, FIXED},
@@ -533,8 +561,9 @@ static void tame(struct rng *r, struct eq_cmd *cmd)
 
 static void name_command(struct eq_cmd *cmd)
 {
-    static const char *const parents[] = {"client", "config", "command", "debug",  "function",
-                                          "object", "memory", "slowlog", "latency"};
+    static const char *const parents[] = {"client",   "config", "command", "debug",
+                                          "function", "object", "memory",  "slowlog",
+                                          "latency",  "acl",    "module"};
     size_t at = (size_t)snprintf(cmd->name, sizeof(cmd->name), "%.30s", cmd->argv[0].data);
 
     for (size_t i = 0; i < COUNT(parents) && cmd->argc > 1; i++) {

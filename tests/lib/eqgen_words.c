@@ -21,11 +21,11 @@ static const char *const commands[] = {
     "copy", "move", "swapdb", "sort", "sort_ro",
     /* From here on not with arguments at random: they would end the server or the connection. */
     "multi", "exec", "discard", "watch", "unwatch", "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time", "debug", "object", "memory", "wait",
-    "slowlog", "latency"};
+    "slowlog", "latency", "acl", "module"};
 
 static const char *const subcommands[] = {
     "client|id", "client|kill", "client|setname", "client|getname", "client|list", "client|info",
-    "client|reply", "client|no-evict", "slowlog|get", "latency|histogram", "config|get", "config|set", "config|resetstat",
+    "client|reply", "client|no-evict", "slowlog|get", "latency|histogram", "acl|cat", "module|load", "config|get", "config|set", "config|resetstat",
     "config|rewrite", "command|count", "command|info", "command|list", "command|docs",
     "command|getkeys", "CLIENT|KILL", "client|nosuch", "get|nosuch", "config|", "object|encoding",
     "object|refcount", "memory|stats", "memory|usage"};
