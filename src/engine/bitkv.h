@@ -145,12 +145,17 @@ struct bk_tunables {
 void bk_tunables_get(struct bk_db *db, struct bk_tunables *out);
 void bk_tune(struct bk_db *db, const struct bk_tunables *t); /* values out of range are clamped */
 
+/* The value cache alone: cheap, at any time. */
+uint64_t bk_cache_used(struct bk_db *db);
+void bk_cache_limit(struct bk_db *db, uint64_t bytes);
+
 /* ---- Plain use ---- */
 
 /* A key with its hash, so that it is hashed once. data is borrowed as long as the key is used. */
 struct bk_key {
     struct bk_span bytes;
     uint64_t hash;
+    bool quiet; /* to look it up is not to use it: its age stays */
 };
 void bk_key_init(struct bk_db *db, struct bk_key *key, const void *data, size_t len);
 
@@ -185,6 +190,7 @@ struct bk_item {
                           the clock */
     uint64_t pos; /* log position the answer depends on, also for a miss; 0 = nothing uncommitted */
     uint8_t flags; /* the BK_TYPE_MASK part; all 8 bits after bk_load */
+    uint8_t age;   /* for bk_idle_ms; as it was before this look-up */
     uint64_t size; /* of the record on disk, padding included */
     /* Filled by bk_load. */
     struct bk_span value; /* borrowed from the item until its next use */
@@ -224,6 +230,27 @@ void bk_scan(struct bk_db *db, uint32_t num, uint64_t *cursor, size_t count,
  * BK_NOTFOUND when the database is empty. expire_ms as found. */
 BK_MUST_USE int bk_random_key(struct bk_db *db, uint32_t num, uint64_t random, struct bk_buf *key,
                               int64_t *expire_ms);
+
+/* About how long ago a key of this age was used: looked up, or written. Four bits a key tell, so it
+ * is good to a second near the present and to a factor of three further off; in a store of so many
+ * keys that a walk around them takes longer than some seconds, no better than a third of that.
+ * After a restart from an index image to a factor of four, after another one the start counts as a
+ * use. */
+uint64_t bk_idle_ms(struct bk_db *db, uint8_t age);
+
+/* Some keys with what somebody needs who chooses among them; each() is called for a few, or for
+ * none when there are none. ALL, EXPIRING: drawn near enough to uniform. SOONEST: of those with an
+ * expiry, some of those that run out next. Under a pin, for at. */
+enum bk_sample_of { BK_SAMPLE_ALL, BK_SAMPLE_EXPIRING, BK_SAMPLE_SOONEST };
+struct bk_sample {
+    struct bk_span key; /* borrowed for the call */
+    uint64_t at;        /* as in bk_item */
+    int64_t expire_ms;
+    uint64_t idle_ms;
+    uint64_t memory; /* about what the key takes */
+};
+void bk_sample(struct bk_db *db, uint32_t num, enum bk_sample_of of, uint64_t random,
+               void (*each)(void *arg, const struct bk_sample *sample), void *arg);
 
 uint64_t bk_count(struct bk_db *db, uint32_t num); /* keys, expired ones not yet removed included */
 uint64_t bk_count_expiring(struct bk_db *db, uint32_t num); /* keys with an expiry */
@@ -334,6 +361,10 @@ size_t bk_expire_each(struct bk_db *db, size_t max, bool *more, bk_expired_fn *e
  * there, or its write is not committed yet. Of all who may remove a key that has run out, one does.
  */
 bool bk_expire_key(struct bk_db *db, uint32_t num, const struct bk_key *key, int64_t now_ms);
+
+/* Keeps ages going: to be called ten times a second or so. Looks at up to max buckets of the key
+ * index, a few keys each. True: there is more to do now. */
+bool bk_age_step(struct bk_db *db, size_t max);
 
 enum bk_merge_command { BK_MERGE_NOW, BK_MERGE_PAUSE, BK_MERGE_RESUME };
 /* NOW: run after run until nothing is left that can be reclaimed, whatever the policy. PAUSE: no

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "engine/ages.h"
 #include "engine/pages.h"
 #include "engine/record.h"
 
@@ -14,6 +15,7 @@
 #define KEY_SHIFT 48u
 #define TYPE_SHIFT 56u
 #define EXPIRY_BIT ((uint64_t)1 << 59)
+#define AGE_SHIFT 60u
 #define OFF_TICK_BIT ((uint64_t)1 << 63) /* of the expiry, which is never negative */
 #define KEY_LONG 255u
 
@@ -68,10 +70,11 @@ uint64_t bki_entry_units_within(const uint64_t *p, uint64_t left)
 
 void bki_entry_write(uint64_t *p, const struct bki_entry *e, struct bk_span key)
 {
-    BK_ASSERT(e->loc != 0 && e->loc <= BKI_LOC_MASK && e->type <= BK_TYPE_MASK);
+    BK_ASSERT(e->loc != 0 && e->loc <= BKI_LOC_MASK && e->type <= BK_TYPE_MASK &&
+              e->age < BKI_AGES);
     uint64_t klen = key.len >= KEY_LONG ? KEY_LONG : key.len;
     uint64_t word = e->loc | (uint64_t)bki_size_class(e->size) << CLASS_SHIFT | klen << KEY_SHIFT |
-                    (uint64_t)e->type << TYPE_SHIFT;
+                    (uint64_t)e->type << TYPE_SHIFT | (uint64_t)e->age << AGE_SHIFT;
     uint64_t *at = p + 1;
     if (e->expire_ms != 0) {
         word |= EXPIRY_BIT;
@@ -97,6 +100,7 @@ void bki_entry_read(const uint64_t *p, struct bki_entry *e, struct bk_span *key)
     uint8_t size_class = (uint8_t)(word >> CLASS_SHIFT);
     e->loc = word & BKI_LOC_MASK;
     e->type = (uint8_t)(word >> TYPE_SHIFT & BK_TYPE_MASK);
+    e->age = (uint8_t)(word >> AGE_SHIFT);
     uint64_t expiry = (word & EXPIRY_BIT) != 0 ? *p++ : 0;
     e->expire_ms = (int64_t)(expiry & ~OFF_TICK_BIT);
     e->off_tick = (expiry & OFF_TICK_BIT) != 0;
@@ -112,6 +116,17 @@ void bki_entry_set_off_tick(uint64_t *p, bool off_tick)
 {
     BK_ASSERT((*p & EXPIRY_BIT) != 0);
     p[1] = (p[1] & ~OFF_TICK_BIT) | (off_tick ? OFF_TICK_BIT : 0);
+}
+
+uint8_t bki_entry_age(const uint64_t *p)
+{
+    return (uint8_t)(*p >> AGE_SHIFT);
+}
+
+void bki_entry_set_age(uint64_t *p, uint8_t age)
+{
+    BK_ASSERT(age < BKI_AGES);
+    *p = (*p & (((uint64_t)1 << AGE_SHIFT) - 1)) | (uint64_t)age << AGE_SHIFT;
 }
 
 /* The last 8 bytes of a key, all of it if it is shorter: where keys of one length differ most. */

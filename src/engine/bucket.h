@@ -3,7 +3,7 @@
  * bucket.h - packed keydir entries in one block of memory.
  *
  * An entry is a word {location 40 bits; size class 8; key length 8, 255 = length follows; type 3;
- * expiry follows 1; age 4, kept free}, then, where needed, expiry (8), record size (8), key length
+ * expiry follows 1; age 4 (ages.h)}, then, where needed, expiry (8), record size (8), key length
  * (8), then the key, padded to 8. The word is 8-byte aligned, so that a change of it alone is one
  * store. The expiry's top bit is off_tick of struct bki_entry.
  */
@@ -32,6 +32,8 @@ void bki_entry_write(uint64_t *p, const struct bki_entry *e, struct bk_span key)
 void bki_entry_read(const uint64_t *p, struct bki_entry *e, struct bk_span *key);
 /* Sets off_tick of the entry at p, which has an expiry. */
 void bki_entry_set_off_tick(uint64_t *p, bool off_tick);
+uint8_t bki_entry_age(const uint64_t *p);
+void bki_entry_set_age(uint64_t *p, uint8_t age);
 
 /* The entry of key, or NULL. b may be NULL. */
 uint64_t *bki_bucket_find(struct bki_bucket *b, struct bk_span key);

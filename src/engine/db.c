@@ -109,6 +109,7 @@ static struct bk_db *db_new(const struct bk_options *o)
     bki_log_init(&db->log, &db->files, o);
     bki_undo_init(&db->undo);
     bki_damage_init(&db->damage);
+    bki_ages_init(&db->ages, bk_clock_mono_us(db->clock) / 1000);
     bk_mutex_init(&db->control, "control", BK_RANK_CONTROL);
     bki_background_init(db);
     bki_merge_init(db);
@@ -235,6 +236,19 @@ void bk_tune(struct bk_db *db, const struct bk_tunables *t)
     }
 }
 
+uint64_t bk_cache_used(struct bk_db *db)
+{
+    struct bki_cache_stats s;
+    bki_cache_stats(db->cache, &s);
+    return s.used;
+}
+
+void bk_cache_limit(struct bk_db *db, uint64_t bytes)
+{
+    bki_cache_resize(db->cache, bytes);
+    atomic_store(&db->log.cache_bytes, bytes);
+}
+
 void bk_tunables_get(struct bk_db *db, struct bk_tunables *out)
 {
     struct bki_log *log = &db->log;
@@ -280,6 +294,7 @@ struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make)
         uint32_t space = bki_spacemap_get(&db->log.map, num);
         bk_mutex_unlock(&db->log.mu);
         kd = bki_keydir_new(space, db->hash_seed, bk_clock_wall_ms(db->clock));
+        bki_keydir_set_age(kd, atomic_load_explicit(&db->ages.now, memory_order_relaxed));
         atomic_store_explicit(&db->keydir[num], kd, memory_order_release);
     }
     bk_mutex_unlock(&db->control);

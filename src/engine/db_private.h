@@ -6,6 +6,7 @@
 #define BK_ENGINE_DB_PRIVATE_H
 
 #include "engine/bitkv.h"
+#include "engine/ages.h"
 #include "engine/background.h"
 #include "engine/cache.h"
 #include "engine/damage.h"
@@ -45,6 +46,7 @@ struct bk_db {
     struct bki_undo undo;
     struct bki_background background;
     struct bki_damage damage;
+    struct bki_ages ages;
 
     /* Background thread. */
     int64_t hints_retry_us; /* a hint could not be written: not again before */
@@ -92,6 +94,9 @@ void bki_db_discard_keydir(struct bk_db *db, struct bki_keydir **kd);
 
 /* One step of everything but expiry. True: there may be more to do at once. */
 bool bki_db_step(struct bk_db *db);
+
+/* ages_step.c: what an index image says for each age. */
+void bki_ages_codes(struct bk_db *db, uint8_t *code);
 
 /* survey.c: tells of every place in a file that does not check, without using anything. */
 BK_MUST_USE int bki_survey(struct bk_db *db, const struct bki_file *f, struct bk_error *err);

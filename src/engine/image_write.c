@@ -12,6 +12,7 @@ struct writer {
     struct bk_db *db;
     struct bki_image im; /* owned */
     struct bk_buf block; /* owned */
+    uint8_t age_codes[BKI_AGES];
     char path[BKI_PATH_MAX];
     int fd;
     uint64_t at; /* where the next block goes */
@@ -119,7 +120,7 @@ static int write_stripe(struct writer *w, struct bki_keydir *kd, unsigned index,
     s->offset = w->at;
     for (uint32_t bucket = 0; rc == BK_OK && bucket < s->shape.buckets;) {
         w->block.len = 0;
-        uint32_t n = bki_keydir_dump(kd, index, bucket, BKI_IMAGE_BLOCK, &w->block);
+        uint32_t n = bki_keydir_dump(kd, index, bucket, w->age_codes, BKI_IMAGE_BLOCK, &w->block);
         rc = write_block(w, n, err);
         bucket += n;
     }
@@ -175,6 +176,7 @@ int bki_image_write(struct bk_db *db, struct bk_error *err)
     int rc = BK_NOTFOUND;
     w->db = db;
     w->fd = -1;
+    bki_ages_codes(db, w->age_codes);
     bki_image_path(db, "KEYDIR.new", w->path);
     if (!describe(w)) {
         goto out;

@@ -201,8 +201,8 @@ uint32_t bki_keydir_space(const struct bki_keydir *kd)
 
 /* ---- One key ---- */
 
-bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                     uint64_t *del_pos)
+static inline bool look_up(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
+                           uint64_t *del_pos, bool use)
 {
     struct stripe *s = stripe_of(kd, key->hash);
     bk_mutex_lock(&s->mu);
@@ -210,11 +210,27 @@ bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki
         s->t.segments_n == 0 ? NULL : bki_bucket_find(*bucket_find(&s->t, key->hash), key->bytes);
     if (p != NULL) {
         bki_entry_read(p, out, NULL);
+        uint8_t age = use ? age_now(kd) : out->age;
+        if (out->age != age) { /* else the line stays as clean as it was */
+            bki_entry_set_age(p, age);
+        }
     } else {
         *del_pos = s->del_pos;
     }
     bk_mutex_unlock(&s->mu);
     return p != NULL;
+}
+
+bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
+                     uint64_t *del_pos)
+{
+    return look_up(kd, key, out, del_pos, false);
+}
+
+bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
+                    uint64_t *del_pos)
+{
+    return look_up(kd, key, out, del_pos, true);
 }
 
 void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash)
@@ -283,6 +299,7 @@ bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, struct bki_
 {
     struct stripe *s = stripe_of(kd, key->hash);
     struct bki_bucket **b = NULL;
+    e->age = age_now(kd);
     bk_mutex_lock(&s->mu);
     uint64_t *p = find_locked(s, key, &b);
     if (p != NULL) {
@@ -452,6 +469,7 @@ bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint
     bk_mutex_lock(&s->mu);
     uint64_t *p = find_at_locked(s, key, loc, &b);
     if (p != NULL) {
+        e->age = bki_entry_age(p);
         replace_locked(s, b, p, key, e);
     }
     bk_mutex_unlock(&s->mu);

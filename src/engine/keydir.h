@@ -33,6 +33,7 @@ struct bki_entry {
     uint64_t size;     /* of the record on disk, padded */
     int64_t expire_ms; /* 0 = never */
     uint8_t type;      /* BK_TYPE_MASK part of the flags */
+    uint8_t age;       /* when it was last used (ages.h); the keydir's own in what is put */
     bool off_tick; /* the keydir's own: the wheel has the key, but not at the tick of expire_ms */
 };
 
@@ -47,6 +48,9 @@ uint32_t bki_keydir_space(const struct bki_keydir *kd);
  * none). */
 bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
                      uint64_t *del_pos);
+/* The same, and the key has been used: it gets the age that runs. */
+bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
+                    uint64_t *del_pos);
 void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash);
 
 /* Stores the entry, and sets its off_tick. Returns whether there was one before, which is put into
@@ -73,7 +77,7 @@ void bki_keydir_apply(struct bki_keydir *kd, struct bki_change *c, size_t n);
 void bki_keydir_fit(struct bki_keydir *kd, unsigned stripe);
 
 /* Only if the entry's location is still loc: the compare-and-swap of merge, expiry and undo. pos
- * goes into the stripe's delete position. */
+ * goes into the stripe's delete position. The key keeps its age. */
 bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
                            struct bki_entry *e);
 bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint64_t loc,
@@ -100,6 +104,21 @@ bool bki_entry_next(const struct bk_buf *packed, size_t *at, struct bki_entry *e
  * empty. */
 void bki_keydir_sample(struct bki_keydir *kd, uint64_t random, struct bk_buf *out);
 
+/* Packed entries of keys with an expiry, few of many; nothing when there are none. soonest: those
+ * that run out next in a stripe that is drawn, about; else near enough to uniform, however few of
+ * all keys they are. */
+void bki_keydir_sample_expiring(struct bki_keydir *kd, uint64_t random, bool soonest,
+                                struct bk_buf *out);
+
+/* Gives what is used from now on this age; returns whether a key has been used since the last call.
+ */
+bool bki_keydir_used(struct bki_keydir *kd);
+void bki_keydir_set_age(struct bki_keydir *kd, uint8_t age);
+/* Rewrites ages as `to` says, in buckets from *cursor on (as of bki_keydir_scan), up to *max of
+ * them, which it counts down. *cursor is 0 again at the end. */
+void bki_keydir_rewrite_ages(struct bki_keydir *kd, uint64_t *cursor, const uint8_t *to,
+                             size_t *max);
+
 /* Appends the packed entries of some buckets to *out and takes them out: how contents that nobody
  * else sees any more are freed in slices. False: nothing was left. */
 bool bki_keydir_drain(struct bki_keydir *kd, struct bk_buf *out);
@@ -111,9 +130,10 @@ struct bki_keydir_shape {
     uint64_t keys, expiring;
 };
 void bki_keydir_shape(struct bki_keydir *kd, unsigned stripe, struct bki_keydir_shape *out);
-/* Appends buckets from the given one on until *out is enough bytes long; returns how many. */
-uint32_t bki_keydir_dump(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, size_t enough,
-                         struct bk_buf *out);
+/* Appends buckets from the given one on until *out is enough bytes long; returns how many. What is
+ * written for an age is code[age]. */
+uint32_t bki_keydir_dump(struct bki_keydir *kd, unsigned stripe, uint32_t bucket,
+                         const uint8_t *code, size_t enough, struct bk_buf *out);
 /* Makes room in a new keydir's stripe; then load takes n buckets at words in, each once. The caller
  * vouches for the entries: whole, and of this stripe and bucket. */
 void bki_keydir_load_shape(struct bki_keydir *kd, unsigned stripe, uint32_t buckets);

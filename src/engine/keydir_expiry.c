@@ -15,6 +15,8 @@
 #define STALE_MIN 64u /* entries more than keys that are always borne with */
 #define SWEEP_LOOKS 4u
 #define AT_ONCE 16u /* buckets looked at together */
+#define SOONEST_AT_ONCE 4u
+#define SOONEST_LOOKS 32u /* stale ones are gone after that */
 
 static bool is_due(const struct bki_entry *e, uint64_t upto)
 {
@@ -38,9 +40,8 @@ static bool may_be_of(const struct bki_wheel_entry *w, const struct bki_entry *e
     return e->expire_ms != 0 && (e->off_tick || bki_wheel_tick(e->expire_ms) == w->tick);
 }
 
-/* Files again what an entry taken from the wheel stands for, if anything; what is due is filed for
- * the next tick and appended to *out. */
-static void visit(struct stripe *s, struct bki_wheel_entry w, uint64_t upto, struct bk_buf *out)
+void bki_stripe_entries_of(struct stripe *s, struct bki_wheel_entry w,
+                           void (*each)(void *arg, uint64_t *p, uint64_t hash), void *arg)
 {
     struct bki_bucket *b = s->t.segments_n == 0 ? NULL : *bucket_find(&s->t, w.hash);
     if (b == NULL) {
@@ -54,15 +55,52 @@ static void visit(struct stripe *s, struct bki_wheel_entry w, uint64_t upto, str
             continue;
         }
         uint64_t hash = bki_key_hash(s->seed, key.data, key.len);
-        if (((uint32_t)hash & BKI_WHEEL_HASH_MASK) != w.hash) {
-            continue;
-        }
-        add_entry(s, hash, &e, upto);
-        bki_entry_set_off_tick(p, e.off_tick);
-        if (is_due(&e, upto)) {
-            bk_buf_append(out, p, (size_t)bki_entry_units_at(p) * 8);
+        if (((uint32_t)hash & BKI_WHEEL_HASH_MASK) == w.hash) {
+            each(arg, p, hash);
         }
     }
+}
+
+struct visit {
+    struct stripe *s;
+    uint64_t upto;
+    bool all; /* of what is there, not of what is due */
+    struct bk_buf *out;
+};
+
+static void visit_key(void *arg, uint64_t *p, uint64_t hash)
+{
+    const struct visit *v = arg;
+    struct bki_entry e;
+    bki_entry_read(p, &e, NULL);
+    add_entry(v->s, hash, &e, v->upto);
+    bki_entry_set_off_tick(p, e.off_tick);
+    if (v->all || is_due(&e, v->upto)) {
+        bk_buf_append(v->out, p, (size_t)bki_entry_units_at(p) * 8);
+    }
+}
+
+/* Files again what an entry taken from the wheel stands for, if anything; what is due is filed for
+ * the next tick and appended to *out. */
+static void visit(struct stripe *s, struct bki_wheel_entry w, uint64_t upto, struct bk_buf *out)
+{
+    struct visit v = {s, upto, false, out};
+    bki_stripe_entries_of(s, w, visit_key, &v);
+}
+
+void bki_stripe_soonest(struct stripe *s, struct bk_buf *out)
+{
+    struct visit v = {s, 0, true, out};
+    size_t before = out->len;
+    size_t n = 1;
+    for (unsigned i = 0; i < SOONEST_LOOKS && n > 0 && out->len == before; i++) {
+        struct bki_wheel_entry first[SOONEST_AT_ONCE];
+        n = bki_wheel_first(s->t.wheel, first, SOONEST_AT_ONCE);
+        for (size_t k = 0; k < n; k++) { /* after all of them have been taken out */
+            bki_stripe_entries_of(s, first[k], visit_key, &v);
+        }
+    }
+    store_counter(&s->filed, bki_wheel_count(s->t.wheel));
 }
 
 static void sweep(struct stripe *s)

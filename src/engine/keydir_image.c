@@ -18,8 +18,16 @@ void bki_keydir_shape(struct bki_keydir *kd, unsigned stripe, struct bki_keydir_
     bk_mutex_unlock(&s->mu);
 }
 
-uint32_t bki_keydir_dump(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, size_t enough,
-                         struct bk_buf *out)
+/* Ages mean something as long as the store is open only; codes mean the same at the next start. */
+static void recode(uint64_t *p, uint64_t units, const uint8_t *code)
+{
+    for (uint64_t *end = p + units; p < end; p += bki_entry_units_at(p)) {
+        bki_entry_set_age(p, code[bki_entry_age(p)]);
+    }
+}
+
+uint32_t bki_keydir_dump(struct bki_keydir *kd, unsigned stripe, uint32_t bucket,
+                         const uint8_t *code, size_t enough, struct bk_buf *out)
 {
     struct stripe *s = &kd->stripe[stripe];
     uint32_t first = bucket;
@@ -29,7 +37,9 @@ uint32_t bki_keydir_dump(struct bki_keydir *kd, unsigned stripe, uint32_t bucket
         uint64_t units = b == NULL ? 0 : b->used;
         bk_buf_append(out, &units, sizeof units);
         if (b != NULL) {
+            size_t at = out->len;
             bk_buf_append(out, b->words, (size_t)units * 8);
+            recode((uint64_t *)(void *)(out->data + at), units, code);
         }
     }
     bk_mutex_unlock(&s->mu);

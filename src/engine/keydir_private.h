@@ -37,7 +37,29 @@ struct stripe {
 struct bki_keydir {
     struct stripe stripe[BKI_KD_STRIPES];
     atomic_uint space; /* changed under all key locks */
+    atomic_uint age;   /* the one that runs; with AGE_USED once a key has got it */
 };
+
+#define AGE_USED 16u
+
+/* For a key that is used: the age that runs. The flag is one store in a span's life, so that keys
+ * that are used do not fight for its line. */
+static inline uint8_t age_now(struct bki_keydir *kd)
+{
+    unsigned age = atomic_load_explicit(&kd->age, memory_order_relaxed);
+    if ((age & AGE_USED) == 0) {
+        atomic_fetch_or_explicit(&kd->age, AGE_USED, memory_order_relaxed);
+    }
+    return (uint8_t)(age & (AGE_USED - 1));
+}
+
+static inline uint32_t reverse32(uint32_t v)
+{
+    v = __builtin_bswap32(v);
+    v = (v & 0x0f0f0f0fu) << 4 | (v >> 4 & 0x0f0f0f0fu);
+    v = (v & 0x33333333u) << 2 | (v >> 2 & 0x33333333u);
+    return (v & 0x55555555u) << 1 | (v >> 1 & 0x55555555u);
+}
 
 static inline uint32_t bucket_count(const struct table *t)
 {
@@ -94,6 +116,24 @@ static inline void prefetch_bucket(const struct table *t, uint64_t hash)
     }
 }
 
+/* The bucket at a place of the bit-reversed hash, or NULL; moves the place on to the next one. A
+ * bucket of depth d holds one run of 2^(32 - d) places, however often it is split or joined later:
+ * so a place is a cursor that stays true while the table grows and shrinks. At 2^32 the stripe
+ * ends.
+ */
+static inline struct bki_bucket *bucket_at_place(const struct table *t, uint64_t *at)
+{
+    unsigned depth;
+    if (t->segments_n == 0) {
+        *at = (uint64_t)1 << 32;
+        return NULL;
+    }
+    struct bki_bucket *b = *bucket_at(t, bucket_of(t, reverse32((uint32_t)*at), &depth));
+    uint64_t run = (uint64_t)1 << (32 - depth);
+    *at = (*at & ~(run - 1)) + run;
+    return b;
+}
+
 static inline void store_counter(_Atomic uint64_t *c, uint64_t n)
 {
     atomic_store_explicit(c, n, memory_order_relaxed);
@@ -103,6 +143,13 @@ static inline void store_counter(_Atomic uint64_t *c, uint64_t n)
  * Sets e->off_tick. */
 void bki_stripe_file(struct stripe *s, uint64_t hash, const struct bki_entry *old,
                      struct bki_entry *e);
+/* Calls each() for the keys that an entry of the wheel may be there for; it leaves the bucket as it
+ * is. */
+void bki_stripe_entries_of(struct stripe *s, struct bki_wheel_entry w,
+                           void (*each)(void *arg, uint64_t *p, uint64_t hash), void *arg);
+/* Appends some keys whose time comes next to *out, about; drops stale entries that it meets. The
+ * stripe has a wheel. */
+void bki_stripe_soonest(struct stripe *s, struct bk_buf *out);
 /* K4; false: it does not hold. */
 bool bki_stripe_check_wheel(const struct stripe *s);
 

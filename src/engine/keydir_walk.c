@@ -5,17 +5,6 @@
 
 #include <stdlib.h>
 
-static uint32_t reverse32(uint32_t v)
-{
-    v = __builtin_bswap32(v);
-    v = (v & 0x0f0f0f0fu) << 4 | (v >> 4 & 0x0f0f0f0fu);
-    v = (v & 0x33333333u) << 2 | (v >> 2 & 0x33333333u);
-    return (v & 0x55555555u) << 1 | (v >> 1 & 0x55555555u);
-}
-
-/* A bucket of depth d holds one run of 2^(32 - d) places of the bit-reversed hash, however often it
- * is split or joined later. So a place is a cursor that stays true while the table grows and
- * shrinks. */
 void bki_keydir_scan(struct bki_keydir *kd, uint64_t *cursor, struct bk_buf *out)
 {
     uint64_t at = *cursor;
@@ -24,20 +13,14 @@ void bki_keydir_scan(struct bki_keydir *kd, uint64_t *cursor, struct bk_buf *out
         return;
     }
     struct stripe *s = &kd->stripe[at >> 32];
+    uint64_t place = at & UINT32_MAX;
     bk_mutex_lock(&s->mu);
-    if (s->t.segments_n == 0) {
-        at = ((at >> 32) + 1) << 32;
-    } else {
-        unsigned depth;
-        uint32_t b = bucket_of(&s->t, reverse32((uint32_t)at), &depth);
-        struct bki_bucket *bucket = *bucket_at(&s->t, b);
-        if (bucket != NULL) {
-            bk_buf_append(out, bucket->words, (size_t)bucket->used * 8);
-        }
-        uint64_t run = (uint64_t)1 << (32 - depth);
-        at = (at & ~(run - 1)) + run;
+    const struct bki_bucket *bucket = bucket_at_place(&s->t, &place);
+    if (bucket != NULL) {
+        bk_buf_append(out, bucket->words, (size_t)bucket->used * 8);
     }
     bk_mutex_unlock(&s->mu);
+    at = (at & ~(uint64_t)UINT32_MAX) + place;
     *cursor = at >> 32 >= BKI_KD_STRIPES ? 0 : at;
 }
 

@@ -426,7 +426,7 @@ static int want_part(struct bk_db *db, const struct bki_hint *hint, uint32_t par
     struct bki_hint_entry e;
     int rc = bki_hint_part_begin(&c, hint, part, db->hash_seed);
     while (rc == BK_OK && (rc = bki_hint_next(&c, &e, err)) == BK_OK) {
-        struct bk_key key = {e.key, e.hash};
+        struct bk_key key = {.bytes = e.key, .hash = e.hash};
         bool stays = kept(in, e.offset);
         if (e.kind != BKI_DELETE) {
             stays = stays || is_live(db, in->file, e.space, &key, e.offset) ||

@@ -68,7 +68,7 @@ static bool guards(struct bk_db *db, const struct bki_hint_entry *h)
     if (h->kind != BKI_DELETE && h->expire_ms == 0) {
         return false;
     }
-    struct bk_key key = {h->key, h->hash};
+    struct bk_key key = {.bytes = h->key, .hash = h->hash};
     struct bki_entry e;
     bool expired = h->kind != BKI_DELETE && h->expire_ms <= db->merge.now_ms;
     return (!bki_merge_find(db, h->space, &key, &e) || (expired && e.expire_ms == h->expire_ms)) &&

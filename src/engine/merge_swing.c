@@ -226,7 +226,7 @@ static uint64_t place_of(const struct bki_file *f, uint64_t offset)
 static bool swing_key(struct bk_db *db, struct bki_file *f, const struct bki_hint_entry *h)
 {
     uint32_t stripe = bki_keylock_of(h->hash);
-    struct bk_key key = {h->key, h->hash};
+    struct bk_key key = {.bytes = h->key, .hash = h->hash};
     struct bki_entry old;
     uint64_t del_pos;
     uint64_t offset;

@@ -11,6 +11,7 @@ void bk_key_init(struct bk_db *db, struct bk_key *key, const void *data, size_t 
 {
     key->bytes = bk_span_of(data, len);
     key->hash = bki_key_hash(db->hash_seed, data, len);
+    key->quiet = false;
 }
 
 /* Commits and waits; a log without room is waited for too. */

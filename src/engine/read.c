@@ -4,6 +4,7 @@
  */
 #include "base/assert.h"
 #include "base/checksum.h"
+#include "engine/bucket.h"
 #include "engine/db_private.h"
 
 #include <sched.h>
@@ -33,12 +34,14 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
     uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     item->value = bk_span_of(NULL, 0);
     unsigned pin = bki_pin(&db->files.pins);
-    if (kd != NULL && bki_keydir_find(kd, key, &e, &del_pos)) {
+    if (kd != NULL && (key->quiet ? bki_keydir_find(kd, key, &e, &del_pos)
+                                  : bki_keydir_use(kd, key, &e, &del_pos))) {
         uint64_t offset;
         const struct bki_file *f = bki_files_at(&db->files, e.loc, &offset);
         item->at = e.loc;
         item->expire_ms = e.expire_ms;
         item->flags = e.type;
+        item->age = e.age;
         item->size = e.size;
         item->pos = bki_log_record_pos(f, offset, e.size, committed);
         bki_unpin(&db->files.pins, pin);
@@ -261,6 +264,31 @@ void bk_scan(struct bk_db *db, uint32_t num, uint64_t *cursor, size_t wanted,
             seen++;
         }
     } while (*cursor != 0 && seen < wanted);
+    bk_buf_fini(&packed);
+}
+
+void bk_sample(struct bk_db *db, uint32_t num, enum bk_sample_of of, uint64_t random,
+               void (*each)(void *arg, const struct bk_sample *sample), void *arg)
+{
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    struct bk_buf packed = {0};
+    struct bki_entry e;
+    struct bk_sample s;
+    if (kd == NULL) {
+        return;
+    }
+    if (of == BK_SAMPLE_ALL) {
+        bki_keydir_sample(kd, random, &packed);
+    } else {
+        bki_keydir_sample_expiring(kd, random, of == BK_SAMPLE_SOONEST, &packed);
+    }
+    for (size_t at = 0; bki_entry_next(&packed, &at, &e, &s.key);) {
+        s.at = e.loc;
+        s.expire_ms = e.expire_ms;
+        s.idle_ms = bk_idle_ms(db, e.age);
+        s.memory = bki_entry_units(&e, s.key.len) * 8 * 4 / 3 + (e.expire_ms != 0 ? 8 : 0);
+        each(arg, &s);
+    }
     bk_buf_fini(&packed);
 }
 

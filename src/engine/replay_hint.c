@@ -75,7 +75,7 @@ static void add_entry(struct load *l, struct batch *b, const struct bki_hint_ent
         b->kd = kd;
     }
     struct bki_change *c = &b->c[b->n++];
-    *c = (struct bki_change){.key = {h->key, h->hash}};
+    *c = (struct bki_change){.key = {.bytes = h->key, .hash = h->hash}};
     if (h->kind == BKI_DELETE || (h->expire_ms != 0 && h->expire_ms <= l->r->now_ms)) {
         atomic_fetch_add_explicit(&f->guard_bytes, h->size, memory_order_relaxed);
         return;

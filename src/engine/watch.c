@@ -29,7 +29,7 @@ struct bk_watch *bk_watch_new(struct bk_db *db, uint32_t num, const struct bk_ke
     struct bk_watch **head = head_of(db->locks, stripe);
     BK_ASSERT(num < db->databases);
     memcpy(w + 1, key->bytes.data, key->bytes.len);
-    w->key = (struct bk_key){bk_span_of(w + 1, key->bytes.len), key->hash};
+    w->key = (struct bk_key){.bytes = bk_span_of(w + 1, key->bytes.len), .hash = key->hash};
     w->num = num;
     bki_keylock_lock(db->locks, stripe);
     w->next = *head;

@@ -25,7 +25,8 @@
 
 struct chunk {
     struct chunk *next; /* owned */
-    uint32_t n, cap;
+    uint32_t below;     /* entries in the chunks behind it, as long as it lies in a slot */
+    uint16_t n, cap;
     uint64_t entries[];
 };
 
@@ -91,15 +92,20 @@ void bki_wheel_free(struct bki_wheel **w)
 
 /* ---- Chains ---- */
 
+static uint32_t chain_count(const struct chunk *head)
+{
+    return head == NULL ? 0 : head->below + head->n;
+}
+
 /* A chain's chunks grow with it, so that a slot of few entries is small. */
 static void push(struct bki_wheel *w, struct chunk **head, uint64_t word)
 {
     struct chunk *c = *head;
     if (c == NULL || c->n == c->cap) {
-        uint32_t cap = c == NULL ? CHUNK_MIN : c->cap * 2 + 2;
+        uint32_t cap = c == NULL ? CHUNK_MIN : c->cap * 2u + 2;
         cap = cap > CHUNK_MAX ? CHUNK_MAX : cap;
         c = bk_alloc(chunk_bytes(cap));
-        *c = (struct chunk){.next = *head, .cap = cap};
+        *c = (struct chunk){.next = *head, .below = chain_count(*head), .cap = (uint16_t)cap};
         *head = c;
         w->bytes += chunk_bytes(cap);
     }
@@ -226,6 +232,90 @@ bool bki_wheel_sweep(struct bki_wheel *w, struct bki_wheel_entry *e)
     *e = unpack(pop(w, &w->loose));
     w->n--;
     return true;
+}
+
+/* ---- Samples ---- */
+
+static struct bki_wheel_entry nth_of(const struct chunk *c, uint64_t nth)
+{
+    while (nth < c->below) {
+        c = c->next;
+    }
+    return unpack(c->entries[nth - c->below]);
+}
+
+/* The first slot at or behind *i that holds something, and its number in *i; NULL: none. */
+static const struct chunk *next_slot(const struct bki_wheel *w, unsigned *i)
+{
+    while (*i < LEVELS * SLOTS) {
+        uint64_t ahead = w->used[*i / SLOTS] & ~(uint64_t)0 << *i % SLOTS;
+        if (ahead != 0) {
+            *i = *i / SLOTS * SLOTS + (unsigned)__builtin_ctzll(ahead);
+            return w->slot[*i];
+        }
+        *i = (*i / SLOTS + 1) * SLOTS;
+    }
+    return NULL;
+}
+
+bool bki_wheel_pick(const struct bki_wheel *w, uint64_t random, struct bki_wheel_entry *out)
+{
+    uint64_t total = 0;
+    const struct chunk *c;
+    for (unsigned i = 0; (c = next_slot(w, &i)) != NULL; i++) {
+        total += chain_count(c);
+    }
+    if (total == 0) {
+        return false;
+    }
+    uint64_t nth = random % total;
+    unsigned i = 0;
+    for (c = next_slot(w, &i); nth >= chain_count(c); c = next_slot(w, &i)) {
+        nth -= chain_count(c);
+        i++;
+    }
+    *out = nth_of(c, nth);
+    return true;
+}
+
+/* The number of the slot whose time comes next; LEVELS * SLOTS: none is in use. */
+static unsigned first_slot(const struct bki_wheel *w)
+{
+    for (unsigned level = 0; level < LEVELS; level++) {
+        unsigned at = (unsigned)(w->now >> level * BITS) & (SLOTS - 1);
+        uint64_t ahead = w->used[level] & ~(uint64_t)0 << at;
+        if (ahead != 0) {
+            return level * SLOTS + (unsigned)__builtin_ctzll(ahead);
+        }
+    }
+    return LEVELS * SLOTS;
+}
+
+bool bki_wheel_pick_first(const struct bki_wheel *w, uint64_t random, struct bki_wheel_entry *out)
+{
+    unsigned i = first_slot(w);
+    if (i == LEVELS * SLOTS) {
+        return false;
+    }
+    *out = nth_of(w->slot[i], random % chain_count(w->slot[i]));
+    return true;
+}
+
+size_t bki_wheel_first(struct bki_wheel *w, struct bki_wheel_entry *out, size_t max)
+{
+    size_t n = 0;
+    unsigned i = first_slot(w);
+    if (i == LEVELS * SLOTS) {
+        return 0;
+    }
+    while (n < max && w->slot[i] != NULL) {
+        out[n++] = unpack(pop(w, &w->slot[i]));
+    }
+    if (w->slot[i] == NULL) {
+        w->used[i / SLOTS] &= ~((uint64_t)1 << i % SLOTS);
+    }
+    w->n -= n;
+    return n;
 }
 
 /* ---- Sight ---- */

@@ -138,12 +138,69 @@ static void test_wheel__sweep__takes_each_once_and_gives_the_memory_back(void **
     bki_wheel_free(&w);
 }
 
+/* An entry is drawn as often as any other, in crowded slots and in lonely ones, also when time has
+ * moved on. */
+static void test_wheel__pick__each_entry_is_drawn_as_often(void **state)
+{
+    (void)state;
+    enum { N = 1200, DRAWS = 100 };
+    struct rng rng = {3};
+    struct bki_wheel *w = bki_wheel_new(START);
+    unsigned *counts = calloc(N, sizeof *counts);
+    struct bki_wheel_entry e;
+    assert_false(bki_wheel_pick(w, 1, &e));
+    for (unsigned i = 0; i < N; i++) { /* half of them in one slot of a high level */
+        uint64_t ahead = i % 2 == 0 ? 300000 : 100 + rng_below(&rng, 1u << 20);
+        bki_wheel_add(w, (struct bki_wheel_entry){.tick = START + ahead, .hash = i});
+    }
+    while (bki_wheel_step(w, START + 90, &e) != BKI_WHEEL_REST) {
+    }
+    double spread = 0;
+    for (unsigned i = 0; i < N * DRAWS; i++) {
+        assert_true(bki_wheel_pick(w, rng_next(&rng), &e));
+        counts[e.hash]++;
+    }
+    for (unsigned i = 0; i < N; i++) {
+        spread += ((double)counts[i] - DRAWS) * ((double)counts[i] - DRAWS);
+    }
+    assert_true(spread / N <
+                1.3 * DRAWS); /* the variance of draws without preference is the mean */
+    assert_int_equal(bki_wheel_count(w), N);
+    free(counts);
+    bki_wheel_free(&w);
+}
+
+/* In the order of slots; those are up to 4096 ticks long here. */
+static void test_wheel__first__takes_out_what_comes_next(void **state)
+{
+    (void)state;
+    struct bki_wheel *w = bki_wheel_new(START);
+    struct bki_wheel_entry e[8];
+    unsigned taken = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        bki_wheel_add(w, (struct bki_wheel_entry){.tick = START + i * 50, .hash = i});
+    }
+    size_t n;
+    while ((n = bki_wheel_first(w, e, 8)) > 0) {
+        for (size_t k = 0; k < n; k++, taken++) {
+            uint64_t ahead = e[k].tick - START;
+            assert_true(ahead + 4096 >= taken * (uint64_t)50);
+            assert_true(ahead <= taken * (uint64_t)50 + 4096);
+        }
+    }
+    assert_int_equal(taken, 1000);
+    assert_int_equal(bki_wheel_count(w), 0);
+    bki_wheel_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wheel__random_times__come_up_when_due),
         cmocka_unit_test(test_wheel__clock_set_back__new_entries_come_up_in_time),
         cmocka_unit_test(test_wheel__sweep__takes_each_once_and_gives_the_memory_back),
+        cmocka_unit_test(test_wheel__pick__each_entry_is_drawn_as_often),
+        cmocka_unit_test(test_wheel__first__takes_out_what_comes_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
