@@ -265,6 +265,7 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
     const struct command_row *row = c->row;
     const struct resp_command *cmd = c->cmd;
     enum ks_need most = KS_NEED_NOTHING;
+    ks_txn_no_touch(c->txn, (row->flags & CMD_NO_TOUCH) != 0);
     if (row->name_keys != NULL) {
         return row->name_keys(c);
     }

@@ -178,7 +178,7 @@ static void persist_command(struct command_ctx *c)
     }
 #define TTL_ROW(NAME, RUN)                                                                   \
     {                                                                                        \
-        .name = NAME, .arity = 2, .flags = ROW_READ_FAST,                                    \
+        .name = NAME, .arity = 2, .flags = ROW_READ_FAST | CMD_NO_TOUCH,                     \
         .categories = CAT_KEYSPACE | CAT_READ | CAT_FAST, ROW_ONE_KEY, .need = KS_NEED_META, \
         .run = RUN                                                                           \
     }

@@ -266,7 +266,7 @@ static const struct command_row subcommands[] = {
     MEMORY_ROW("stats", 0, memory_stats),
     {.name = "usage",
      .arity = -3,
-     .flags = CMD_READONLY,
+     .flags = CMD_READONLY | CMD_NO_TOUCH,
      .categories = CAT_READ | CAT_SLOW,
      .first_key = 2,
      .last_key = 2,

@@ -60,7 +60,7 @@ static void object_help(struct command_ctx *c)
 
 #define OBJECT_ROW(NAME, NEED, RUN)                                                      \
     {                                                                                    \
-        .name = NAME, .arity = 3, .flags = CMD_READONLY,                                 \
+        .name = NAME, .arity = 3, .flags = CMD_READONLY | CMD_NO_TOUCH,                  \
         .categories = CAT_KEYSPACE | CAT_READ | CAT_SLOW, .first_key = 2, .last_key = 2, \
         .key_step = 1, .need = NEED, .run = RUN                                          \
     }

@@ -38,6 +38,7 @@ enum command_flag {
     /* Ours: how the executor treats the command. */
     CMD_SUBSCRIBED = 1 << 21, /* allowed to a RESP2 client that listens to a channel */
     CMD_ANSWERS = 1 << 22,    /* is answered whatever CLIENT REPLY says: the answer is a push */
+    CMD_NO_TOUCH = 1 << 23,   /* to look at its keys is not to use them: their idle time stays */
     CMD_ALL_KEYS = 1 << 24,   /* takes every key lock */
     CMD_NO_STORE = 1 << 25,   /* touches no data: no transaction is begun, fetched or locked */
     CMD_TAKES_AWAY = 1 << 26, /* of what it writes nothing is put: goes on while the disk is full */

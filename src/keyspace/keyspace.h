@@ -68,6 +68,9 @@ struct ks_txn *ks_txn_new(struct keyspace *ks);
 void ks_txn_free(struct ks_txn **t);
 
 void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms);
+/* To look at the keys that are named from now on is not to use them (TTL, OBJECT): their idle time
+ * stays. Off again when a transaction begins. */
+void ks_txn_no_touch(struct ks_txn *t, bool no_touch);
 int64_t ks_txn_now_ms(const struct ks_txn *t);
 uint32_t ks_txn_db(const struct ks_txn *t); /* the one that the running command is in */
 /* key is borrowed until the transaction ends. Returns its index. */
@@ -105,6 +108,9 @@ void ks_get(struct ks_txn *t, size_t index, struct ks_value *out);
 /* Bytes of memory that a fetched key takes, which is there: in the index, and its value's in the
  * cache where it is held. */
 uint64_t ks_key_memory(const struct ks_txn *t, size_t index);
+/* Milliseconds since the key was used, about (bk_idle_ms of bitkv.h tells how exact); after ks_get.
+ */
+uint64_t ks_idle_ms(const struct ks_txn *t, size_t index);
 
 uint8_t *ks_alloc(struct ks_txn *t,
                   size_t n); /* memory until the transaction ends, for composed values */
@@ -167,6 +173,31 @@ uint64_t ks_tail(struct keyspace *ks);
 uint64_t ks_index_bytes(struct keyspace *ks, uint32_t db, uint64_t *expiry);
 /* As ks_txn_random_key, of the store as it is. */
 BK_MUST_USE int ks_random_key(struct keyspace *ks, uint32_t db, int64_t now_ms, struct bk_buf *key);
+
+/* Eviction: deletes keys, of all databases, that a rule chooses. In one batch, so that the deletes
+ * are as durable as any once the log is flushed up to ks_tail. */
+enum ks_evict_rule {
+    KS_EVICT_NONE,
+    KS_EVICT_ALL_LRU, /* allkeys-lru: idle for long */
+    KS_EVICT_ALL_RANDOM,
+    KS_EVICT_VOLATILE_LRU, /* of those with an expiry */
+    KS_EVICT_VOLATILE_RANDOM,
+    KS_EVICT_VOLATILE_TTL /* that run out soon */
+};
+struct ks_evict {
+    enum ks_evict_rule rule;
+    uint32_t samples; /* keys looked at for each that goes */
+    uint32_t max;     /* keys that go */
+    void (*evicted)(void *arg, uint32_t db, struct bk_span key); /* after the commit; may be NULL */
+    void *arg;
+};
+struct ks_evicted {
+    uint64_t keys, memory; /* memory: about what comes free */
+};
+/* BK_OK: some have gone. BK_NOTFOUND: the rule chooses none. BK_EAGAIN: no room in the log for the
+ * moment. BK_ENOSPC, BK_EIO: the disk takes no deletes. */
+BK_MUST_USE int ks_evict(struct keyspace *ks, const struct ks_evict *e, struct ks_evicted *out,
+                         struct bk_error *err);
 
 /* BK_OK, or why writes are refused at the moment (for -MISCONF), with the reason in *err. */
 BK_MUST_USE int ks_write_state(struct keyspace *ks, struct bk_error *err);

@@ -43,6 +43,7 @@ struct ks_txn {
     uint64_t pos;        /* what the reply depends on so far */
     uint64_t generation; /* rises with each begin, lock and write: older peeks are void */
     bool any_value;      /* a key needs its value */
+    bool no_touch;       /* to look at a key is not to use it */
     bool all_keys;
     bool begun; /* the batch is */
     bool pinned;
@@ -120,6 +121,7 @@ void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
     t->pos = 0;
     t->generation++;
     t->any_value = false;
+    t->no_touch = false;
     t->all_keys = false;
     t->wrote = false;
     t->watches = NULL;
@@ -173,6 +175,11 @@ uint32_t ks_txn_db(const struct ks_txn *t)
     return t->db;
 }
 
+void ks_txn_no_touch(struct ks_txn *t, bool no_touch)
+{
+    t->no_touch = no_touch;
+}
+
 int64_t ks_txn_now_ms(const struct ks_txn *t)
 {
     return t->now_ms;
@@ -205,6 +212,7 @@ size_t ks_txn_key_in(struct ks_txn *t, uint32_t db, struct bk_span key, enum ks_
         grow(t);
     }
     bk_key_init(t->ks->db, &t->keys[i], key.data, key.len);
+    t->keys[i].quiet = t->no_touch;
     uint32_t lies = t->lies == NULL ? db : t->lies[db];
     t->dbs[i] = lies == FLUSHED ? db : lies;
     t->info[i] = (struct txn_key){.need = need, .db = db, .flushed = lies == FLUSHED};
@@ -369,6 +377,13 @@ uint64_t ks_key_memory(const struct ks_txn *t, size_t index)
 {
     BK_ASSERT(index < t->n);
     return bk_item_memory(t->ks->db, &t->keys[index], &t->items[index]);
+}
+
+uint64_t ks_idle_ms(const struct ks_txn *t, size_t index)
+{
+    const struct bk_item *item = t->locked ? &t->peeks[index] : &t->items[index];
+    BK_ASSERT(index < t->n);
+    return item->at == UINT64_MAX ? 0 : bk_idle_ms(t->ks->db, item->age);
 }
 
 uint8_t *ks_alloc(struct ks_txn *t, size_t n)
