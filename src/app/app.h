@@ -7,6 +7,7 @@
 #define BK_APP_APP_H
 
 #include "app/conf_load.h"
+#include "app/memory.h"
 #include "app/option.h"
 #include "app/snapshots.h"
 #include "base/error.h"
@@ -35,6 +36,24 @@ struct app_loading {
     struct bk_error err;
     int rc;
     atomic_bool done;
+};
+
+/* What maxmemory looks at; app_memory.c. */
+struct app_memory {
+    /* Guarded by the options' lock. */
+    struct memory_slack slack;
+    /* Atomic. */
+    _Atomic int64_t
+        to_free; /* bytes over maxmemory, the value cache apart, as of the last sample */
+    _Atomic uint64_t counted; /* then */
+    atomic_bool near;         /* the limit is */
+    atomic_int rule;          /* enum ks_evict_rule */
+    atomic_uint samples;
+    _Atomic uint64_t evicted; /* keys, since the last CONFIG RESETSTAT */
+    _Atomic uint64_t peak;    /* of what is allocated */
+    /* Loop 0 only. */
+    int64_t sample_us, ages_us; /* when the next is due */
+    uint64_t flushed;           /* evicted, when the log was last flushed for it */
 };
 
 #define APP_PACE_SECONDS 60u
@@ -79,13 +98,12 @@ struct app {
     struct app_loading loading;
     /* Loop 0 only. */
     struct app_pace pace;
+    struct app_memory memory;
 
     /* Atomic: copies of options and samples that loops look at on every command. */
     atomic_bool has_password;
-    atomic_bool memory_over;
     _Atomic uint64_t proto_max_bulk;
     _Atomic uint64_t hll_sparse_max;
-    _Atomic uint64_t memory_peak;
     _Atomic uint64_t memory_startup; /* allocated before the store was opened */
     _Atomic uint64_t expired_base;   /* the store's count at the last CONFIG RESETSTAT */
     atomic_uint shutdown_flags;
@@ -118,8 +136,10 @@ void app_apply_timing(struct app *a) BK_REQUIRES(a->mu);
 /* Gives the store its settings; without one nothing is done. */
 void app_apply_store(struct app *a) BK_REQUIRES(a->mu);
 
-/* app_memory.c: maxmemory. Ten times a second, on a loop; never blocks. */
-void app_memory_sample(struct app *a);
+/* app_memory.c: maxmemory. */
+unsigned app_memory_step(struct app *a); /* on loop 0; returns in how many ms to call it again */
+bool app_memory_over(struct app *a);     /* server_ops' memory_over */
+void app_memory_apply(struct app *a) BK_REQUIRES(a->mu);
 void app_memory_ops(struct server_ops *ops);
 void app_memory_sample_locked(struct app *a) BK_REQUIRES(a->mu);
 

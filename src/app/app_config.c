@@ -75,6 +75,8 @@ static unsigned group_of(enum option_id id)
     case OPTION_PROTO_MAX_BULK_LEN:
     case OPTION_HLL_SPARSE_MAX_BYTES:
     case OPTION_NOTIFY_KEYSPACE_EVENTS:
+    case OPTION_MAXMEMORY_POLICY:
+    case OPTION_MAXMEMORY_SAMPLES:
         return GROUP_ATOMICS;
     default:
         return 0;
@@ -105,6 +107,7 @@ void app_apply_atomics(struct app *a)
                  (unsigned)o->values[OPTION_NOTIFY_KEYSPACE_EVENTS].num);
     atomic_store(&a->proto_max_bulk, (uint64_t)option_num(o, OPTION_PROTO_MAX_BULK_LEN));
     atomic_store(&a->hll_sparse_max, (uint64_t)option_num(o, OPTION_HLL_SPARSE_MAX_BYTES));
+    app_memory_apply(a);
 }
 
 void app_apply_timing(struct app *a)
@@ -454,7 +457,8 @@ static void config_resetstat(void *arg)
     net_resetstat(a->net);
     app_stats(a, &s);
     atomic_store(&a->expired_base, s.expired);
-    atomic_store(&a->memory_peak, 0);
+    atomic_store(&a->memory.peak, 0);
+    atomic_store(&a->memory.evicted, 0);
 }
 
 void app_config_ops(struct server_ops *ops)

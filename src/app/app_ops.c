@@ -193,8 +193,7 @@ static bool debug_allowed(void *arg, const struct session *s)
 
 static bool memory_over(void *arg)
 {
-    struct app *a = arg;
-    return atomic_load_explicit(&a->memory_over, memory_order_relaxed);
+    return app_memory_over(arg);
 }
 
 static uint64_t proto_max_bulk_len(void *arg)
@@ -348,8 +347,12 @@ static void store_write_error(void *arg, char *text, size_t size)
 static void store_cron(void *arg, int64_t now_ms)
 {
     (void)now_ms;
-    app_memory_sample(arg);
     app_merge_pace(arg);
+}
+
+static unsigned store_memory_step(void *arg)
+{
+    return app_memory_step(arg);
 }
 
 void app_store_ops(struct app *a)
@@ -361,5 +364,6 @@ void app_store_ops(struct app *a)
                                           .expire_step = store_expire_step,
                                           .expire_took = store_expire_took,
                                           .write_error = store_write_error,
-                                          .cron = store_cron};
+                                          .cron = store_cron,
+                                          .memory_step = store_memory_step};
 }

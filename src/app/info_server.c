@@ -74,7 +74,7 @@ void info_memory(struct info *i)
     char policy[32];
     char allocator[64];
     uint64_t rss = memory_rss();
-    uint64_t peak = atomic_load(&i->a->memory_peak);
+    uint64_t peak = atomic_load(&i->a->memory.peak);
     memory_figures(&m);
     peak = peak > m.allocated ? peak : m.allocated;
     uint64_t overhead = i->store.keydir_bytes + i->store.cache_used + i->net.clients_memory;
@@ -91,6 +91,7 @@ void info_memory(struct info *i)
     info_human(i, "maxmemory", (uint64_t)option_num(&i->options, OPTION_MAXMEMORY));
     info_line(i, "maxmemory_policy", "%s",
               option_choice(&i->options, OPTION_MAXMEMORY_POLICY, policy, sizeof policy));
+    info_num(i, "mem_counted_for_maxmemory", atomic_load(&i->a->memory.counted));
     info_line(i, "allocator_frag_ratio", "%.2f",
               (double)m.active / (double)(m.allocated > 0 ? m.allocated : 1));
     info_num(i, "allocator_frag_bytes", m.active > m.allocated ? m.active - m.allocated : 0);

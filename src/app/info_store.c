@@ -88,7 +88,7 @@ void info_stats(struct info *i)
     info_num(i, "expired_keys", i->store.expired - atomic_load(&i->a->expired_base));
     info_line(i, "expired_stale_perc", "0.00");
     info_num(i, "expired_time_cap_reached_count", i->net.expire_capped);
-    info_num(i, "evicted_keys", 0);
+    info_num(i, "evicted_keys", atomic_load(&i->a->memory.evicted));
     info_num(i, "evicted_clients", 0);
     info_num(i, "keyspace_hits", i->commands.keyspace_hits);
     info_num(i, "keyspace_misses", i->commands.keyspace_misses);

@@ -352,7 +352,7 @@ static void dump_state(int fd)
         "version " BITKV_VERSION ", compiled by " __VERSION__ "\nrun id %s, up %" PRId64
         " s, loops %zu, commands %" PRIu64 ", memory peak %" PRIu64 ", store %s, shutdown %s\n",
         crashed->run_id, (bk_clock_mono_us(&bk_clock_system) - crashed->started_us) / 1000000,
-        loops, commands, atomic_load(&crashed->memory_peak),
+        loops, commands, atomic_load(&crashed->memory.peak),
         app_db(crashed) != NULL ? "open" : "not open",
         atomic_load(&crashed->shutdown_asked) ? "asked for" : "not asked for");
     ssize_t written = write(fd, text, n < (int)sizeof text ? (size_t)n : sizeof text - 1);

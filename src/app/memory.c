@@ -34,14 +34,16 @@ static bool jemalloc_figures(struct memory_figures *out)
     size_t len = sizeof epoch;
     size_t allocated = 0;
     size_t active = 0;
+    size_t metadata = 0;
     size_t resident = 0;
     if (mallctl == NULL || mallctl("epoch", &epoch, &len, &epoch, sizeof epoch) != 0 ||
         !control("stats.allocated", &allocated, sizeof allocated) ||
         !control("stats.active", &active, sizeof active) ||
+        !control("stats.metadata", &metadata, sizeof metadata) ||
         !control("stats.resident", &resident, sizeof resident) || allocated == 0) {
         return false;
     }
-    *out = (struct memory_figures){allocated, active, resident};
+    *out = (struct memory_figures){allocated, active, metadata, resident};
     return true;
 }
 
@@ -56,7 +58,19 @@ void memory_figures(struct memory_figures *out)
         0) { /* an allocator that tells nothing (sanitizers): what the process holds in all */
         used = memory_rss();
     }
-    *out = (struct memory_figures){used, used, (uint64_t)m.arena + (uint64_t)m.hblkhd};
+    *out = (struct memory_figures){used, used, 0, (uint64_t)m.arena + (uint64_t)m.hblkhd};
+}
+
+#define HIGH_FORGETS 65536u /* samples, a hundred or ten of them a second */
+
+uint64_t memory_counted(struct memory_slack *s, const struct memory_figures *f)
+{
+    uint64_t held = f->active + f->metadata;
+    uint64_t slack = held > f->allocated ? held - f->allocated : 0;
+    uint64_t grown = held > s->high ? held - s->high : 0;
+    s->high = grown > 0 ? held : s->high - (s->high - held) / HIGH_FORGETS;
+    s->bytes = slack < s->bytes + grown ? slack : s->bytes + grown;
+    return f->allocated + s->bytes;
 }
 
 void memory_background(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cron.c - loop 0's regular work: expired keys, rates for INFO, app's own. */
+/* cron.c - loop 0's regular work: expired keys, memory, rates for INFO, app's own. */
 #include "net/net_private.h"
 
 #include "base/assert.h"
@@ -87,6 +87,17 @@ static void expire_cb(evutil_socket_t fd, short what, void *arg)
     evtimer_add(net->expire_ev, &tv);
 }
 
+static void memory_cb(evutil_socket_t fd, short what, void *arg)
+{
+    struct net *net = arg;
+    (void)fd;
+    (void)what;
+    loop_tick_begin(&net->loops[0]);
+    unsigned again_ms = net->store.memory_step(net->store.arg);
+    struct timeval tv = {.tv_sec = again_ms / 1000, .tv_usec = again_ms % 1000 * 1000};
+    evtimer_add(net->memory_ev, &tv);
+}
+
 void cron_setup(struct net *net)
 {
     struct event_base *base = net->loops[0].base;
@@ -98,6 +109,11 @@ void cron_setup(struct net *net)
     BK_ASSERT(net->expire_ev != NULL);
     event_add(net->cron_ev, &tv);
     evtimer_add(net->expire_ev, &tv);
+    if (net->store.memory_step != NULL) {
+        net->memory_ev = evtimer_new(base, memory_cb, net);
+        BK_ASSERT(net->memory_ev != NULL);
+        evtimer_add(net->memory_ev, &tv);
+    }
 }
 
 static void free_event(struct event **ev)
@@ -112,4 +128,5 @@ void cron_teardown(struct net *net)
 {
     free_event(&net->cron_ev);
     free_event(&net->expire_ev);
+    free_event(&net->memory_ev);
 }

@@ -60,6 +60,8 @@ struct net_store_ops {
     void (*write_error)(void *arg, char *text, size_t size);
     void (*cron)(void *arg,
                  int64_t now_ms); /* 10 times a second on loop 0; must not block; NULL: none */
+    /* On loop 0; returns in how many milliseconds to call it again, 1 or more. NULL: none. */
+    unsigned (*memory_step)(void *arg);
 };
 
 struct net_config {

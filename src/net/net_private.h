@@ -211,7 +211,7 @@ struct net {
     /* Loop 0 only. */
     struct accept_event **accepts; /* owned */
     size_t accepts_n;
-    struct event *resume_ev, *cron_ev, *expire_ev; /* owned */
+    struct event *resume_ev, *cron_ev, *expire_ev, *memory_ev; /* owned */
     bool accept_paused;
     int64_t accept_logged_ms;
     struct rate ops_rate, in_rate, out_rate;

@@ -288,6 +288,8 @@ static const struct template templates[] = {
     {"CONFIG SET timeout 100000 timeout 5", 2, EQ_BYTES, FIXED},
     {"CONFIG SET databases 16", 2, EQ_BYTES, FIXED},
     {"CONFIG SET maxmemory 12xb", 2, EQ_BYTES, FIXED},
+    {"CONFIG SET maxmemory-policy volatile-ttl", 2, EQ_BYTES, FIXED},
+    {"CONFIG SET maxmemory-policy ALLKEYS-LRU maxmemory-samples $n", 2, EQ_BYTES, FIXED},
     {"CONFIG SET proto-max-bulk-len 1", 2, EQ_BYTES, FIXED},
     {"CONFIG SET client-output-buffer-limit $w", 2, EQ_BYTES, FIXED},
     {"CONFIG SET timeout 0", 2, EQ_BYTES, FIXED},

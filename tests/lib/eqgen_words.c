@@ -42,9 +42,10 @@ static const char *const options[] = {
     "zset-max-*", "stream-node-max-bytes", "acllog-max-len", "[t]imeout"};
 
 /* Options that may be set to anything without an end to the comparison: none that closes connections,
- * moves the listeners or the files, or refuses writes. */
+ * moves the listeners or the files, or refuses writes. Nor maxmemory-policy, which has two values
+ * less here. */
 static const char *const set_options[] = {
-    "appendfsync", "tcp-keepalive", "tcp-backlog", "hz", "dynamic-hz", "maxmemory-policy",
+    "appendfsync", "tcp-keepalive", "tcp-backlog", "hz", "dynamic-hz",
     "maxmemory-samples", "maxmemory-eviction-tenacity", "loglevel", "syslog-enabled", "supervised",
     "daemonize", "databases", "enable-debug-command", "enable-protected-configs", "shutdown-timeout",
     "notify-keyspace-events", "slowlog-log-slower-than", "slowlog-max-len", "latency-tracking",
