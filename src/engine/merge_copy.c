@@ -368,7 +368,7 @@ static int put_guards(struct bk_db *db, const struct bki_hint *hint, uint32_t pa
     struct bki_hint_entry e;
     int rc = bki_hint_part_begin(&c, hint, part, db->hash_seed);
     while (rc == BK_OK && (rc = bki_hint_next(&c, &e, err)) == BK_OK) {
-        struct bk_key key = {e.key, e.hash};
+        struct bk_key key = {.bytes = e.key, .hash = e.hash, .quiet = true};
         bool hole = bit_at(in->hole, e.offset);
         bool planned = hole && kept(in, e.offset);
         if (planned ||
