@@ -374,7 +374,7 @@ static void test_image__data_file_cut_or_gone__is_not_used(void **state)
     RIG_TRUE(r, rig_open(r) == BK_OK);
 }
 
-/* ---- Crashes and faults ---- */
+/* ---- Faults; crashes: test_slow_cuts.c ---- */
 
 /* A store with an image of one life, and a second life behind it. */
 static void two_lives(struct rig *r, uint64_t seed)
@@ -388,66 +388,6 @@ static void two_lives(struct rig *r, uint64_t seed)
         RIG_TRUE(r, rig_random_op(r));
     }
     RIG_TRUE(r, rig_sync(r));
-}
-
-static void come_back(struct rig *r)
-{
-    RIG_TRUE(r, rig_reopen(r));
-    assert_int_equal(rig_put(r, "goes", "on"), BK_OK);
-    RIG_TRUE(r, rig_sync(r));
-    assert_int_equal(rig_close(r), BK_OK);
-    RIG_TRUE(r, rig_open(r) == BK_OK);
-    expect_whole(r);
-}
-
-static void crash_in_close(enum simdisk_kind kind)
-{
-    bool whole = false;
-    for (uint64_t n = 1; !whole; n++) {
-        struct rig r;
-        two_lives(&r, 11);
-        simdisk_cut(r.disk, n);
-        int rc = rig_close(&r);
-        whole = !simdisk_dead(r.disk);
-        assert_true(whole ? rc == BK_OK : true);
-        rig_crash(&r, kind);
-        come_back(&r);
-        rig_fini(&r);
-    }
-}
-
-static void test_image__crash_at_every_call_of_the_close__loses_nothing(void **state)
-{
-    (void)state;
-    crash_in_close(SIMDISK_POWER);
-    crash_in_close(SIMDISK_KILL);
-}
-
-/* The start uses the image, removes it and begins a new file; then a write, and the end. */
-static void crash_in_open(enum simdisk_kind kind)
-{
-    bool whole = false;
-    for (uint64_t n = 1; !whole; n++) {
-        struct rig r;
-        two_lives(&r, 12);
-        assert_int_equal(rig_close(&r), BK_OK);
-        simdisk_cut(r.disk, n);
-        if (rig_open(&r) == BK_OK && !simdisk_dead(r.disk)) {
-            bk_ignore(rig_put(&r, "written", "at once"), "the disk may die");
-            RIG_TRUE(&r, rig_sync(&r));
-        }
-        whole = !simdisk_dead(r.disk);
-        rig_crash(&r, kind);
-        come_back(&r);
-        rig_fini(&r);
-    }
-}
-
-static void test_image__crash_at_every_call_of_the_open__loses_nothing(void **state)
-{
-    (void)state;
-    crash_in_open(SIMDISK_POWER);
-    crash_in_open(SIMDISK_KILL);
 }
 
 /* One call fails: the close says so or has left a store that is whole; so has the open. */
@@ -487,8 +427,6 @@ int main(void)
         T(test_image__any_byte_changed__is_not_used_and_no_key_is_lost),
         T(test_image__cut_or_longer_or_empty__is_not_used),
         T(test_image__data_file_cut_or_gone__is_not_used),
-        cmocka_unit_test(test_image__crash_at_every_call_of_the_close__loses_nothing),
-        cmocka_unit_test(test_image__crash_at_every_call_of_the_open__loses_nothing),
         cmocka_unit_test(test_image__any_call_fails__loses_nothing),
     };
     quiet_log();

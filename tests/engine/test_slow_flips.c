@@ -91,6 +91,17 @@ static bool draw_flip(struct flip *f, const struct world *w, struct rng *rng)
     return true;
 }
 
+/* Whether the flip takes the last bit that is set in the record. */
+static bool nothing_left(const struct flip *f)
+{
+    uint64_t end = f->spot.offset + f->spot.size;
+    bool zeros = f->file.data[f->at] == 1u << f->bit;
+    for (uint64_t at = f->at + 1; at < end && at < f->file.len; at++) {
+        zeros = zeros && f->file.data[at] == 0;
+    }
+    return zeros;
+}
+
 static void apply_flip(struct visit *v, const struct flip *f)
 {
     char path[300];
@@ -104,7 +115,7 @@ static void apply_flip(struct visit *v, const struct flip *f)
         v->hit = f->spot.key;
     }
     /* What the last write ended in cannot tell that it was whole (replay_tail.c). */
-    v->may_be_older = v->w->ending == END_KILL && f->spot.last && f->spot.ends_in == 0;
+    v->may_be_older = v->w->ending == END_KILL && f->spot.last && nothing_left(f);
 }
 
 /* ---- Listed? ---- */

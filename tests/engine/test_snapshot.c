@@ -446,11 +446,6 @@ static void test_snapshot__no_room_for_copies__leaves_nothing_behind(void **stat
 
 /* ---- Restoring and removing ---- */
 
-static int take_and_restore(struct rig *r)
-{
-    return bk_restore(simdisk_io(r->disk), SNAP, BACK, NULL);
-}
-
 static void test_snapshot__restored__holds_the_same_and_stays(void **state)
 {
     struct rig *r = *state;
@@ -470,31 +465,6 @@ static void test_snapshot__restored__holds_the_same_and_stays(void **state)
     assert_int_equal(bk_restore(io, RIG_DIR, BACK "2", &err), BK_CORRUPT); /* a store at work */
     assert_false(simdisk_exists(r->disk, BACK "2"));
     BK_SUCCEEDS(bk_restore(io, SNAP, BACK "2", &err), err);
-}
-
-static void test_snapshot__restore_cut_at_every_call__whole_or_none(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < 4; i++) {
-        struct scene s = {.links = i % 2 == 0,
-                          .kind = i < 2 ? SIMDISK_POWER : SIMDISK_KILL,
-                          .sync = BK_SYNC_EVERYSEC};
-        int rc = BK_EIO;
-        for (uint64_t n = 1; rc != BK_OK; n++) {
-            struct rig r;
-            begin_scene(&r, 200 + i, &s);
-            assert_int_equal(take(&r), BK_OK);
-            simdisk_cut(r.disk, n);
-            rc = take_and_restore(&r);
-            assert_true(n < 1000);
-            rig_crash(&r, s.kind);
-            simdisk_fail(r.disk, 0, 0, 0, 0);
-            expect_whole_or_none(&r, BACK, rc == BK_OK);
-            expect_whole_or_none(&r, SNAP, true);
-            RIG_TRUE(&r, rig_reopen(&r));
-            rig_fini(&r);
-        }
-    }
 }
 
 static void expect_refused(struct rig *r, const char *what)
@@ -580,29 +550,6 @@ static void test_snapshot__removed__is_gone_and_the_store_is_not(void **state)
     assert_int_equal(bk_snapshot_remove(io, SNAP, &err), BK_EIO); /* there is none */
 }
 
-static void test_snapshot__removal_cut_at_every_call__whole_or_none(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < 2; i++) {
-        struct scene s = {
-            .links = true, .kind = i == 0 ? SIMDISK_POWER : SIMDISK_KILL, .sync = BK_SYNC_EVERYSEC};
-        int rc = BK_EIO;
-        for (uint64_t n = 1; rc != BK_OK; n++) {
-            struct rig r;
-            begin_scene(&r, 300 + i, &s);
-            assert_int_equal(take(&r), BK_OK);
-            simdisk_cut(r.disk, n);
-            rc = bk_snapshot_remove(simdisk_io(r.disk), SNAP, NULL);
-            assert_true(n < 1000);
-            rig_crash(&r, s.kind);
-            expect_whole_or_none(&r, SNAP, false);
-            assert_true(rc != BK_OK || !simdisk_exists(r.disk, SNAP));
-            RIG_TRUE(&r, rig_reopen(&r));
-            rig_fini(&r);
-        }
-    }
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -619,10 +566,8 @@ int main(void)
         T(test_snapshot__data_file_gone__is_refused_until_it_is_back),
         T(test_snapshot__no_room_for_copies__leaves_nothing_behind),
         T(test_snapshot__restored__holds_the_same_and_stays),
-        cmocka_unit_test(test_snapshot__restore_cut_at_every_call__whole_or_none),
         T(test_snapshot__damaged__is_not_restored),
         T(test_snapshot__removed__is_gone_and_the_store_is_not),
-        cmocka_unit_test(test_snapshot__removal_cut_at_every_call__whole_or_none),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,7 +138,6 @@ struct spot {
     uint64_t offset, size; /* of the record */
     unsigned kind;         /* as FORMAT.md numbers them */
     bool last;             /* no record follows in this file */
-    uint8_t ends_in;       /* the last byte of its value */
     struct bk_span key;    /* borrowed from the file's bytes */
     uint64_t value_at;
 };
@@ -173,7 +172,6 @@ static inline bool spot_record(const struct bk_buf *file, uint64_t offset, struc
                        .value_at = key_at + key_len};
     uint64_t raw = key_at + key_len + table + value_len;
     s->size = padded(raw);
-    s->ends_in = p[raw - 1];
     return true;
 }
 

@@ -82,9 +82,11 @@ static bool begin_worlds(struct cuts *c, unsigned call)
     return in;
 }
 
+/* Of a scenario's calls every so many; of a recovery's as many, but other ones in each world. */
 static bool due(const struct cuts *c, unsigned every)
 {
-    return c->depth < CUTS_DEPTH && every > 0 && (c->now + c->r->seed + c->at[0]) % every == 0;
+    uint64_t mixed = c->depth == 0 ? 0 : c->at[0] * 104729 + c->now * 7918 + c->r->seed * 30;
+    return c->depth < CUTS_DEPTH && every > 0 && (c->now + c->r->seed + mixed) % every == 0;
 }
 
 static int at_call(void *arg, enum simdisk_call call)
