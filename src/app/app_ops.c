@@ -234,6 +234,24 @@ static void client_set_text(void *arg, struct session *s, enum client_text which
     net_client_set_text(a->net, s, which, text);
 }
 
+static bool client_paused(void *arg)
+{
+    struct app *a = arg;
+    return net_client_paused(a->net);
+}
+
+static void client_pause(void *arg, int64_t ms, enum client_pause mode)
+{
+    struct app *a = arg;
+    net_client_pause(a->net, ms, mode);
+}
+
+static void client_unpause(void *arg)
+{
+    struct app *a = arg;
+    net_client_unpause(a->net);
+}
+
 static struct exec *const *executors(void *arg, size_t *n)
 {
     struct app *a = arg;
@@ -249,6 +267,10 @@ void app_server_ops(struct app *a)
     a->ops.client_info = client_info;
     a->ops.client_kill = client_kill;
     a->ops.client_set_text = client_set_text;
+    a->ops.pause = net_pause_mode(a->net);
+    a->ops.client_paused = client_paused;
+    a->ops.client_pause = client_pause;
+    a->ops.client_unpause = client_unpause;
     app_config_ops(&a->ops);
     app_memory_ops(&a->ops);
     a->ops.auth_required = auth_required;

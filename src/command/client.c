@@ -234,17 +234,80 @@ static void client_kill(struct command_ctx *c)
     }
 }
 
-/* ---- NO-EVICT, REPLY, HELP ---- */
+/* ---- PAUSE, UNBLOCK ---- */
 
-static void client_no_evict(struct command_ctx *c)
+static void client_pause(struct command_ctx *c)
+{
+    enum client_pause mode = CLIENT_PAUSE_ALL;
+    int64_t ms = 0;
+    if (c->cmd->argc > 4) {
+        reply_subcommand_syntax(c, "CLIENT");
+        return;
+    }
+    if (c->cmd->argc == 4 && arg_is(arg_at(c, 3), "write")) {
+        mode = CLIENT_PAUSE_WRITE;
+    } else if (c->cmd->argc == 4 && !arg_is(arg_at(c, 3), "all")) {
+        resp_write_error(c->reply, "ERR CLIENT PAUSE mode must be WRITE or ALL");
+        return;
+    }
+    if (!bk_parse_i64(arg_at(c, 2), &ms)) {
+        resp_write_error(c->reply, "ERR timeout is not an integer or out of range");
+    } else if (ms < 0) {
+        resp_write_error(c->reply, "ERR timeout is negative");
+    } else {
+        c->ops->client_pause(c->ops->arg, ms, mode);
+        resp_write_ok(c->reply);
+    }
+}
+
+static void client_unpause(struct command_ctx *c)
+{
+    c->ops->client_unpause(c->ops->arg);
+    resp_write_ok(c->reply);
+}
+
+/* Nobody waits in a command that could be ended so. */
+static void client_unblock(struct command_ctx *c)
+{
+    int64_t id;
+    if (c->cmd->argc > 4) {
+        reply_subcommand_syntax(c, "CLIENT");
+    } else if (c->cmd->argc == 4 && !arg_is(arg_at(c, 3), "timeout") &&
+               !arg_is(arg_at(c, 3), "error")) {
+        resp_write_error(c->reply, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+    } else if (arg_i64(c, arg_at(c, 2), &id)) {
+        resp_write_int(c->reply, 0);
+    }
+}
+
+/* ---- GETREDIR, NO-EVICT, NO-TOUCH, REPLY, HELP ---- */
+
+/* Nobody is tracked, so no messages go anywhere. */
+static void client_getredir(struct command_ctx *c)
+{
+    resp_write_int(c->reply, -1);
+}
+
+static void set_flag(struct command_ctx *c, atomic_bool *flag)
 {
     bool on = arg_is(arg_at(c, 2), "on");
     if (on || arg_is(arg_at(c, 2), "off")) {
-        atomic_store_explicit(&c->session->no_evict, on, memory_order_relaxed);
+        atomic_store_explicit(flag, on, memory_order_relaxed);
         resp_write_ok(c->reply);
     } else {
         resp_write_error(c->reply, ARG_ERROR_SYNTAX);
     }
+}
+
+static void client_no_evict(struct command_ctx *c)
+{
+    set_flag(c, &c->session->no_evict);
+}
+
+/* Of Redis 7.2. */
+static void client_no_touch(struct command_ctx *c)
+{
+    set_flag(c, &c->session->no_touch);
 }
 
 /* The executor sends or drops the reply by the mode as it stands after the command. */
@@ -267,6 +330,8 @@ static void client_reply(struct command_ctx *c)
 static void client_help(struct command_ctx *c)
 {
     static const char *const lines[] = {
+        "GETREDIR",
+        "    Return the client ID we are redirecting to when tracking is enabled.",
         "GETNAME",
         "    Return the name of the current connection.",
         "ID",
@@ -291,6 +356,10 @@ static void client_help(struct command_ctx *c)
         "    Return information about client connections. Options:",
         "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
         "      Return clients of specified type.",
+        "UNPAUSE",
+        "    Stop the current client pause, resuming traffic.",
+        "PAUSE <timeout> [WRITE|ALL]",
+        "    Suspend all, or just write, clients for <timeout> milliseconds.",
         "REPLY (ON|OFF|SKIP)",
         "    Control the replies sent to the current connection.",
         "SETINFO <option> <value>",
@@ -299,8 +368,12 @@ static void client_help(struct command_ctx *c)
         "    * LIB-VER: the client lib version.",
         "SETNAME <name>",
         "    Assign the name <name> to the current connection.",
+        "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+        "    Unblock the specified blocked client.",
         "NO-EVICT (ON|OFF)",
         "    Protect current client connection from eviction.",
+        "NO-TOUCH (ON|OFF)",
+        "    Will not touch LRU/LFU stats when this mode is on.",
         NULL,
     };
     reply_help(c, "CLIENT", lines);
@@ -331,6 +404,23 @@ static const struct command_row subcommands[] = {
      .flags = CMD_ADMIN | OWN,
      .categories = CAT_OTHERS,
      .run = client_no_evict},
+    {.name = "no-touch", .arity = 3, .flags = OWN, .categories = CAT_OWN, .run = client_no_touch},
+    {.name = "getredir", .arity = 2, .flags = OWN, .categories = CAT_OWN, .run = client_getredir},
+    {.name = "pause",
+     .arity = -3,
+     .flags = CMD_ADMIN | OWN,
+     .categories = CAT_OTHERS,
+     .run = client_pause},
+    {.name = "unpause",
+     .arity = 2,
+     .flags = CMD_ADMIN | OWN,
+     .categories = CAT_OTHERS,
+     .run = client_unpause},
+    {.name = "unblock",
+     .arity = -3,
+     .flags = CMD_ADMIN | OWN,
+     .categories = CAT_OTHERS,
+     .run = client_unblock},
     {.name = "reply", .arity = 3, .flags = OWN, .categories = CAT_OWN, .run = client_reply},
     {.name = "help",
      .arity = 2,

@@ -43,6 +43,9 @@ enum exec_result {
      * left a slice (it waits for something that goes on elsewhere), else as if for the first time
      * (nothing was changed). */
     EXEC_NO_ROOM,
+    /* CLIENT PAUSE: run the same command again, as if for the first time, when the pause is over.
+     */
+    EXEC_PAUSED,
     /* A long command (KEYS) has done a slice: call exec_resume with the same command; other
      * connections may run meanwhile, this one's next command may not. */
     EXEC_MORE

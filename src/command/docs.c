@@ -17,6 +17,16 @@ static const struct command_doc docs_later[] = {
           .type = "oneof",
           .args = DOC_LIST(doc_arg, {.name = "libname", .type = "string", .token = "LIB-NAME"},
                            {.name = "libver", .type = "string", .token = "LIB-VER"})})},
+    {.name = "client|no-touch",
+     .summary = "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+     .since = "7.2.0",
+     .group = "connection",
+     .complexity = "O(1)",
+     .args = DOC_LIST(
+         doc_arg, {.name = "enabled",
+                   .type = "oneof",
+                   .args = DOC_LIST(doc_arg, {.name = "on", .type = "pure-token", .token = "ON"},
+                                    {.name = "off", .type = "pure-token", .token = "OFF"})})},
     {0},
 };
 

@@ -19,8 +19,6 @@
 #include "base/assert.h"
 #include "base/clock.h"
 
-#include <ctype.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,7 +27,6 @@
 #define CONTEXT_TEXT                                                                        \
     "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET " \
     "are allowed in this context"
-#define QUOTED_MAX 128 /* of a name, and of all arguments together, in "unknown command" */
 
 /* The one protected command is DEBUG. */
 #define PROTECTED_TEXT                                                                             \
@@ -99,51 +96,16 @@ static void clear_error(struct bk_error *err)
 
 /* ---- May it run? ---- */
 
-/* As %.*s sees the argument: up to a NUL. */
-static int quoted_len(struct bk_span arg, int max)
-{
-    size_t len = arg.len < (size_t)max ? arg.len : (size_t)max;
-    return len == 0 ? 0 : (int)strnlen((const char *)arg.data, len);
-}
-
-static void reply_unknown_command(struct resp_writer *reply, const struct resp_command *cmd)
-{
-    char args[QUOTED_MAX + 8];
-    int len = 0;
-    struct bk_span name = cmd->argv[0].bytes;
-    args[0] = '\0';
-    for (int i = 1; i < cmd->argc && len < QUOTED_MAX; i++) {
-        struct bk_span arg = cmd->argv[i].bytes;
-        len += snprintf(args + len, sizeof(args) - (size_t)len, "'%.*s' ",
-                        quoted_len(arg, QUOTED_MAX - len), (const char *)arg.data);
-    }
-    resp_write_errorf(reply, "ERR unknown command '%.*s', with args beginning with: %s",
-                      quoted_len(name, QUOTED_MAX), (const char *)name.data, args);
-}
-
-static void reply_unknown_subcommand(struct resp_writer *reply, const struct resp_command *cmd)
-{
-    char upper[64];
-    struct bk_span name = cmd->argv[0].bytes;
-    struct bk_span sub = cmd->argv[1].bytes;
-    size_t n = name.len < sizeof(upper) ? name.len : sizeof(upper) - 1;
-    for (size_t i = 0; i < n; i++) {
-        upper[i] = (char)toupper(name.data[i]);
-    }
-    resp_write_errorf(reply, "ERR unknown subcommand '%.*s'. Try %.*s HELP.",
-                      quoted_len(sub, QUOTED_MAX), (const char *)sub.data, (int)n, upper);
-}
-
 /* NULL: there is no such command, and the reply says so. */
 static const struct command_slot *resolve(const struct resp_command *cmd, struct resp_writer *reply)
 {
     const struct command_slot *slot = command_slot_find(NULL, cmd->argv[0].bytes);
     if (slot == NULL) {
-        reply_unknown_command(reply, cmd);
+        exec_reply_unknown(reply, cmd);
     } else if (slot->row->subcommands != NULL && cmd->argc > 1) {
         slot = command_slot_find(slot, cmd->argv[1].bytes);
         if (slot == NULL) {
-            reply_unknown_subcommand(reply, cmd);
+            exec_reply_unknown_sub(reply, cmd);
         }
     }
     return slot;
@@ -237,6 +199,21 @@ static bool admit(const struct exec_run *r)
         ok = true;
     }
     return ok;
+}
+
+static bool is_paused(const struct exec_run *r)
+{
+    const struct server_ops *ops = r->ctx.ops;
+    const struct multi *m = r->ctx.session->multi;
+    int mode = ops->pause == NULL ? CLIENT_PAUSE_OFF
+                                  : atomic_load_explicit(ops->pause, memory_order_acquire);
+    uint32_t flags = r->ctx.row->flags;
+    if (m != NULL && (flags & CMD_RUNS_QUEUE) != 0) {
+        flags |= m->flags;
+    }
+    bool held = mode == CLIENT_PAUSE_ALL ||
+                (mode == CLIENT_PAUSE_WRITE && (flags & (CMD_WRITE | CMD_MAY_REPLICATE)) != 0);
+    return held && ops->client_paused(ops->arg);
 }
 
 /* ---- Values first ---- */
@@ -519,6 +496,21 @@ static bool queues(const struct exec_run *r)
     return r->ctx.session->multi != NULL && (r->ctx.row->flags & CMD_AT_ONCE) == 0;
 }
 
+/* Those who listen to changes, and those who MONITOR, hear of a command that has run. */
+static enum exec_result run_and_tell(struct exec_run *r, uint64_t *pos, struct exec_slice **slice)
+{
+    struct exec *e = r->ctx.exec;
+    struct session *s = r->ctx.session;
+    enum exec_result result = run_row(r, pos, slice);
+    if (result == EXEC_DONE) {
+        if (e->notify.events.len > 0) {
+            notify_end(&e->notify, e->ops->pubsub, s, *pos);
+        }
+        exec_show(&r->ctx, atomic_load_explicit(&s->db, memory_order_relaxed));
+    }
+    return result;
+}
+
 static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
                                 struct exec_slice **slice)
 {
@@ -533,17 +525,13 @@ static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
         if (!resumed && !admit(r)) {
             exec_count(&r->stat->rejected, 1);
             spoil_multi(r);
+        } else if (!resumed && is_paused(r)) {
+            result = EXEC_PAUSED;
         } else if (queues(r)) {
             multi_queue(s, r->slot, r->ctx.cmd);
             resp_write_simple(r->ctx.reply, "QUEUED");
         } else {
-            result = run_row(r, pos, slice);
-            if (result == EXEC_DONE) {
-                if (e->notify.events.len > 0) {
-                    notify_end(&e->notify, e->ops->pubsub, s, *pos);
-                }
-                exec_show(&r->ctx, atomic_load_explicit(&s->db, memory_order_relaxed));
-            }
+            result = run_and_tell(r, pos, slice);
         }
     } else {
         spoil_multi(r);

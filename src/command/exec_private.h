@@ -80,6 +80,10 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
 /* Shows a command that has run to those who MONITOR. */
 void exec_show(const struct command_ctx *c, uint32_t db);
 
+/* exec_unknown.c: there is no command argv[0], or it has no subcommand argv[1]. */
+void exec_reply_unknown(struct resp_writer *reply, const struct resp_command *cmd);
+void exec_reply_unknown_sub(struct resp_writer *reply, const struct resp_command *cmd);
+
 /* exec_multi.c: runs what a session that is inside MULTI has queued. */
 enum exec_result exec_queue(struct exec_run *r, uint64_t *pos);
 

@@ -21,7 +21,7 @@ static void set_figures(struct session *s)
 static void note_flags(struct multi *m, uint32_t flags)
 {
     bool took_away = (m->flags & CMD_WRITE) == 0 || (m->flags & CMD_TAKES_AWAY) != 0;
-    m->flags |= flags & (CMD_WRITE | CMD_DENYOOM | CMD_READONLY);
+    m->flags |= flags & (CMD_WRITE | CMD_DENYOOM | CMD_READONLY | CMD_MAY_REPLICATE);
     if ((flags & CMD_WRITE) != 0) {
         bool all = took_away && (flags & CMD_TAKES_AWAY) != 0;
         m->flags = all ? m->flags | CMD_TAKES_AWAY : m->flags & ~(uint32_t)CMD_TAKES_AWAY;

@@ -27,10 +27,10 @@ struct multi_command {
 struct multi {
     struct multi_command *v; /* owned */
     size_t n, cap;
-    uint64_t bytes;  /* of the copies */
-    uint32_t flags;  /* CMD_WRITE, CMD_DENYOOM, CMD_READONLY: of any of them; CMD_TAKES_AWAY: of all
-                        that write */
-    bool uses_store; /* one of them begins a transaction */
+    uint64_t bytes;   /* of the copies */
+    uint32_t flags;   /* CMD_WRITE, CMD_DENYOOM, CMD_READONLY, CMD_MAY_REPLICATE: of any;
+                         CMD_TAKES_AWAY: of all   that write */
+    bool uses_store;  /* one of them begins a transaction */
     bool not_loading; /* one of them cannot run while the store is loading */
     bool failed;      /* one was refused when it came: EXEC will refuse all */
     uint32_t db;      /* that the client was in at EXEC */

@@ -11,6 +11,7 @@
 #include "base/span.h"
 #include "command/pubsub_ops.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +36,7 @@ enum shutdown_flags {
     SHUTDOWN_FORCE = 8
 };
 
+enum client_pause { CLIENT_PAUSE_OFF, CLIENT_PAUSE_WRITE, CLIENT_PAUSE_ALL }; /* rising */
 enum merge_order { MERGE_NOW, MERGE_PAUSE, MERGE_RESUME };
 enum save_state { SAVE_RUNNING, SAVE_DONE, SAVE_FAILED };
 
@@ -70,6 +72,14 @@ struct server_ops {
     /* text of length 0 unsets. The caller has checked the characters. */
     void (*client_set_text)(void *arg, struct session *s, enum client_text which,
                             struct bk_span text);
+
+    /* enum client_pause, so that a command knows with one load that there is no pause; borrowed;
+     * NULL: there never is one (tests). While it is set client_paused tells whether the pause still
+     * holds: EXEC_PAUSED then. */
+    const atomic_int *pause;
+    bool (*client_paused)(void *arg);
+    void (*client_pause)(void *arg, int64_t ms, enum client_pause mode);
+    void (*client_unpause)(void *arg);
 
     /* Options (app/). */
     /* Calls each() for the options whose name matches one of the glob patterns, each option once.

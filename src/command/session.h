@@ -33,7 +33,7 @@ struct session {
     _Atomic(const struct command_row *) last_command; /* static row; NULL before the first */
     _Atomic uint32_t multi_count; /* commands queued by MULTI, and 1; 0: not inside one */
     _Atomic uint64_t multi_bytes; /* what they and the watches hold */
-    atomic_bool no_evict;
+    atomic_bool no_evict, no_touch;
     _Atomic uint32_t listens[TOPIC_KINDS]; /* subscriptions; changed by net/ */
     atomic_bool monitors;
     atomic_bool

@@ -35,6 +35,9 @@ static void flag_letters(const struct conn *c, char letters[16])
     if (RELAXED_LOAD(&c->session.multi_count) != 0) {
         letters[n++] = 'x';
     }
+    if (RELAXED_LOAD(&c->blocked)) {
+        letters[n++] = 'b';
+    }
     if (RELAXED_LOAD(&c->closing)) {
         letters[n++] = 'c';
     }
@@ -43,6 +46,9 @@ static void flag_letters(const struct conn *c, char letters[16])
     }
     if (RELAXED_LOAD(&c->session.no_evict)) {
         letters[n++] = 'e';
+    }
+    if (RELAXED_LOAD(&c->session.no_touch)) {
+        letters[n++] = 'T';
     }
     if (n == 0) {
         letters[n++] = 'N';

@@ -3,8 +3,8 @@
  * conn.c - the life of a connection and the running of its commands.
  *
  * Commands run in the order in which they came. At most one is unfinished: while it is (SLICE,
- * PARKED), nothing is received into the reader, because the command's arguments lie there. Not
- * here: bytes in and out (conn_io.c), what other clients may see of a connection (clients.c).
+ * PARKED, PAUSED), nothing is received into the reader, because the command's arguments lie there.
+ * Not here: bytes in and out (conn_io.c), what other clients may see of a connection (clients.c).
  */
 #include "net/net_private.h"
 
@@ -20,10 +20,13 @@
 
 /* legal_moves[from] has the bits of the states that may follow. */
 static const unsigned legal_moves[CONN_STATES] = {
-    [CONN_OPEN] = BIT(CONN_READY) | BIT(CONN_SLICE) | BIT(CONN_PARKED) | ENDING,
+    [CONN_OPEN] = BIT(CONN_READY) | BIT(CONN_SLICE) | BIT(CONN_PARKED) | BIT(CONN_PAUSED) | ENDING,
     [CONN_READY] = BIT(CONN_OPEN) | ENDING,
     [CONN_SLICE] = BIT(CONN_SLICE) | BIT(CONN_PARKED) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
-    [CONN_PARKED] = BIT(CONN_PARKED) | BIT(CONN_SLICE) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
+    [CONN_PARKED] =
+        BIT(CONN_PARKED) | BIT(CONN_PAUSED) | BIT(CONN_SLICE) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
+    [CONN_PAUSED] =
+        BIT(CONN_PAUSED) | BIT(CONN_PARKED) | BIT(CONN_SLICE) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
     [CONN_CLOSING] = BIT(CONN_CLOSED),
     [CONN_CLOSED] = 0,
 };
@@ -42,6 +45,8 @@ static struct list *state_list(struct loop *l, enum conn_state state)
         return &l->work;
     case CONN_PARKED:
         return &l->parked;
+    case CONN_PAUSED:
+        return &l->paused;
     default:
         return NULL;
     }
@@ -62,6 +67,10 @@ void conn_set_state(struct conn *c, enum conn_state to)
     conn_stop_clock(c);
     if ((c->state == CONN_PARKED) != (to == CONN_PARKED)) {
         stat_add(&l->stats.parked, to == CONN_PARKED ? 1 : UINT64_MAX);
+    }
+    if ((c->state == CONN_PAUSED) != (to == CONN_PAUSED)) {
+        stat_add(&l->stats.paused, to == CONN_PAUSED ? 1 : UINT64_MAX);
+        RELAXED_STORE(&c->blocked, to == CONN_PAUSED);
     }
     c->state = to;
     list_remove(&c->queued);
@@ -349,6 +358,11 @@ static void conn_exec(struct conn *c)
         conn_hold_command(c);
         conn_park(c);
         break;
+    case EXEC_PAUSED:
+        conn_hold_command(c);
+        conn_set_state(c, CONN_PAUSED);
+        loop_pause_wait(l);
+        break;
     case EXEC_MORE:
         conn_hold_command(c);
         conn_set_state(c, CONN_SLICE);
@@ -418,7 +432,7 @@ void conn_go_on(struct conn *c)
 {
     if (c->state == CONN_READY) {
         conn_set_state(c, CONN_OPEN);
-    } else if (c->state == CONN_SLICE || c->state == CONN_PARKED) {
+    } else if (c->state == CONN_SLICE || c->state == CONN_PARKED || c->state == CONN_PAUSED) {
         (void)exec_look(c->loop->exec);
         conn_exec(c);
     }

@@ -325,12 +325,12 @@ static bool conn_hung_up(const struct conn *c)
 void conn_second(struct conn *c)
 {
     struct loop *l = c->loop;
-    if (conn_by_clock(c) && conn_hung_up(c)) {
+    if ((conn_by_clock(c) || c->state == CONN_PAUSED) && conn_hung_up(c)) {
         conn_close(c);
         return;
     }
     int64_t idle_ms = l->now_ms - RELAXED_LOAD(&c->last_ms);
-    bool busy = c->state == CONN_SLICE || c->state == CONN_PARKED ||
+    bool busy = c->state == CONN_SLICE || c->state == CONN_PARKED || c->state == CONN_PAUSED ||
                 (c->peer != NULL && RELAXED_LOAD(&c->peer->subscribed));
     if (l->tun.timeout_s > 0 && !busy && idle_ms > (int64_t)l->tun.timeout_s * 1000) {
         bk_log(BK_LOG_VERBOSE, "Closing idle client id=%llu", (unsigned long long)c->session.id);

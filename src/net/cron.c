@@ -72,9 +72,14 @@ static void expire_cb(evutil_socket_t fd, short what, void *arg)
     int64_t begin_us = bk_clock_mono_us(&bk_clock_system);
     int64_t now_us;
     bool more;
+    struct timeval tv = {.tv_usec = CRON_MS * 1000};
     (void)fd;
     (void)what;
     loop_tick_begin(l);
+    if (net_client_paused(net)) {
+        evtimer_add(net->expire_ev, &tv); /* as in Redis no key leaves during a pause */
+        return;
+    }
     do {
         (void)store->expire_step(store->arg, EXPIRE_BATCH, &more);
         now_us = bk_clock_mono_us(&bk_clock_system);
@@ -83,7 +88,7 @@ static void expire_cb(evutil_socket_t fd, short what, void *arg)
         store->expire_took(store->arg, now_us - begin_us);
     }
     stat_add(&net->expire_capped, more);
-    struct timeval tv = {.tv_usec = (more ? EXPIRE_AGAIN_MS : CRON_MS) * 1000};
+    tv.tv_usec = (more ? EXPIRE_AGAIN_MS : CRON_MS) * 1000;
     evtimer_add(net->expire_ev, &tv);
 }
 

@@ -173,8 +173,8 @@ static void drain_if_quiet(struct conn *c)
 {
     if (c->state == CONN_OPEN || c->state == CONN_READY) {
         conn_drain(c);
-    } else if (conn_by_clock(c)) {
-        conn_close(c);
+    } else if (conn_by_clock(c) || c->state == CONN_PAUSED) {
+        conn_close(c); /* a paused command has done nothing, and the pause may outlast us */
     }
 }
 
@@ -220,6 +220,9 @@ static void wake_cb(evutil_socket_t fd, short what, void *arg)
     }
     if (atomic_exchange(&l->kill_requested, false)) {
         loop_each(l, kill_if_marked);
+    }
+    if (atomic_exchange(&l->unpaused, false)) {
+        loop_pause_over(l);
     }
     loop_retry(l);
 }
@@ -285,6 +288,7 @@ static void loop_setup_events(struct loop *l)
     l->wake_ev = new_event(l, l->wake_fd, EV_READ | EV_PERSIST, wake_cb);
     l->second_ev = new_event(l, -1, EV_PERSIST, second_cb);
     l->deadline_ev = new_event(l, -1, 0, deadline_cb);
+    l->pause_ev = new_event(l, -1, 0, loop_pause_cb);
     event_add(l->wake_ev, NULL);
     event_add(l->second_ev, &second);
 }
@@ -309,6 +313,7 @@ int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error 
     list_init(&l->registry);
     list_init(&l->work);
     list_init(&l->parked);
+    list_init(&l->paused);
     list_init(&l->dirty);
     list_init(&l->waiting);
     bk_mutex_init(&l->inbox_mu, "loop inbox", BK_RANK_SERVER);
@@ -341,6 +346,7 @@ void loop_teardown(struct loop *l)
     free_event(&l->wake_ev);
     free_event(&l->second_ev);
     free_event(&l->deadline_ev);
+    free_event(&l->pause_ev);
     if (l->base != NULL) {
         event_base_free(l->base);
     }

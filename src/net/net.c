@@ -30,6 +30,7 @@ int net_new(struct net **out, unsigned io_threads, struct bk_error *err)
     net->execs = bk_alloc_zero(net->loops_n, sizeof(struct exec *));
     bk_mutex_init(&net->listen_mu, "listeners", BK_RANK_SERVER);
     pubsub_setup(net);
+    bk_mutex_init(&net->pause_mu, "client pause", BK_RANK_SERVER);
     for (unsigned i = 0; i < net->loops_n && rc == BK_OK; i++) {
         rc = loop_setup(&net->loops[i], net, i, err);
     }
@@ -53,6 +54,7 @@ void net_free(struct net **net)
     }
     pubsub_teardown(n);
     bk_mutex_fini(&n->listen_mu);
+    bk_mutex_fini(&n->pause_mu);
     free(n->loops);
     free(n->execs);
     free(n);
@@ -210,6 +212,7 @@ static void add_loop(struct net_stats *out, const struct loop *l)
     out->connections_timed_out += RELAXED_LOAD(&s->timed_out);
     out->misconf_replies += RELAXED_LOAD(&s->misconf);
     out->parked += RELAXED_LOAD(&s->parked);
+    out->paused += RELAXED_LOAD(&s->paused);
     out->replies_waiting += RELAXED_LOAD(&s->waiting);
     out->ticks += RELAXED_LOAD(&s->ticks);
     out->tick_us_total += RELAXED_LOAD(&s->tick_us_total);

@@ -90,6 +90,13 @@ void net_client_set_text(struct net *net, struct session *s, enum client_text wh
 /* Pub/sub and MONITOR for commands; borrowed until net_free. */
 const struct pubsub_ops *net_pubsub_ops(const struct net *net);
 
+/* CLIENT PAUSE for so many milliseconds from now; UNPAUSE; does a pause hold? The mode: what
+ * server_ops.pause points to. */
+void net_client_pause(struct net *net, int64_t ms, enum client_pause mode);
+void net_client_unpause(struct net *net);
+bool net_client_paused(struct net *net);
+const atomic_int *net_pause_mode(const struct net *net);
+
 /* Opens the listeners, starts the loops. ks, ops and store are borrowed until net_shutdown has
  * returned. On failure nothing runs or listens; err says which address and why (a port in use,
  * ...). */
@@ -124,6 +131,7 @@ struct net_stats {
     uint64_t input_buffer_max, output_buffer_max;                    /* largest of any client now */
     uint64_t clients_memory;  /* bytes held for all clients now */
     uint64_t parked;          /* clients that wait for room in the log now */
+    uint64_t paused;          /* clients that wait for the end of CLIENT PAUSE now */
     uint64_t replies_waiting; /* clients with replies that wait for a commit now */
     uint64_t ticks, tick_us_total, tick_us_max;
     uint64_t tick_ran_us_max; /* waits for a processor taken off */

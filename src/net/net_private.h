@@ -29,10 +29,11 @@ struct loop;
 /* ---- Connections (conn.c, conn_io.c) ---- */
 
 enum conn_state {
-    CONN_OPEN,    /* reads; runs what it has read at once */
-    CONN_READY,   /* has input left over from a full tick; on loop->work */
-    CONN_SLICE,   /* in the middle of a long command; on loop->work */
-    CONN_PARKED,  /* its command waits for room in the log; on loop->parked; does not read */
+    CONN_OPEN,   /* reads; runs what it has read at once */
+    CONN_READY,  /* has input left over from a full tick; on loop->work */
+    CONN_SLICE,  /* in the middle of a long command; on loop->work */
+    CONN_PARKED, /* its command waits for room in the log; on loop->parked; does not read */
+    CONN_PAUSED, /* its command waits for the end of CLIENT PAUSE; on loop->paused; does not read */
     CONN_CLOSING, /* reads no more; closed once all replies have left */
     CONN_CLOSED,  /* descriptor gone; on loop->dead until the tick ends */
     CONN_STATES
@@ -47,7 +48,7 @@ struct conn {
     /* Relaxed atomics: written by this loop, read by others. */
     _Atomic int64_t last_ms; /* last byte received or sent */
     _Atomic uint64_t input_pending, output_pending, memory;
-    atomic_bool closing;
+    atomic_bool closing, blocked; /* blocked: CONN_PAUSED */
     /* The session says for each field who may touch it; its texts are guarded by the registry's
      * mutex. */
     struct session session;
@@ -83,7 +84,8 @@ struct conn {
 /* Counters of a loop: written by its thread (RESETSTAT apart), read by any; relaxed. */
 struct loop_stats {
     _Atomic uint64_t commands, input_bytes, output_bytes, killed_obuf, killed_query, timed_out;
-    _Atomic uint64_t ticks, tick_us_total, tick_us_max, tick_ran_us_max, misconf, parked, waiting;
+    _Atomic uint64_t ticks, tick_us_total, tick_us_max, tick_ran_us_max, misconf, parked, waiting,
+        paused;
     _Atomic uint64_t tick_us[NET_TICK_BUCKETS];
 };
 
@@ -112,6 +114,7 @@ struct loop {
     pthread_t thread;
     /* Atomics. */
     atomic_bool wants_wake;     /* connections wait for the store */
+    atomic_bool unpaused;       /* CLIENT UNPAUSE: paused connections go on */
     atomic_bool kill_requested; /* a connection has close_soon set */
     atomic_uint connections;    /* alive or in the inbox */
     struct loop_stats stats;
@@ -126,8 +129,8 @@ struct loop {
     struct bk_mutex registry_mu;
     struct list registry;
     /* This thread only. */
-    struct event *wake_ev, *second_ev, *deadline_ev; /* owned */
-    struct list work, parked, dirty, waiting;
+    struct event *wake_ev, *second_ev, *deadline_ev, *pause_ev; /* owned */
+    struct list work, parked, paused, dirty, waiting;
     struct conn *dead;         /* owned chain; freed at the end of the tick */
     struct resp_spare spare;   /* receive buffer of whoever is being read */
     struct resp_command cmd;   /* the command being run */
@@ -204,6 +207,11 @@ struct net {
     struct bk_mutex monitors_mu;
     struct peer **monitors; /* owned array of borrowed pointers: who closes takes itself out */
     size_t monitors_n;
+    /* enum client_pause: written under pause_mu, read by every command. */
+    atomic_int pause_mode;
+    /* Guarded by pause_mu. */
+    struct bk_mutex pause_mu;
+    int64_t pause_end_us BK_GUARDED(pause_mu); /* monotonic */
     /* Guarded by listen_mu. */
     struct bk_mutex listen_mu;
     struct listen_set listeners;
@@ -296,6 +304,11 @@ void accept_teardown(struct net *net); /* stops accepting; descriptors stay open
 /* cron.c: loop 0's regular work: expiry, rates, app's cron. */
 void cron_setup(struct net *net);
 void cron_teardown(struct net *net);
+
+/* pause.c: CLIENT PAUSE. */
+void loop_pause_wait(struct loop *l); /* a connection waits: sets the timer for the end */
+void loop_pause_over(struct loop *l); /* those that wait try again */
+void loop_pause_cb(evutil_socket_t fd, short what, void *arg);
 
 /* net.c */
 void net_tunables_read(struct net *net, struct net_tunables *out);
