@@ -83,6 +83,9 @@ test "MODULE" {
     expect_match [r module load /tmp/x.so] "ERR MODULE command not allowed.*"
     expect_match [r module loadex /tmp/x.so] "ERR MODULE command not allowed.*"
     expect_match [r module unload x] "ERR MODULE command not allowed.*"
+    is multi +OK
+    expect_match [r module load /tmp/x.so] "ERR MODULE command not allowed.*"
+    is exec {-EXECABORT Transaction discarded because of previous errors.}
     is {module nosuch} "-ERR unknown subcommand 'nosuch'. Try MODULE HELP."
     expect [llength [r module help]] 11
 }

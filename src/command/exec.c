@@ -28,12 +28,12 @@
     "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET " \
     "are allowed in this context"
 
-/* The one protected command is DEBUG. */
-#define PROTECTED_TEXT                                                                             \
-    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you "  \
-    "can run it from a "                                                                           \
-    "local connection, otherwise you need to set this option in the configuration file, and then " \
-    "restart the server."
+#define PROTECTED_TEXT                                                                          \
+    "ERR %s command not allowed. If the enable-%s-command option is set to \"local\", you can " \
+    "run "                                                                                      \
+    "it from a local connection, otherwise you need to set this option in the configuration "   \
+    "file, "                                                                                    \
+    "and then restart the server."
 
 /* Where no server provides one. */
 static const struct server_watch nobody_watches;
@@ -178,8 +178,10 @@ static bool admit(const struct exec_run *r)
     if (!arity_fits(row, c->cmd->argc)) {
         resp_write_errorf(c->reply, "ERR wrong number of arguments for '%s' command",
                           r->slot->full_name);
+    } else if ((row->flags & CMD_PROTECTED) != 0 && r->slot->parent != NULL) {
+        resp_write_errorf(c->reply, PROTECTED_TEXT, "MODULE", "module"); /* whatever it is set to */
     } else if ((row->flags & CMD_PROTECTED) != 0 && !ops->debug_allowed(ops->arg, c->session)) {
-        resp_write_error(c->reply, PROTECTED_TEXT);
+        resp_write_errorf(c->reply, PROTECTED_TEXT, "DEBUG", "debug");
     } else if (!c->session->authenticated && (row->flags & CMD_NO_AUTH) == 0 &&
                ops->auth_required(ops->arg)) {
         resp_write_error(c->reply, "NOAUTH Authentication required.");

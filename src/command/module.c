@@ -3,18 +3,18 @@
 #include "command/connection.h"
 #include "command/table.h"
 
+#include "base/assert.h"
+
 static void module_list(struct command_ctx *c)
 {
     resp_write_array(c->reply, 0);
 }
 
-static void module_refuse(struct command_ctx *c)
+/* The executor refuses protected commands. */
+static void module_refused(struct command_ctx *c)
 {
-    resp_write_error(
-        c->reply,
-        "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", "
-        "you can run it from a local connection, otherwise you need to set this option in the "
-        "configuration file, and then restart the server.");
+    (void)c;
+    BK_UNREACHABLE("a protected command ran");
 }
 
 static void module_help(struct command_ctx *c)
@@ -36,14 +36,14 @@ static void module_help(struct command_ctx *c)
 }
 
 #define FLAGS (CMD_ADMIN | CMD_NOSCRIPT | CMD_NO_STORE)
-#define LOAD_FLAGS (FLAGS | CMD_NO_ASYNC_LOADING)
+#define LOAD_FLAGS (FLAGS | CMD_NO_ASYNC_LOADING | CMD_PROTECTED)
 #define CATS (CAT_ADMIN | CAT_SLOW | CAT_DANGEROUS)
 
 static const struct command_row subcommands[] = {
     {.name = "list", .arity = 2, .flags = FLAGS, .categories = CATS, .run = module_list},
-    {.name = "load", .arity = -3, .flags = LOAD_FLAGS, .categories = CATS, .run = module_refuse},
-    {.name = "loadex", .arity = -3, .flags = LOAD_FLAGS, .categories = CATS, .run = module_refuse},
-    {.name = "unload", .arity = 3, .flags = LOAD_FLAGS, .categories = CATS, .run = module_refuse},
+    {.name = "load", .arity = -3, .flags = LOAD_FLAGS, .categories = CATS, .run = module_refused},
+    {.name = "loadex", .arity = -3, .flags = LOAD_FLAGS, .categories = CATS, .run = module_refused},
+    {.name = "unload", .arity = 3, .flags = LOAD_FLAGS, .categories = CATS, .run = module_refused},
     {.name = "help",
      .arity = 2,
      .flags = CMD_LOADING | CMD_STALE | CMD_NO_STORE,
