@@ -12,6 +12,7 @@
 #include "command/introspect.h"
 #include "command/timing_private.h"
 
+#include "base/assert.h"
 #include "base/clock.h"
 
 #include <inttypes.h>
@@ -275,6 +276,7 @@ static void doctor_event(enum timing_event what, const struct series_copy *s, st
 {
     int64_t sum = 0;
     int64_t off = 0;
+    BK_ASSERT(s->n > 0);
     int64_t since_s = bk_clock_wall_ms(&bk_clock_system) / 1000 - s->v[0].time_s;
     for (unsigned i = 0; i < s->n; i++) {
         sum += s->v[i].ms;
@@ -391,6 +393,9 @@ static void latency_histogram(struct command_ctx *c)
 
 static void latency_help(struct command_ctx *c)
 {
+    static const char histogram_line[] =
+        "    Return a cumulative distribution of latencies in the format of a histogram for the "
+        "specified command names.";
     static const char *const lines[] = {
         "DOCTOR",
         "    Return a human readable latency analysis report.",
@@ -404,8 +409,7 @@ static void latency_help(struct command_ctx *c)
         "    Reset latency data of one or more <event> classes.",
         "    (default: reset all data for all event classes)",
         "HISTOGRAM [COMMAND ...]",
-        "    Return a cumulative distribution of latencies in the format of a histogram for the "
-        "specified command names.",
+        histogram_line,
         "    If no commands are specified then all histograms are replied.",
         NULL,
     };

@@ -19,15 +19,16 @@ static void module_refused(struct command_ctx *c)
 
 static void module_help(struct command_ctx *c)
 {
+    static const char loadex_line[] = "    Load a module library from <path>, while passing it "
+                                      "module configurations and optional "
+                                      "arguments.";
     static const char *const lines[] = {
         "LIST",
         "    Return a list of loaded modules.",
         "LOAD <path> [<arg> ...]",
         "    Load a module library from <path>, passing to it any optional arguments.",
         "LOADEX <path> [[CONFIG NAME VALUE] [CONFIG NAME VALUE]] [ARGS ...]",
-        "    Load a module library from <path>, while passing it module configurations and "
-        "optional "
-        "arguments.",
+        loadex_line,
         "UNLOAD <name>",
         "    Unload a module.",
         NULL,
