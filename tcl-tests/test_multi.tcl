@@ -93,3 +93,29 @@ test "CLIENT LIST tells of MULTI" {
     is {client info} +QUEUED
     expect [string match "*flags=x*multi=1*" [lindex [r exec] 0]] 1
 }
+
+test "EXEC: COPY, MOVE and SWAPDB in the database that SELECT has chosen before them" {
+    is {mset a 0a b 0b} +OK
+    is {select 1} +OK
+    is {mset a 1a b 1b} +OK
+    is {select 0} +OK
+    is {multi} +OK
+    foreach command {
+        {select 1} {copy a c} {copy a a db 2} {move b 3} {swapdb 1 2} {copy a d} {get a} {exists c} {swapdb 0 5}
+        {select 5} {get b} {copy b a replace} {memory usage a} {wait 1 100} {object encoding b} {select 2} {get c}
+    } {
+        is $command +QUEUED
+    }
+    set reply [r exec]
+    expect_true {[lindex $reply 12] > 0}
+    expect [lreplace $reply 12 12] {OK 1 1 1 OK 1 1a 0 OK OK 0b 1 0 embstr OK 1a}
+    is {dbsize} :2
+    is {select 1} +OK
+    is {mget a d} {* $1a $1a}
+    is {select 3} +OK
+    is {get b} {$1b}
+    is {select 5} +OK
+    is {mget a b} {* $0b $0b}
+    is {select 0} +OK
+    is {dbsize} :0
+}

@@ -105,9 +105,9 @@ BK_MUST_USE enum ks_lock ks_txn_lock(struct ks_txn *t);
  * Index as returned by ks_txn_key. */
 void ks_get(struct ks_txn *t, size_t index, struct ks_value *out);
 
-/* Bytes of memory that a fetched key takes, which is there: in the index, and its value's in the
- * cache where it is held. */
-uint64_t ks_key_memory(const struct ks_txn *t, size_t index);
+/* Bytes of memory that a key takes which is there: in the index, and its value's in the cache where
+ * it is held. When to ask: as ks_get. */
+uint64_t ks_key_memory(struct ks_txn *t, size_t index);
 /* Milliseconds since the key was used, about (bk_idle_ms of bitkv.h tells how exact); after ks_get.
  */
 uint64_t ks_idle_ms(const struct ks_txn *t, size_t index);

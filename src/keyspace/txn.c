@@ -373,10 +373,12 @@ void ks_get(struct ks_txn *t, size_t index, struct ks_value *out)
     }
 }
 
-uint64_t ks_key_memory(const struct ks_txn *t, size_t index)
+uint64_t ks_key_memory(struct ks_txn *t, size_t index)
 {
+    index += t->first;
     BK_ASSERT(index < t->n);
-    return bk_item_memory(t->ks->db, &t->keys[index], &t->items[index]);
+    const struct bk_item *found = t->locked ? peek(t, index) : &t->items[index];
+    return bk_item_memory(t->ks->db, &t->keys[index], found);
 }
 
 uint64_t ks_idle_ms(const struct ks_txn *t, size_t index)
