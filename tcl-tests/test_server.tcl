@@ -294,6 +294,7 @@ test "WAIT: other clients go on meanwhile, and so does what the client has sent 
     set fd [server::connect $::main]
     resp::send $fd WAIT 1 0
     resp::send $fd PING
+    flush $fd
     for {set i 0} {$i < 20} {incr i} {
         set other [server::connect $::main]
         expect [resp::call $other PING] PONG

@@ -10,6 +10,7 @@
 #include "app/memory.h"
 #include "app/option.h"
 #include "app/snapshots.h"
+#include "app/transfer.h"
 #include "base/error.h"
 #include "base/mutex.h"
 #include "command/command.h"
@@ -72,6 +73,7 @@ struct app {
     struct keyspace *ks;         /* owned */
     struct snapshots *snapshots; /* owned */
     struct timing *timing;       /* owned */
+    struct transfers *transfers; /* owned */
     struct server_ops ops;
     struct net_store_ops store_ops;
     char *conf_file; /* owned, absolute; NULL: none */
@@ -148,6 +150,7 @@ void app_server_ops(struct app *a);
 void app_store_ops(struct app *a);
 /* Makes a->snapshots; then, when the store and a->dir are there, lets them begin. */
 void app_snapshots_new(struct app *a);
+void app_transfers_new(struct app *a);
 void app_snapshots_open(struct app *a, struct bk_db *db);
 
 /* NULL while the store is being opened. Once there it stays as long as a loop runs. */

@@ -179,6 +179,25 @@ void app_snapshots_open(struct app *a, struct bk_db *db)
     bk_buf_fini(&dir);
 }
 
+/* ---- Transfers ---- */
+
+static void transfer_over(void *arg)
+{
+    struct app *a = arg;
+    net_wake(a->net);
+}
+
+void app_transfers_new(struct app *a)
+{
+    a->transfers = transfers_new(transfer_over, a);
+}
+
+static struct transfer *begin_transfer(void *arg, struct transfer_order *order)
+{
+    struct app *a = arg;
+    return transfer_begin(a->transfers, order);
+}
+
 /* ---- Limits ---- */
 
 static bool debug_allowed(void *arg, const struct session *s)
@@ -285,6 +304,9 @@ void app_server_ops(struct app *a)
     a->ops.save_begin = save_begin;
     a->ops.save_state = save_state;
     a->ops.last_save_s = last_save_s;
+    a->ops.transfer_begin = begin_transfer;
+    a->ops.transfer_ended = transfer_ended;
+    a->ops.transfer_drop = transfer_drop;
     a->ops.shutdown = ask_shutdown;
     a->ops.shutdown_abort = shutdown_abort;
     a->ops.debug_allowed = debug_allowed;

@@ -4,8 +4,8 @@
  * reverse.
  *
  * Up: options, log, background, signals, limits, listeners and loops (which answer -LOADING),
- * store. Down: loops (no command runs from then on), snapshots, keyspace, store (everything
- * synced), the rest.
+ * store. Down: loops (no command runs from then on), transfers, snapshots, keyspace, store
+ * (everything synced), the rest.
  */
 #include "app/app.h"
 #include "app/memory.h"
@@ -175,6 +175,7 @@ static bool setup_modules(struct run *r)
         return start_failed(r, "Could not set up the loops", &err);
     }
     app_snapshots_new(a);
+    app_transfers_new(a);
     a->ks = ks_new(NULL, (uint32_t)option_num(&a->options, OPTION_DATABASES));
     a->timing = timing_new();
     app_server_ops(a);
@@ -310,6 +311,7 @@ static bool take_down(struct run *r, bool started)
     } else if (a->net != NULL) {
         net_shutdown(a->net, 0);
     }
+    transfers_free(&a->transfers);
     snapshots_free(&a->snapshots);
     ks_free(&a->ks);
     db = atomic_exchange(&a->db, NULL);

@@ -206,6 +206,21 @@ void dump_value_copy(const struct dump_value *v, uint8_t *to)
     }
 }
 
+bool dump_value_is(const struct dump_value *v, struct bk_span bytes)
+{
+    bool same = v->len == bytes.len;
+    if (same && v->form == DUMP_LZF) {
+        uint8_t *plain = bk_alloc(bytes.len);
+        dump_value_copy(v, plain);
+        same = memcmp(plain, bytes.data, bytes.len) == 0;
+        free(plain);
+    } else if (same && bytes.len > 0) {
+        const void *plain = v->form == DUMP_NUMBER ? (const void *)v->number : v->bytes.data;
+        same = memcmp(plain, bytes.data, bytes.len) == 0;
+    }
+    return same;
+}
+
 /* ---- Writing ---- */
 
 static void write_length(struct bk_buf *out, uint64_t len)

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum dump_status {
@@ -37,6 +38,9 @@ enum dump_status dump_read(struct bk_span payload, struct dump_value *out);
 
 /* Writes the value's len bytes. */
 void dump_value_copy(const struct dump_value *v, uint8_t *to);
+
+/* Is the value these bytes? Takes memory for what is compressed, if its length is that of them. */
+bool dump_value_is(const struct dump_value *v, struct bk_span bytes);
 
 /* Appends the payload of a string of at most 4 GiB - 1. Takes as much memory again while it tries
  * to compress. */

@@ -65,6 +65,9 @@ void exec_slice_free(struct exec_slice **s)
 {
     if (*s != NULL) {
         bk_buf_fini(&(*s)->replies);
+        if ((*s)->work != NULL) {
+            (*s)->work_free((*s)->work);
+        }
         free(*s);
         *s = NULL;
     }

@@ -123,9 +123,11 @@ struct exec_slice {
     uint64_t wanted;       /* SCAN: keys still to look at; SAVE: its snapshot */
     int64_t took_us;       /* the executor's: by the slices so far */
     struct bk_buf replies; /* owned */
-    bool more;             /* set by the command: call me again */
-    bool parked;           /* with more: but not before the next wake call */
-    int64_t until_ms;      /* with parked: or before this moment; see exec_slice_until_ms */
+    void *work;            /* owned; what else the command keeps (MIGRATE), or NULL */
+    void (*work_free)(void *work);
+    bool more;        /* set by the command: call me again */
+    bool parked;      /* with more: but not before the next wake call */
+    int64_t until_ms; /* with parked: or before this moment; see exec_slice_until_ms */
 };
 /* The slice of the command that runs; made, all zero, on its first call. */
 struct exec_slice *exec_slice_of(struct command_ctx *c);

@@ -428,8 +428,12 @@ static void write_keys(struct command_ctx *c, bool with_flags)
             n++;
         }
     }
-    resp_write_array(c->reply, n);
-    bk_buf_append(c->reply->out, found.data, found.len);
+    if (n > 0 || (row->flags & CMD_NO_MANDATORY_KEYS) != 0) {
+        resp_write_array(c->reply, n);
+        bk_buf_append(c->reply->out, found.data, found.len);
+    } else {
+        resp_write_error(c->reply, "ERR Invalid arguments specified for command");
+    }
     bk_buf_fini(&found);
 }
 

@@ -50,6 +50,32 @@ struct memory_summary {
     uint64_t log_buffer;         /* records that wait to be written */
 };
 
+/* MIGRATE: what is to be sent where, and how many lines answer it. */
+struct transfer_order {
+    char *host; /* owned */
+    int port;
+    int64_t timeout_ms;  /* to connect, and each time that nothing moves */
+    struct bk_buf bytes; /* owned */
+    size_t lines;
+};
+
+enum transfer_outcome {
+    TRANSFER_DONE,
+    TRANSFER_NOT_CONNECTED, /* no answer in time, or no such name */
+    TRANSFER_NOT_SENT,      /* refused (Redis learns of it when it writes), or not in time */
+    TRANSFER_NOT_ANSWERED   /* not by all lines */
+};
+
+/* Borrowed from the transfer. */
+struct transfer_result {
+    enum transfer_outcome outcome;
+    struct bk_buf lines; /* each with a NUL in place of its end */
+    size_t lines_n;
+    struct bk_span sent; /* the order's bytes */
+};
+
+struct transfer;
+
 struct config_pair {
     struct bk_span name;
     struct bk_span value;
@@ -125,6 +151,13 @@ struct server_ops {
     void (*memory_summary)(void *arg, struct memory_summary *out);
     bool (*memory_purge)(void *arg);
     bool (*memory_report)(void *arg, struct bk_buf *out); /* false: the allocator has none */
+
+    /* Transfers. begin takes what the order holds; NULL: so many are under way that it must wait
+     * for the next wake call, and nothing was taken. The store's wake call comes when one has
+     * ended. drop takes and nulls; one that has not ended is called off. Not under a key lock. */
+    struct transfer *(*transfer_begin)(void *arg, struct transfer_order *order);
+    bool (*transfer_ended)(struct transfer *t, struct transfer_result *out); /* any time */
+    void (*transfer_drop)(struct transfer **t);
 
     bool (*debug_allowed)(void *arg, const struct session *s); /* enable-debug-command */
     bool (*memory_over)(void *arg); /* maxmemory reached: commands flagged denyoom are refused */

@@ -23,6 +23,7 @@ static const struct command_row *const row_arrays[] = {
     command_rows_dump,       command_rows_object,  command_rows_copy,   command_rows_sort,
     command_rows_memory,     command_rows_wait,    command_rows_pubsub, command_rows_monitor,
     command_rows_slowlog,    command_rows_latency, command_rows_acl,    command_rows_module,
+    command_rows_migrate,
 };
 
 /* Set once, under setup_once. */

@@ -121,6 +121,7 @@ extern const struct command_row command_rows_copy[];        /* copy.c: COPY, MOV
 extern const struct command_row command_rows_sort[];        /* sort.c */
 extern const struct command_row command_rows_memory[];      /* memory.c */
 extern const struct command_row command_rows_wait[];        /* wait.c */
+extern const struct command_row command_rows_migrate[];     /* migrate.c */
 extern const struct command_row
     command_rows_database[]; /* database.c: SELECT, FLUSHDB, DBSIZE, SCAN ... */
 extern const struct command_row

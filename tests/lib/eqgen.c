@@ -150,6 +150,13 @@ static const struct template templates[] = {
     {"SORT $k $w $w", 5, EQ_BYTES, SPOIL},
     {"SORT_RO $k", 5, EQ_BYTES, SPOIL},
     {"SORT_RO $k STORE $k", 3, EQ_BYTES, SPOIL},
+    /* Nobody listens there. EQ_SHAPE, which looks at errors byte by byte and keeps it out of MULTI.
+     */
+    {"MIGRATE 127.0.0.1 1 $k $d 1000", 4, EQ_SHAPE, FIXED},
+    {"MIGRATE 127.0.0.1 1 $k 0 $i $w $w", 4, EQ_SHAPE, FIXED},
+    {"MIGRATE 127.0.0.1 1 $x 0 1000 COPY REPLACE AUTH $w", 2, EQ_SHAPE, FIXED},
+    {"MIGRATE 127.0.0.1 1 $x 0 1000 AUTH2 $w $w KEYS $k $k", 3, EQ_SHAPE, FIXED},
+    {"MIGRATE 127.0.0.1 1 $u1 0 1000 KEYS $k $k", 3, EQ_SHAPE, FIXED},
     /* Databases. */
     {"COPY $k $k", 20, EQ_BYTES, SPOIL},
     {"COPY $k $k REPLACE", 15, EQ_BYTES, SPOIL},
@@ -271,6 +278,8 @@ static const struct template templates[] = {
     {"COMMAND GETKEYS SORT $k $x $x STORE $k", 3, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS SORT $k GET $p LIMIT $n $n", 2, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYSANDFLAGS SORT $k BY $p STORE $k", 2, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYS MIGRATE h 1 $k 0 1 $x $x $x", 2, EQ_BYTES, SPOIL},
+    {"COMMAND GETKEYSANDFLAGS MIGRATE h 1 $u1 0 1 AUTH $w KEYS $k $k", 3, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS OBJECT ENCODING $k", 2, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYSANDFLAGS COPY $k $k", 2, EQ_BYTES, SPOIL},
     {"COMMAND GETKEYS PING", 2, EQ_BYTES, FIXED},

@@ -21,7 +21,8 @@ static const char *const commands[] = {
     "copy", "move", "swapdb", "sort", "sort_ro",
     /* From here on not with arguments at random: they would end the server or the connection. */
     "multi", "exec", "discard", "watch", "unwatch", "quit", "reset", "hello", "auth", "client", "command", "config", "info", "shutdown", "time", "debug", "object", "memory", "wait",
-    "slowlog", "latency", "acl", "module"};
+    "slowlog", "latency", "acl", "module",
+    "migrate"};
 
 static const char *const subcommands[] = {
     "client|id", "client|kill", "client|setname", "client|getname", "client|list", "client|info",
