@@ -284,3 +284,30 @@ test "SORT of what is not there and of a string" {
     is {command getkeys sort a limit 0 store store d} {* $a $d}
     is {command getkeys sort a by store store x get store} {* $a $x}
 }
+
+test "notifications of COPY, MOVE, RESTORE, SORT and MIGRATE" {
+    is {config set notify-keyspace-events EAnm} +OK
+    set target [server::start]
+    set events [server::connect $::main]
+    resp::call $events PSUBSCRIBE __keyevent@*
+    is {set a 1} +OK
+    set payload [r dump a]
+    foreach command [list {copy a b} {copy a b replace} {copy a a db 1} {copy nosuch c} {move b 2} {object encoding nosuch} \
+        [list restore c 0 $payload] [list restore c 0 $payload replace] [list restore c 1 $payload replace absttl] \
+        {sort nosuch store a} {memory usage nosuch} {dump nosuch} {set a 1} \
+        [list migrate 127.0.0.1 [dict get $target port] {} 0 1000 keys a] {set end 1}] {
+        r {*}$command
+    }
+    set seen {}
+    while {[lindex $seen end] ne "0:set:end"} {
+        lassign [lindex [resp::receive $events] 1] - - channel key
+        regexp {@(\d+)__:(.*)} [lindex $channel 1] - db event
+        lappend seen $db:$event:[lindex $key 1]
+    }
+    expect $seen [list 0:new:a 0:set:a 0:new:b 0:copy_to:b 0:new:b 0:copy_to:b 1:new:a 1:copy_to:a 0:keymiss:nosuch \
+        2:new:b 0:move_from:b 2:move_to:b 0:new:c 0:restore:c 0:new:c 0:restore:c 0:del:c 0:keymiss:nosuch 0:del:a \
+        0:keymiss:nosuch 0:new:a 0:set:a 0:del:a 0:new:end 0:set:end]
+    is {config set notify-keyspace-events {}} +OK
+    close $events
+    server::stop $target
+}

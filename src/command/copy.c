@@ -90,15 +90,17 @@ static enum ks_need move_keys(const struct command_ctx *c)
 }
 
 /* The new key takes type, value and expiry. false: it is there already. */
-static bool put_copy(struct command_ctx *c, const struct ks_value *from, bool replace)
+static bool put_copy(struct command_ctx *c, const struct ks_value *from, const struct copy_plan *p,
+                     struct bk_span key)
 {
     struct ks_value to;
     bool puts;
     ks_get(c->txn, TO, &to);
-    puts = replace || !to.exists;
+    puts = p->replace || !to.exists;
     if (puts) {
         struct ks_write w = {from->type, from->bytes, from->block, from->expire_ms};
-        command_put(c, TO, &w);
+        ks_put(c->txn, TO, &w);
+        command_notify_db(c, NOTIFY_NEW, "new", p->db, key); /* also where it replaces */
     }
     return puts;
 }
@@ -111,8 +113,13 @@ static void copy_command(struct command_ctx *c)
     if (error != NULL) {
         resp_write_error(c->reply, error);
     } else {
+        bool copied;
         arg_lookup(c, FROM, &from);
-        resp_write_int(c->reply, from.exists && put_copy(c, &from, p.replace) ? 1 : 0);
+        copied = from.exists && put_copy(c, &from, &p, arg_at(c, 2));
+        if (copied) {
+            command_notify_db(c, NOTIFY_GENERIC, "copy_to", p.db, arg_at(c, 2));
+        }
+        resp_write_int(c->reply, copied ? 1 : 0);
     }
 }
 
@@ -126,9 +133,11 @@ static void move_command(struct command_ctx *c)
         resp_write_error(c->reply, error);
     } else {
         ks_get(c->txn, FROM, &from);
-        moved = from.exists && put_copy(c, &from, false);
+        moved = from.exists && put_copy(c, &from, &p, arg_at(c, 1));
         if (moved) {
             ks_delete(c->txn, FROM);
+            command_notify(c, NOTIFY_GENERIC, "move_from", arg_at(c, 1));
+            command_notify_db(c, NOTIFY_GENERIC, "move_to", p.db, arg_at(c, 1));
         }
         resp_write_int(c->reply, moved ? 1 : 0);
     }

@@ -106,7 +106,9 @@ static void put_value(struct command_ctx *c, const struct dump_value *v, int64_t
         w.bytes = bk_span_of(to, v->len);
         w.block = made;
     }
-    command_put(c, 0, &w); /* keeps a reference of the block */
+    ks_put(c->txn, 0, &w);                              /* keeps a reference of the block */
+    command_notify(c, NOTIFY_NEW, "new", arg_at(c, 1)); /* also where it replaces */
+    command_notify(c, NOTIFY_GENERIC, "restore", arg_at(c, 1));
     bk_block_unref(&made);
 }
 
@@ -128,6 +130,7 @@ static void restore_command(struct command_ctx *c)
             put_value(c, &v, expire_ms);
         } else if (old.exists) {
             ks_delete(c->txn, 0);
+            command_notify(c, NOTIFY_GENERIC, "del", arg_at(c, 1));
         }
         resp_write_ok(c->reply);
     }

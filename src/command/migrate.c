@@ -15,6 +15,7 @@
 #include "command/args.h"
 #include "command/dump_payload.h"
 #include "command/exec_private.h"
+#include "command/notify.h"
 #include "command/rows.h"
 
 #include "base/num.h"
@@ -341,6 +342,7 @@ static void remove_one(void *arg, const struct migrant *k, size_t n)
         r->changed++;
     } else if (v.exists) {
         ks_delete(r->c->txn, n);
+        command_notify(r->c, NOTIFY_GENERIC, "del", arg_at(r->c, k->arg));
     }
 }
 

@@ -7,6 +7,7 @@
  */
 #include "command/args.h"
 #include "command/connection.h"
+#include "command/exec_private.h"
 #include "command/rows.h"
 
 #include "base/num.h"
@@ -22,10 +23,17 @@ static const char *string_encoding(struct bk_span value)
     return is_int ? "int" : value.len <= EMBEDDED_MAX ? "embstr" : "raw";
 }
 
+/* Counted as a look-up; a miss is no event, as in Redis. */
+static void look(struct command_ctx *c, struct ks_value *v)
+{
+    ks_get(c->txn, 0, v);
+    exec_count(v->exists ? &c->exec->hits : &c->exec->misses, 1);
+}
+
 static void object_encoding(struct command_ctx *c)
 {
     struct ks_value v;
-    arg_lookup(c, 0, &v);
+    look(c, &v);
     if (v.exists) {
         resp_write_bulk_str(c->reply, string_encoding(v.bytes));
     } else {
@@ -36,7 +44,7 @@ static void object_encoding(struct command_ctx *c)
 static void object_refcount(struct command_ctx *c)
 {
     struct ks_value v;
-    arg_lookup(c, 0, &v);
+    look(c, &v);
     if (v.exists) {
         resp_write_int(c->reply, REFERENCES);
     } else {

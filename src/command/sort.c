@@ -4,6 +4,7 @@
  * sets: a key that is not there sorts to nothing, one that is there is of the wrong type.
  */
 #include "command/args.h"
+#include "command/notify.h"
 #include "command/rows.h"
 
 #include "base/num.h"
@@ -53,12 +54,13 @@ static enum ks_need sort_keys(const struct command_ctx *c)
 }
 
 /* What nothing sorts to: the destination is deleted. */
-static void store_nothing(struct command_ctx *c)
+static void store_nothing(struct command_ctx *c, struct bk_span destination)
 {
     struct ks_value old;
     ks_get(c->txn, DESTINATION, &old);
     if (old.exists) {
         ks_delete(c->txn, DESTINATION);
+        command_notify(c, NOTIFY_GENERIC, "del", destination);
     }
     resp_write_int(c->reply, 0);
 }
@@ -76,7 +78,7 @@ static void sort_key(struct command_ctx *c, bool may_store)
     if (v.exists) {
         arg_reply_wrong_type(c);
     } else if (store != 0) {
-        store_nothing(c);
+        store_nothing(c, arg_at(c, store));
     } else {
         resp_write_array(c->reply, 0);
     }
