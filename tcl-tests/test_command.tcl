@@ -125,3 +125,9 @@ test "each command's INFO and DOCS are Redis's" {
         server::stop $s
     }
 }
+
+test "COMMAND GETKEYS of a command without the keys that it may have" {
+    is {command getkeys pfmerge d} {-ERR Invalid arguments specified for command}
+    is {command getkeys pfmerge d s} {* $d $s}
+    is {command getkeys migrate h 1 {} 0 1 keys} {-ERR Invalid arguments specified for command}
+}

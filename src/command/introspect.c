@@ -387,18 +387,23 @@ static const char *actual_flags(struct command_ctx *c, const struct doc_key *key
     return flags;
 }
 
+/* When one of several places has no argument (PFMERGE without a source), none counts, as in Redis.
+ */
 static void documented_keys(struct command_ctx *c, const struct command_doc *doc,
                             struct key_places *out)
 {
     int argc = c->cmd->argc - 2;
+    bool whole = true;
     out->n = 0;
     for (const struct doc_key *key = doc->keys; key->flags != NULL; key++) {
         int last = key->last < 0 ? argc + key->last : key->index + key->last;
         if (!key->unknown && out->n < sizeof(out->v) / sizeof(out->v[0])) {
             out->v[out->n++] =
                 (struct key_place){key->index, last, key->step, actual_flags(c, key)};
+            whole = whole && key->index <= last && last < argc;
         }
     }
+    out->n = whole ? out->n : 0;
 }
 
 static void write_keys(struct command_ctx *c, bool with_flags)
