@@ -13,7 +13,7 @@ set names {
     pfadd pfcount pfmerge pfdebug pfselftest
     setbit getbit bitcount bitpos bitop bitfield bitfield_ro
     del unlink exists touch type keys scan randomkey rename renamenx expire pexpire expireat pexpireat ttl pttl
-    expiretime pexpiretime persist multi exec discard watch unwatch dump restore object object|encoding object|refcount object|help copy move swapdb sort sort_ro wait migrate
+    expiretime pexpiretime persist multi exec discard watch unwatch dump restore object object|encoding object|freq object|idletime object|refcount object|help copy move swapdb sort sort_ro wait migrate
     ping echo quit reset hello auth select client client|id client|getname client|setname client|info client|list
     client|kill client|no-evict client|reply client|help client|getredir client|pause client|unpause client|unblock
     command command|count command|info command|list command|docs command|getkeys command|getkeysandflags command|help

@@ -311,3 +311,19 @@ test "notifications of COPY, MOVE, RESTORE, SORT and MIGRATE" {
     close $events
     server::stop $target
 }
+
+test "OBJECT IDLETIME and FREQ" {
+    is {set k v} +OK
+    is {object idletime k} :0
+    is {object idletime nosuch} nil
+    is {object freq nosuch} nil
+    expect_match [r object freq k] {ERR An LFU maxmemory policy is not selected, access frequency not tracked.*}
+    # To ask for it, or for the key's type, is not to use the key.
+    wait_until {[r object idletime k] >= 2 && [r type k] eq "string"}
+    is {multi} +OK
+    is {get other} +QUEUED
+    is {object idletime k} +QUEUED
+    expect_true {[lindex [r exec] 1] >= 2}
+    is {get k} {$v}
+    is {object idletime k} :0
+}

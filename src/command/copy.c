@@ -60,8 +60,9 @@ static const char *plan_copy(const struct command_ctx *c, struct copy_plan *p)
 
 static const char *plan_move(const struct command_ctx *c, struct copy_plan *p)
 {
-    const char *error = parse_db(c, arg_at(c, 2), &p->db);
-    p->replace = false;
+    const char *error;
+    *p = (struct copy_plan){.db = ks_txn_db(c->txn)};
+    error = parse_db(c, arg_at(c, 2), &p->db);
     return error == NULL && p->db == ks_txn_db(c->txn) ? ERROR_SAME : error;
 }
 

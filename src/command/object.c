@@ -52,12 +52,45 @@ static void object_refcount(struct command_ctx *c)
     }
 }
 
+/* In seconds, which Redis rounds down too. */
+static void object_idletime(struct command_ctx *c)
+{
+    struct ks_value v;
+    look(c, &v);
+    if (v.exists) {
+        resp_write_int(c->reply, (int64_t)(ks_idle_ms(c->txn, 0) / 1000));
+    } else {
+        resp_write_null(c->reply);
+    }
+}
+
+/* No policy that counts uses may be chosen, so that this is true of every key. */
+static void object_freq(struct command_ctx *c)
+{
+    struct ks_value v;
+    look(c, &v);
+    if (v.exists) {
+        resp_write_error(
+            c->reply, "ERR An LFU maxmemory policy is not selected, access frequency not tracked. "
+                      "Please note that when switching between policies at runtime LRU and LFU "
+                      "data will take some time to adjust.");
+    } else {
+        resp_write_null(c->reply);
+    }
+}
+
 static void object_help(struct command_ctx *c)
 {
     static const char *const lines[] = {
         "ENCODING <key>",
         "    Return the kind of internal representation used in order to store the value",
         "    associated with a <key>.",
+        "FREQ <key>",
+        "    Return the access frequency index of the <key>. The returned integer is",
+        "    proportional to the logarithm of the recent access frequency of the key.",
+        "IDLETIME <key>",
+        "    Return the idle time of the <key>, that is the approximated number of",
+        "    seconds elapsed since the last access to the key.",
         "REFCOUNT <key>",
         "    Return the number of references of the value associated with the specified",
         "    <key>.",
@@ -75,6 +108,8 @@ static void object_help(struct command_ctx *c)
 
 static const struct command_row subcommands[] = {
     OBJECT_ROW("encoding", KS_NEED_VALUE, object_encoding),
+    OBJECT_ROW("freq", KS_NEED_META, object_freq),
+    OBJECT_ROW("idletime", KS_NEED_META, object_idletime),
     OBJECT_ROW("refcount", KS_NEED_META, object_refcount),
     {.name = "help",
      .arity = 2,

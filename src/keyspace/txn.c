@@ -383,8 +383,9 @@ uint64_t ks_key_memory(struct ks_txn *t, size_t index)
 
 uint64_t ks_idle_ms(const struct ks_txn *t, size_t index)
 {
-    const struct bk_item *item = t->locked ? &t->peeks[index] : &t->items[index];
+    index += t->first;
     BK_ASSERT(index < t->n);
+    const struct bk_item *item = t->locked ? &t->peeks[index] : &t->items[index];
     return item->at == UINT64_MAX ? 0 : bk_idle_ms(t->ks->db, item->age);
 }
 

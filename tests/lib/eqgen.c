@@ -140,6 +140,9 @@ static const struct template templates[] = {
     {"RESTORE $k $i $v REPLACE $w", 6, EQ_BYTES, SPOIL},
     {"OBJECT ENCODING $k", 25, EQ_ENCODING, SPOIL},
     {"OBJECT REFCOUNT $k", 8, EQ_SHAPE, SPOIL},
+    {"OBJECT IDLETIME $k", 8, EQ_SHAPE, SPOIL},
+    {"OBJECT FREQ $k", 8, EQ_SHAPE, SPOIL},
+    {"OBJECT HELP", 1, EQ_BYTES, FIXED},
     {"OBJECT ENCODING", 2, EQ_BYTES, FIXED},
     {"OBJECT", 2, EQ_BYTES, FIXED},
     {"OBJECT $w $k", 3, EQ_BYTES, FIXED},
@@ -616,6 +619,7 @@ static void choose_rule(struct eq_cmd *cmd)
                 {"memory usage", EQ_SHAPE},
                 {"object encoding", EQ_ENCODING},
                 {"object refcount", EQ_SHAPE},
+                {"object idletime", EQ_SHAPE},
                 {"command count", EQ_SHAPE},
                 {"client id", EQ_SHAPE},
                 {"time", EQ_SHAPE}};

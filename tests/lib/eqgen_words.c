@@ -29,7 +29,7 @@ static const char *const subcommands[] = {
     "client|reply", "client|no-evict", "slowlog|get", "latency|histogram", "acl|cat", "module|load", "config|get", "config|set", "config|resetstat",
     "config|rewrite", "command|count", "command|info", "command|list", "command|docs",
     "command|getkeys", "CLIENT|KILL", "client|nosuch", "get|nosuch", "config|", "object|encoding",
-    "object|refcount", "memory|stats", "memory|usage"};
+    "object|refcount", "object|idletime", "memory|stats", "memory|usage"};
 
 static const char *const options[] = {
     "timeout", "databases", "maxclients", "appendfsync", "tcp-keepalive", "tcp-backlog", "hz",
