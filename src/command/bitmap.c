@@ -5,6 +5,7 @@
 #include "command/bitmap_private.h"
 #include "command/bits.h"
 #include "command/compose.h"
+#include "command/notify.h"
 #include "command/rows.h"
 
 #include "base/num.h"
@@ -55,6 +56,7 @@ static void setbit_command(struct command_ctx *c)
             compose_fill(&n, old.bytes);
             bits_set(n.bytes, offset, &one_bit, bit);
             compose_put(c, 0, &n, old.exists ? old.expire_ms : 0);
+            command_notify(c, NOTIFY_STRING, "setbit", ks_key(c->txn, 0));
         }
     }
 }
@@ -226,10 +228,12 @@ static void bitop_store(struct command_ctx *c, enum bits_op op, const struct bk_
         compose_begin(c, &result, len);
         bits_combine(op, result.bytes, len, src, n);
         compose_put(c, 0, &result, 0);
+        command_notify(c, NOTIFY_STRING, "set", ks_key(c->txn, 0));
     } else {
         ks_get(c->txn, 0, &old);
         if (old.exists) {
             ks_delete(c->txn, 0);
+            command_notify(c, NOTIFY_GENERIC, "del", ks_key(c->txn, 0));
         }
     }
     resp_write_int(c->reply, (int64_t)len);

@@ -5,6 +5,7 @@
 #include "command/bitmap_private.h"
 #include "command/bits.h"
 #include "command/compose.h"
+#include "command/notify.h"
 
 #include "base/num.h"
 
@@ -124,8 +125,11 @@ static bool parse_ops(struct command_ctx *c, struct field_ops *all)
     return ok;
 }
 
-/* SET or INCRBY: the reply is the old number, or the new one. true: the string has changed. */
-static bool write_field(struct command_ctx *c, struct compose *n, const struct field_op *op)
+enum field_result { FIELD_SAME, FIELD_CHANGED, FIELD_FAILED };
+
+/* SET or INCRBY: the reply is the old number, or the new one. */
+static enum field_result write_field(struct command_ctx *c, struct compose *n,
+                                     const struct field_op *op)
 {
     int64_t old = bits_get(bk_span_of(n->bytes, n->len), op->offset, &op->type);
     bool set = op->kind == FIELD_SET;
@@ -137,10 +141,11 @@ static bool write_field(struct command_ctx *c, struct compose *n, const struct f
     } else {
         resp_write_null(c->reply);
     }
-    return ok && now != old;
+    return !ok ? FIELD_FAILED : now != old ? FIELD_CHANGED : FIELD_SAME;
 }
 
-/* The string grows to hold every field that is written, even if OVERFLOW FAIL then writes none. */
+/* The string grows to hold every field that is written, even if OVERFLOW FAIL then writes none: of
+ * that alone nobody is told. */
 static void run_writing(struct command_ctx *c, const struct field_ops *all)
 {
     struct ks_value old;
@@ -149,22 +154,27 @@ static void run_writing(struct command_ctx *c, const struct field_ops *all)
         return;
     }
     size_t len = (size_t)((all->end + 7) / 8);
-    bool changed = len > old.bytes.len;
-    compose_begin(c, &n, changed ? len : old.bytes.len);
+    bool grows = len > old.bytes.len;
+    bool told = false;
+    compose_begin(c, &n, grows ? len : old.bytes.len);
     compose_fill(&n, old.bytes);
     resp_write_array(c->reply, all->n);
     for (size_t i = 0; i < all->n; i++) {
         const struct field_op *op = &all->ops[i];
         if (op->kind == FIELD_GET) {
             resp_write_int(c->reply, bits_get(bk_span_of(n.bytes, n.len), op->offset, &op->type));
-        } else if (write_field(c, &n, op)) {
-            changed = true;
+        } else {
+            enum field_result result = write_field(c, &n, op);
+            told = told || result == FIELD_CHANGED || (grows && result == FIELD_SAME);
         }
     }
-    if (changed) {
+    if (grows || told) {
         compose_put(c, 0, &n, old.exists ? old.expire_ms : 0);
     } else {
         compose_drop(&n);
+    }
+    if (told) {
+        command_notify(c, NOTIFY_STRING, "setbit", ks_key(c->txn, 0));
     }
 }
 

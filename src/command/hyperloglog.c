@@ -3,6 +3,7 @@
 #include "command/args.h"
 #include "command/compose.h"
 #include "command/hll.h"
+#include "command/notify.h"
 #include "command/rows.h"
 
 #include <string.h>
@@ -76,6 +77,9 @@ static void pfadd_command(struct command_ctx *c)
             hll_forget(h.data);
         }
         store(c, &old, bk_buf_span(&h));
+        if (result != HLL_CORRUPT) {
+            command_notify(c, NOTIFY_STRING, "pfadd", ks_key(c->txn, 0));
+        }
     }
     bk_buf_fini(&h);
 }
@@ -165,6 +169,7 @@ static void pfmerge_command(struct command_ctx *c)
     if (raise_all(&h, registers, dense, sparse_max(c))) {
         hll_forget(h.data);
         store(c, &old, bk_buf_span(&h));
+        command_notify(c, NOTIFY_STRING, "pfadd", ks_key(c->txn, 0));
         resp_write_ok(c->reply);
     } else {
         reply_corrupt(c);
