@@ -153,6 +153,9 @@ if {[catch {
     set is_redis [expr {![string match *bitkv_version* [r INFO everything]]}]
     close $client
     server::stop $probe
+    if {$is_redis} {
+        judge::forget_skips
+    }
     set socket [socket -server accept -myaddr 127.0.0.1 0]
     set listening [lindex [fconfigure $socket -sockname] 2]
     judge::header
