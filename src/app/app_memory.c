@@ -16,6 +16,7 @@
 #include "app/app.h"
 #include "app/memory.h"
 #include "base/clock.h"
+#include "command/notify.h"
 
 #define CACHE_STEP \
     ((uint64_t)4 << 20) /* the cache gives way so much in a sample: a few ms at most */
@@ -106,11 +107,23 @@ static void sample(struct app *a)
 
 /* ---- Eviction ---- */
 
+/* After the commit, on a loop thread: as any other delete, it is heard of once it is as durable as
+ * it will be. */
+static void tell_evicted(void *arg, uint32_t db, struct bk_span key)
+{
+    struct app *a = arg;
+    notify_publish(a->ops.pubsub, NULL, NOTIFY_EVICTED, "evicted", db, key, ks_tail(a->ks));
+}
+
 /* BK_OK: keys have gone, or may do so soon. */
 static int evict(struct app *a, enum ks_evict_rule rule, unsigned max)
 {
     struct app_memory *m = &a->memory;
-    struct ks_evict e = {.rule = rule, .samples = atomic_load(&m->samples), .max = max};
+    struct ks_evict e = {.rule = rule,
+                         .samples = atomic_load(&m->samples),
+                         .max = max,
+                         .evicted = tell_evicted,
+                         .arg = a};
     struct ks_evicted gone = {0};
     struct bk_error err;
     int rc = ks_evict(a->ks, &e, &gone, &err);

@@ -267,6 +267,18 @@ static void test_maxmemory__lru__keeps_the_hot_keys(void **state)
 
 /* ---- For good ---- */
 
+static void test_maxmemory__key_evicted__subscribers_hear_of_it(void **state)
+{
+    (void)state;
+    START("--maxmemory-policy", "allkeys-lru", "--notify-keyspace-events", "Ee");
+    struct respc *listener = expect_connection(&server);
+    expect_reply(listener, "*3 [$\"psubscribe\" $\"*\" :1]", "PSUBSCRIBE", "*", NULL);
+    expect_reply(client, "+OK", "SET", "foo", "bar", NULL);
+    expect_reply(client, "+OK", "CONFIG", "SET", "maxmemory", "1", NULL);
+    expect_next(listener, "*4 [$\"pmessage\" $\"*\" $\"__keyevent@0__:evicted\" $\"foo\"]");
+    respc_close(&listener);
+}
+
 static void test_maxmemory__killed__evicted_keys_stay_away(void **state)
 {
     (void)state;
@@ -368,6 +380,7 @@ int main(void)
         CASE(test_maxmemory__noeviction__refuses_until_keys_are_deleted),
         CASE(test_maxmemory__unknown_policies__are_refused),
         CASE(test_maxmemory__lru__keeps_the_hot_keys),
+        CASE(test_maxmemory__key_evicted__subscribers_hear_of_it),
         CASE(test_maxmemory__killed__evicted_keys_stay_away),
         CASE(test_maxmemory__value_cache__gives_way_before_keys_do),
         CASE(test_maxmemory__clients_buffers__count),
