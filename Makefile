@@ -90,7 +90,7 @@ SERVER_LAYERS := resp keyspace command net app
 TEST_unit := $(wildcard tests/unit/test_*.c)
 TEST_engine := $(wildcard tests/engine/test_*.c)
 TEST_server := $(wildcard tests/server/test_*.c)
-TEST_clients := $(wildcard tests/clients/test_*.c)
+TEST_clients := $(wildcard tests/clients/*.c)
 TEST_crash := $(wildcard tests/crash/*.c)
 TEST_fuzz := $(wildcard tests/fuzz/fuzz_*.c)
 TEST_bench := $(wildcard tests/bench/*.c)
@@ -183,7 +183,7 @@ $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
 
 FORCE:
 .PHONY: FORCE all run install test bench bench-engine asan ubsan tsan valgrind fuzz lint cover format clean help tests
-.PHONY: test-unit test-engine test-server test-crash test-tcl redis-suite
+.PHONY: test-unit test-engine test-server test-crash test-tcl test-clients redis-suite
 
 PRODUCTS := $(patsubst $(B)/release/%,$(B)/%,$(call products,release))
 all: $(PRODUCTS)
@@ -203,8 +203,11 @@ install: all
 	install -D -m 644 bitkv.conf $(DESTDIR)$(PREFIX)/share/doc/bitkv/bitkv.conf
 
 test:
-	@deps/install.sh build test
+	@deps/install.sh build test $(if $(filter-out 0,$(CI)),clients)
 	@B=$(B) MAKE="$(MAKE)" tests/run.sh all
+test-clients:
+	@deps/install.sh build test clients
+	@B=$(B) MAKE="$(MAKE)" CLIENTS_ALL=1 tests/run.sh clients
 
 tests: $(foreach k,unit engine server clients crash,build-debug-$k)
 test-unit test-engine test-server test-crash test-tcl redis-suite lint asan ubsan tsan valgrind cover:
@@ -229,6 +232,7 @@ help:
 	@echo "make test          install what is missing, run every test that CI runs"
 	@echo "make tests         build the test programs (debug)"
 	@echo "make test-unit | test-engine | test-server | test-crash | test-tcl | lint"
+	@echo "make test-clients  install client libraries of seven languages, and run tests/clients with all of them"
 	@echo "make redis-suite   Redis's own tests (fetched once) against bitkv: unit, passed, failed, what Redis passes"
 	@echo "make asan | ubsan | tsan | valgrind | cover | fuzz T=60"
 	@echo "make bench | bench-engine [N=keys]"

@@ -63,17 +63,29 @@ proc server::guard {} {
 }
 
 proc server::start_program {program args} {
-    variable list
     set dir [exec mktemp -d /tmp/bitkv-tcl.XXXXXX]
-    set port [free_port]
-    set command [concat [list {*}[guard] $program --port $port --bind 127.0.0.1 --dir $dir --save {}] \
-        [list --enable-debug-command yes] $args]
-    if {[catch {open "|$command > $dir.log 2>@1" w} channel]} {
-        file delete -force $dir $dir.log
-        error $channel
+    return [launch [dict create program $program arguments $args dir $dir port [free_port]]]
+}
+
+# The same server again, on the same port with the data that it left.
+proc server::restart {s} {
+    catch {exec kill [dict get $s pid]}
+    close_channel $s
+    return [launch $s]
+}
+
+proc server::launch {s} {
+    variable list
+    dict with s {
+        set command [concat [list {*}[guard] $program --port $port --bind 127.0.0.1 --dir $dir --save {}] \
+            [list --enable-debug-command yes] $arguments]
+        if {[catch {open "|$command >> $dir.log 2>@1" w} channel]} {
+            file delete -force $dir $dir.log
+            error $channel
+        }
     }
-    set s [dict create port $port dir $dir channel $channel]
-    dict set s pid [pid [dict get $s channel]]
+    dict set s channel $channel
+    dict set s pid [pid $channel]
     lappend list $s
     set deadline [expr {[clock milliseconds] + 20000}]
     while {![answers $port]} {
@@ -100,8 +112,8 @@ proc server::alive {s} {
     return [expr {![catch {exec kill -0 [dict get $s pid]}]}]
 }
 
-# Waits for its end and removes what it left; returns its exit status, -1 when a signal ended it.
-proc server::reap {s} {
+# Waits for its end; returns its exit status, -1 when a signal ended it.
+proc server::close_channel {s} {
     variable list
     set status 0
     if {[catch {close [dict get $s channel]} text options]} {
@@ -112,6 +124,12 @@ proc server::reap {s} {
     }
     set at [lsearch -exact $list $s]
     set list [lreplace $list $at $at]
+    return $status
+}
+
+# As close_channel, and removes what it left.
+proc server::reap {s} {
+    set status [close_channel $s]
     file delete -force [dict get $s dir] [dict get $s dir].log
     return $status
 }
