@@ -297,7 +297,9 @@ bool bki_wheel_pick_first(const struct bki_wheel *w, uint64_t random, struct bki
     if (i == LEVELS * SLOTS) {
         return false;
     }
-    *out = nth_of(w->slot[i], random % chain_count(w->slot[i]));
+    uint32_t n = chain_count(w->slot[i]);
+    BK_ASSERT(n > 0); /* its bit says that it holds something */
+    *out = nth_of(w->slot[i], random % n);
     return true;
 }
 
