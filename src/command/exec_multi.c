@@ -112,6 +112,7 @@ static void run_queued(const struct exec_run *r, struct multi_command *q)
     errors = c.reply->errors - errors;
     exec_count(&e->commands, 1);
     keep_reply(&c, q, before, errors);
+    q->db = atomic_load_explicit(&c.session->db, memory_order_relaxed); /* SELECT's new one */
 }
 
 static void run_all(const struct exec_run *r, struct multi *m)

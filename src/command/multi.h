@@ -16,7 +16,7 @@ struct multi_command {
     const struct command_slot *slot;
     struct resp_command cmd; /* owned copy */
     size_t first_key;        /* of the transaction's keys; set while EXEC names them */
-    uint32_t db;             /* that it has run in */
+    uint32_t db;             /* that it has run in, and MONITOR shows */
     /* Of a command without the store, whose effects are there at once: its reply, so that it does
      * not run again when the others must. */
     bool done;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Messages between clients on several loops: order, limits, and a thousand subscriptions beside a
- * model. The replies themselves are compared with Redis's in tcl-tests/test_pubsub.tcl.
+ * model. The replies themselves are compared with Redis's in test_events.c.
  */
 #include "base/error.h"
 #include "lib/expect.h"
