@@ -223,13 +223,16 @@ static bool is_paused(const struct exec_run *r)
 
 /* ---- Values first ---- */
 
-/* Redis's commands take a key out that has run out of time before they do anything with it, and
- * tell of it at once. */
-static void expire_named(const struct command_ctx *c, size_t index)
+/* Redis's commands take keys out that have run out of time before they do anything with them, and
+ * tell of it at once. from: how many keys had been named before. */
+static void expire_named(const struct command_ctx *c, size_t from)
 {
-    if (ks_expire(c->txn, index)) {
-        notify_publish(c->ops->pubsub, c->session, NOTIFY_EXPIRED, "expired", ks_txn_db(c->txn),
-                       ks_key(c->txn, index), 0);
+    for (size_t i = from; i < ks_txn_named(c->txn); i++) {
+        uint32_t db;
+        struct bk_span key;
+        if (ks_expire(c->txn, i, &db, &key)) {
+            notify_publish(c->ops->pubsub, c->session, NOTIFY_EXPIRED, "expired", db, key, 0);
+        }
     }
 }
 
@@ -242,7 +245,7 @@ static enum ks_need need_for(const struct command_ctx *c, int arg)
     return need == KS_NEED_NOTHING && look ? KS_NEED_META : need;
 }
 
-enum ks_need exec_name_keys(const struct command_ctx *c)
+static enum ks_need name_keys(const struct command_ctx *c)
 {
     const struct command_row *row = c->row;
     const struct resp_command *cmd = c->cmd;
@@ -257,11 +260,18 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
     }
     for (int i = row->first_key; i <= last && i < cmd->argc; i += row->key_step) {
         enum ks_need need = need_for(c, i);
-        size_t index = ks_txn_key(c->txn, cmd->argv[i].bytes, need);
-        if ((c->exec->notify.classes & NOTIFY_EXPIRED) != 0) {
-            expire_named(c, index);
-        }
+        (void)ks_txn_key(c->txn, cmd->argv[i].bytes, need);
         most = need > most ? need : most;
+    }
+    return most;
+}
+
+enum ks_need exec_name_keys(const struct command_ctx *c)
+{
+    size_t from = ks_txn_named(c->txn);
+    enum ks_need most = name_keys(c);
+    if ((c->exec->notify.classes & NOTIFY_EXPIRED) != 0) {
+        expire_named(c, from);
     }
     return most;
 }

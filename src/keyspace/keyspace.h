@@ -78,9 +78,9 @@ size_t ks_txn_key(struct ks_txn *t, struct bk_span key, enum ks_need need);
 /* A key of another database, from which on it is as any other. */
 size_t ks_txn_key_in(struct ks_txn *t, uint32_t db, struct bk_span key, enum ks_need need);
 struct bk_span ks_key(const struct ks_txn *t, size_t index); /* as named */
-/* Takes the key out now if it has run out of time at the transaction's moment; true for one caller
- * only. Any time between begin and the look at it. */
-bool ks_expire(struct ks_txn *t, size_t index);
+/* The key that was named as the i-th of all: takes it out now if it has run out of time at the
+ * transaction's moment, and tells which it was; true for one caller only. Before the look at it. */
+bool ks_expire(struct ks_txn *t, size_t i, uint32_t *db, struct bk_span *key);
 void ks_txn_all_keys(struct ks_txn *t); /* lock will take every key lock (FLUSHALL, SWAPDB) */
 
 /* BK_OK, or BK_CORRUPT / BK_EIO with the reason: the command answers an error. */

@@ -228,12 +228,12 @@ struct bk_span ks_key(const struct ks_txn *t, size_t index)
     return t->keys[index].bytes;
 }
 
-bool ks_expire(struct ks_txn *t, size_t index)
+bool ks_expire(struct ks_txn *t, size_t i, uint32_t *db, struct bk_span *key)
 {
-    index += t->first;
-    BK_ASSERT(index < t->n);
-    return !t->info[index].flushed &&
-           bk_expire_key(t->ks->db, t->dbs[index], &t->keys[index], t->now_ms);
+    BK_ASSERT(i < t->n);
+    *db = t->dbs[i];
+    *key = t->keys[i].bytes;
+    return !t->info[i].flushed && bk_expire_key(t->ks->db, *db, &t->keys[i], t->now_ms);
 }
 
 void ks_txn_all_keys(struct ks_txn *t)

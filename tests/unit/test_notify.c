@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_notify.c - what commands tell of keys: in which order, when, with which position of the log,
- * and once. The events of each command are compared with Redis's in tcl-tests/test_pubsub.tcl. */
+ * and once. The events of each command are compared with Redis's in tests/server/test_events.c. */
 #include "command/command.h"
 #include "command/notify.h"
 #include "engine/bitkv.h"
@@ -254,6 +254,22 @@ static void test_notify__command_names_an_expired_key__tells_of_it_first_and_onc
     expect(f, "get a", "");
 }
 
+/* COPY and MOVE reach into another database, SORT finds its destination by itself. */
+static void test_notify__expired_key_in_another_database__is_told_of_there(void **state)
+{
+    struct fixture *f = *state;
+    want(f, "Ex");
+    expect(f, "set a v", "");
+    atomic_store(&f->s.db, 3);
+    expect(f, "psetex a 5 v", "");
+    atomic_store(&f->s.db, 0);
+    expect(f, "psetex to 5 v", "");
+    settle(f);
+    f->now_ms += 6;
+    expect(f, "copy a a db 3", "__keyevent@3__:expired a\n");
+    expect(f, "sort nosuch store to", "__keyevent@0__:expired to\n");
+}
+
 /* It may have to be undone, and is told of later. */
 static void test_notify__expired_but_not_committed__waits(void **state)
 {
@@ -317,6 +333,7 @@ int main(void)
         TEST(test_notify__refused_command__tells_nothing),
         TEST(test_notify__no_room_in_the_log__is_told_once_when_it_is_done),
         TEST(test_notify__command_names_an_expired_key__tells_of_it_first_and_once),
+        TEST(test_notify__expired_key_in_another_database__is_told_of_there),
         TEST(test_notify__expired_but_not_committed__waits),
         TEST(test_notify__step_and_commands__tell_of_each_key_once),
     };
