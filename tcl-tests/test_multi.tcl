@@ -119,3 +119,28 @@ test "EXEC: COPY, MOVE and SWAPDB in the database that SELECT has chosen before 
     is {select 0} +OK
     is {dbsize} :0
 }
+
+# Whatever locks a command takes for itself, it takes them behind those of the keys that EXEC holds.
+test "commands about the server inside EXEC" {
+    own {
+        set commands {
+            {set a 1} {info everything} {client list} {client no-evict off} {client kill id 4000000000}
+            {client pause 0} {client unpause} {bitkv files} {bitkv merge status} {bitkv merge now} {bitkv damage}
+            {bgrewriteaof} {lastsave} {config set cache-size 1mb} {config get *} {config resetstat} {memory stats}
+            {memory purge} {memory usage a} {latency doctor} {latency reset} {slowlog get} {slowlog reset}
+            {command docs get} {acl list} {publish channel message} {pubsub channels} {pubsub numpat} {copy a b}
+            {move a 3} {swapdb 0 1} {wait 1 100} {flushall} {randomkey} {unwatch} {dbsize}
+        }
+        set size [lindex [r config get cache-size] 1]
+        is {watch w} +OK
+        is {multi} +OK
+        foreach command $commands {
+            is $command +QUEUED
+        }
+        set replies [r exec]
+        expect [llength $replies] [llength $commands]
+        expect [lindex $replies 0] OK
+        expect [lrange $replies end-3 end] {OK {} OK 0}
+        is [list config set cache-size $size] +OK
+    }
+}
