@@ -48,6 +48,11 @@ bool ks_ready(const struct keyspace *ks)
     return atomic_load_explicit(&ks->ready, memory_order_acquire);
 }
 
+void ks_seed(struct keyspace *ks, uint64_t seed)
+{
+    atomic_store_explicit(&ks->random, seed, memory_order_relaxed);
+}
+
 void ks_free(struct keyspace **ks)
 {
     free(*ks);

@@ -43,6 +43,9 @@ struct keyspace *ks_new(struct bk_db *db, uint32_t databases);
 void ks_attach(struct keyspace *ks, struct bk_db *db);
 /* False: there is no store yet. Nothing may be asked but ks_databases and ks_write_state. */
 bool ks_ready(const struct keyspace *ks);
+/* From here on what is drawn (RANDOMKEY, keys to evict) follows from the seed; without it, from the
+ * clock at ks_new. */
+void ks_seed(struct keyspace *ks, uint64_t seed);
 void ks_free(struct keyspace **ks);
 uint32_t ks_databases(const struct keyspace *ks);
 
