@@ -309,25 +309,14 @@ static void test_maxmemory__lru__keeps_the_hot_keys(void **state)
 
 /* ---- For good ---- */
 
-static void test_maxmemory__key_evicted__subscribers_hear_of_it(void **state)
-{
-    (void)state;
-    START("--maxmemory-policy", "allkeys-lru", "--notify-keyspace-events", "Ee");
-    struct respc *listener = expect_connection(&server);
-    expect_reply(listener, "*3 [$\"psubscribe\" $\"*\" :1]", "PSUBSCRIBE", "*", NULL);
-    expect_reply(client, "+OK", "SET", "foo", "bar", NULL);
-    expect_reply(client, "+OK", "CONFIG", "SET", "maxmemory", "1", NULL);
-    expect_next(listener, "*4 [$\"pmessage\" $\"*\" $\"__keyevent@0__:evicted\" $\"foo\"]");
-    respc_close(&listener);
-}
-
 static void test_maxmemory__killed__evicted_keys_stay_away(void **state)
 {
     (void)state;
     unsigned n = KEYS / 2 + KEYS / 4;
-    bool *there = calloc(n, sizeof *there);
     unsigned stay = 0;
     START("--cache-size", "0", "--maxmemory-policy", "allkeys-random");
+    bool *there = calloc(n, sizeof *there);
+    assert_non_null(there);
     assert_int_equal(each_key(0, n, "SET", "v", NULL), n);
     expect_reply(client, "+OK", "CONFIG", "SET", "maxmemory", "0", NULL);
     for (unsigned i = 0; i < n; i++) {
@@ -407,8 +396,9 @@ static void test_maxmemory__clients_buffers__count(void **state)
     unsigned long each = 24 * MIB / n;
     char limit[32];
     struct bk_buf half = {0};
-    struct respc **many = calloc(n, sizeof(struct respc *));
     START("--cache-size", "0", "--maxclients", "20000");
+    struct respc **many = calloc(n, sizeof(struct respc *));
+    assert_non_null(many);
     bk_buf_printf(&half, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%lu\r\n", each + 1);
     memset(bk_buf_reserve(&half, each), 'v', each);
     half.len += each;
@@ -448,7 +438,6 @@ int main(void)
         CASE(test_maxmemory__unknown_policies__are_refused),
         CASE(test_maxmemory__far_over__keys_go_beside_reads),
         CASE(test_maxmemory__lru__keeps_the_hot_keys),
-        CASE(test_maxmemory__key_evicted__subscribers_hear_of_it),
         CASE(test_maxmemory__killed__evicted_keys_stay_away),
         CASE(test_maxmemory__evicted__is_told_as_an_event),
         CASE(test_maxmemory__value_cache__gives_way_before_keys_do),
