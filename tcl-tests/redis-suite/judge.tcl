@@ -9,6 +9,7 @@
 
 namespace eval judge {
     variable units {}           ;# unit -> {redis passed}
+    variable patience {}        ;# unit -> seconds that it may say nothing; "": as others
     variable listed             ;# "unit|test" -> 1 while nothing was heard of it
     variable rows               ;# command or option -> {state reason}, from redis-compat.md
     variable count              ;# of the unit that runs: passed failed needs listed ignored
@@ -33,10 +34,12 @@ proc judge::lines {file} {
 
 proc judge::load {folder compat} {
     variable units
+    variable patience
     load_rows $compat
     foreach line [lines [file join $folder units]] {
-        lassign $line unit redis passed
+        lassign $line unit redis passed silence
         dict set units $unit [list $redis $passed]
+        dict set patience $unit $silence
     }
     load_skips [file join $folder skip]
 }

@@ -5,7 +5,7 @@
 #
 # REDIS_SUITE_SERVER: the program under test (default build/release/bitkv-server); where it is Redis itself, each unit
 # must pass as many tests as the file "units" says that Redis passes. VERBOSE=1 shows how each test failed. A unit that
-# says nothing for UNIT_SILENCE seconds (default 60) is ended, and what it had not done by then counts as not run.
+# says nothing for UNIT_SILENCE seconds (default 60; some units have their own) is ended, and what it had not done by then counts as not run.
 #
 # This process takes the place of the suite's own "test server": it hands one unit at a time to a process of the suite
 # (client.tcl) and receives its packets, so that results come as data, with the names of tests as they are. Both that
@@ -97,9 +97,11 @@ proc accept {channel host port} {
 }
 
 proc rearm {} {
-    global watch silence
+    global watch silence unit
     catch {after cancel $watch}
-    set watch [after [expr {$silence * 1000}] [list unit_over "silent for $silence s"]]
+    set seconds [dict get $judge::patience $unit]
+    set seconds [expr {$seconds eq "" ? $silence : $seconds}]
+    set watch [after [expr {$seconds * 1000}] [list unit_over "silent for $seconds s"]]
 }
 
 proc unit_over {why} {
