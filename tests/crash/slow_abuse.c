@@ -18,6 +18,7 @@
 #include "lib/rng.h"
 #include "lib/server.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -311,6 +312,29 @@ static void read_some(struct slot *s)
     }
 }
 
+static unsigned port_of(const struct slot *s)
+{
+    struct sockaddr_in a = {0};
+    socklen_t len = sizeof a;
+    bool known = getsockname(s->conn.fd, (struct sockaddr *)&a, &len) == 0;
+    return known ? ntohs(a.sin_port) : 0;
+}
+
+/* What both sides know of a connection that has waited too long. */
+static void tell_stuck(const struct slot *s)
+{
+    const char *const ask_server[][2] = {{"CLIENT", "LIST"}, {"INFO", "all"}};
+    print_message("port %u, mood %d: %u of %u replies, %zu of %zu bytes sent, %zu bytes read that "
+                  "are not a whole reply\n",
+                  port_of(s), (int)s->mood, s->answered, s->asked_n, s->sent, s->out.len,
+                  s->conn.len - s->conn.at);
+    for (size_t i = 0; i < 2; i++) {
+        struct reply *r = respc_command(T.admin, ask_server[i][0], ask_server[i][1], NULL);
+        print_message("%s\n", r == NULL ? "no answer" : r->text);
+        reply_free(&r);
+    }
+}
+
 static void work(struct slot *s, short events, int64_t now)
 {
     if ((events & POLLOUT) != 0 && s->sent < s->out.len) {
@@ -323,6 +347,9 @@ static void work(struct slot *s, short events, int64_t now)
         read_some(s);
     }
     if (s->open && now > s->until_us) {
+        if (s->mood != MOOD_GARBAGE) {
+            tell_stuck(s);
+        }
         assert_int_equal(s->mood, MOOD_GARBAGE); /* it may wait for the rest of what it takes for a
                                                   * command; nobody else may wait for ever */
         close_slot(s);
