@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define RETRY_REFUSED 2            /* of the commands that wait for room, in one round */
 #define OUT_KEEP ((size_t)2 << 20) /* a larger tick buffer is given back */
 
 /* ---- Ticks ---- */
@@ -55,6 +56,41 @@ void loop_flush(struct loop *l)
     }
 }
 
+/*
+ * Commands that found no room in the log run again, in the order in which they came. A few that
+ * find none again end the round, since those behind them would hardly find any: to run them all
+ * would cost a checksum of every value that waits, for each commit that has room for one. Who has
+ * got on and waits again goes to the end. Commands with a moment of their own look at it always.
+ */
+static void loop_retry_parked(struct loop *l)
+{
+    struct list now;
+    struct list served;
+    struct list *node;
+    unsigned refused = 0;
+    list_take(&now, &l->parked);
+    list_init(&served);
+    while ((node = list_pop(&now)) != NULL) {
+        struct conn *c = LIST_OWNER(node, struct conn, queued);
+        uint64_t done = RELAXED_LOAD(&l->stats.commands);
+        if (refused >= RETRY_REFUSED && !conn_by_clock(c)) {
+            list_push(&l->parked, node);
+            continue;
+        }
+        conn_go_on(c);
+        if (c->state == CONN_PARKED && !conn_by_clock(c)) {
+            refused++;
+            if (RELAXED_LOAD(&l->stats.commands) != done) {
+                list_remove(node);
+                list_push(&served, node);
+            }
+        }
+    }
+    while ((node = list_pop(&served)) != NULL) {
+        list_push(&l->parked, node);
+    }
+}
+
 /* Connections that wait for the store look again. */
 static void loop_retry(struct loop *l)
 {
@@ -64,10 +100,7 @@ static void loop_retry(struct loop *l)
     while ((node = list_pop(&now)) != NULL) {
         conn_send_queued(LIST_OWNER(node, struct conn, waiting));
     }
-    list_take(&now, &l->parked);
-    while ((node = list_pop(&now)) != NULL) {
-        conn_go_on(LIST_OWNER(node, struct conn, queued));
-    }
+    loop_retry_parked(l);
 }
 
 static void loop_work(struct loop *l)

@@ -410,6 +410,54 @@ static void test_limits__claims_of_many_clients__hold_their_own_bytes_only(void 
     expect_clean_stop(&server);
 }
 
+static unsigned long info_number(struct respc *c, const char *field)
+{
+    struct reply *r = respc_command(c, "INFO", "everything", NULL);
+    const char *at = r == NULL ? NULL : strstr(r->text, field);
+    assert_non_null(at);
+    unsigned long n = strtoul(at + strlen(field), NULL, 10);
+    reply_free(&r);
+    return n;
+}
+
+/* Each of these writes needs the log's buffer for itself, so each commit has room for one: if it
+ * then ran all that wait, the tries, with a checksum of the value each, would be TIMES * N * N / 2.
+ */
+static void test_limits__many_clients_wait_for_room__a_commit_tries_a_few_again(void **state)
+{
+    (void)state;
+    enum { N = 60, TIMES = 30, LEN = 60000, TRIES = 30 };
+    struct respc *c[N];
+    struct bk_buf out = {0};
+    char *value = malloc(LEN);
+    assert_non_null(value);
+    memset(value, 'v', LEN);
+    START("--log-buffer-size", "64kb", "--appendfsync", "always", "--io-threads", "2");
+    for (int i = 0; i < TIMES; i++) {
+        struct bk_span set[] = {bk_span_str("SET"), bk_span_str("k"), bk_span_of(value, LEN)};
+        respc_format_argv(&out, 3, set);
+    }
+    for (int i = 0; i < N; i++) {
+        c[i] = expect_connection(&server);
+        assert_true(respc_send(c[i], out.data, out.len));
+    }
+    for (int i = 0; i < N * TIMES; i++) {
+        expect_next(c[i % N], "+OK");
+    }
+    struct respc *other = expect_connection(&server);
+    unsigned long tries = info_number(other, "log_full:");
+    print_message("%lu tries without room for %d writes\n", tries, N * TIMES);
+    assert_true(tries > 0);
+    assert_true(tries < (unsigned long)N * TIMES * TRIES);
+    for (int i = 0; i < N; i++) {
+        respc_close(&c[i]);
+    }
+    respc_close(&other);
+    bk_buf_fini(&out);
+    free(value);
+    expect_clean_stop(&server);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup_none, teardown_server)
 
 int main(void)
@@ -424,6 +472,7 @@ int main(void)
         CASE(test_limits__idle_connections__cost_2_kib_each),
         CASE(test_limits__garbage__leaves_memory_and_service_alone),
         CASE(test_limits__claims_of_many_clients__hold_their_own_bytes_only),
+        CASE(test_limits__many_clients_wait_for_room__a_commit_tries_a_few_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
