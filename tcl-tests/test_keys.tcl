@@ -312,6 +312,33 @@ test "notifications of COPY, MOVE, RESTORE, SORT and MIGRATE" {
     server::stop $target
 }
 
+test "RESTORE sets the idle time, as near as it is known" {
+    is {set k v} +OK
+    set payload [r dump k]
+    # Steps for so many times at once may not be free: then it is about so.
+    foreach idle {1000 30 900000 8388607} {
+        wait_until {
+            [r restore k 0 $payload replace idletime $idle] eq "OK" && [r object idletime k] >= $idle
+            && [r object idletime k] <= $idle * 1.01 + 5
+        }
+    }
+    # Inside MULTI too; a write that follows is a use.
+    is {multi} +OK
+    is [list restore k 0 $payload replace idletime 1000] +QUEUED
+    is {object idletime k} +QUEUED
+    is {set k w} +QUEUED
+    is {object idletime k} +QUEUED
+    lassign [r exec] - idle - used
+    expect_true {$idle >= 300 && $idle <= 3000}
+    expect $used 0
+    is [list restore k 0 $payload replace idletime 0] +OK
+    is {object idletime k} :0
+    # No policy counts uses.
+    is [list restore k 0 $payload replace freq 100] +OK
+    is {object idletime k} :0
+    expect_match [r object freq k] {ERR An LFU maxmemory policy is not selected*}
+}
+
 test "OBJECT IDLETIME and FREQ" {
     is {set k v} +OK
     is {object idletime k} :0

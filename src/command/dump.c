@@ -112,7 +112,18 @@ static void put_value(struct command_ctx *c, const struct dump_value *v, int64_t
     bk_block_unref(&made);
 }
 
-/* IDLETIME and FREQ are checked and have no effect: nothing is evicted. */
+static void put_idle(struct command_ctx *c, int64_t idle_s)
+{
+    int64_t ms;
+    if (__builtin_mul_overflow(idle_s, INT64_C(1000), &ms)) {
+        ms = INT64_MAX; /* no age reaches as far anyway */
+    }
+    if (idle_s != -1) {
+        ks_put_idle(c->txn, 0, (uint64_t)ms);
+    }
+}
+
+/* FREQ has no effect, as in Redis while no policy is chosen that counts uses: there is none. */
 static void restore_command(struct command_ctx *c)
 {
     struct restore_options o;
@@ -128,6 +139,7 @@ static void restore_command(struct command_ctx *c)
     } else if (parse_ttl(c, o.absolute, &expire_ms) && parse_payload(c, &v)) {
         if (expire_ms == 0 || expire_ms > c->now_ms) {
             put_value(c, &v, expire_ms);
+            put_idle(c, o.idle_s);
         } else if (old.exists) {
             ks_delete(c->txn, 0);
             command_notify(c, NOTIFY_GENERIC, "del", arg_at(c, 1));

@@ -17,16 +17,18 @@
 #include <stdint.h>
 
 #define BKI_AGES 16u
-#define BKI_AGE_SPAN_MS 1000 /* of the shortest span */
-#define BKI_AGE_CODES 8u     /* of an index image: 0, then idle for 4^(code - 1) seconds or more */
+#define BKI_AGE_SPAN_MS 1000                    /* of the shortest span */
+#define BKI_AGE_IDLE_MAX_MS INT64_C(8388607000) /* 97 days: as far back as a key is put */
+#define BKI_AGE_CODES 8u /* of an index image: 0, then idle for 4^(code - 1) seconds or more */
 
 struct bki_ages {
     /* Any thread, atomic: the spans, by the monotonic clock. to is INT64_MAX for the one that runs.
      */
     _Atomic int64_t from_ms[BKI_AGES], to_ms[BKI_AGES];
-    atomic_bool busy;    /* a step is being done */
-    _Atomic uint8_t now; /* the age that runs */
-    /* Only who does a step. */
+    atomic_bool busy;       /* a step is being done */
+    _Atomic uint8_t now;    /* the age that runs */
+    _Atomic uint16_t borne; /* a bit for each number in order */
+    /* Only who has made busy true. */
     uint8_t order[BKI_AGES]; /* numbers that keys bear, newest first */
     uint32_t order_n;
     uint32_t free;        /* a bit for each number that no key bears */
@@ -57,6 +59,10 @@ void bki_ages_lap_end(struct bki_ages *a, int64_t now_ms);
 
 /* Milliseconds since keys of this age were used, about. Any thread. */
 uint64_t bki_ages_idle_ms(const struct bki_ages *a, uint8_t age, int64_t now_ms);
+/* The age of a key that was last used so long ago (BKI_AGE_IDLE_MAX_MS at most). Any thread. */
+uint8_t bki_ages_of(const struct bki_ages *a, uint64_t idle_ms, int64_t now_ms);
+/* Makes a span for that moment alone if none is near enough and numbers are plenty. */
+void bki_ages_begin_at(struct bki_ages *a, uint64_t idle_ms, int64_t now_ms);
 uint8_t bki_ages_code(const struct bki_ages *a, uint8_t age, int64_t now_ms);
 
 #endif

@@ -79,6 +79,22 @@ uint64_t bk_idle_ms(struct bk_db *db, uint8_t age)
     return bki_ages_idle_ms(&db->ages, age, now_of(db));
 }
 
+uint8_t bki_db_age_of(struct bk_db *db, uint64_t idle_ms)
+{
+    struct bki_ages *a = &db->ages;
+    uint64_t ms = idle_ms < BKI_AGE_IDLE_MAX_MS ? idle_ms : BKI_AGE_IDLE_MAX_MS;
+    if (ms == 0) {
+        return atomic_load_explicit(&a->now, memory_order_relaxed);
+    }
+    int64_t now_ms = now_of(db);
+    /* While a step is being done nobody waits for it: the span there is will do. */
+    if (!atomic_exchange(&a->busy, true)) {
+        bki_ages_begin_at(a, ms, now_ms);
+        atomic_store(&a->busy, false);
+    }
+    return bki_ages_of(a, ms, now_ms);
+}
+
 void bki_ages_codes(struct bk_db *db, uint8_t *code)
 {
     for (uint8_t age = 0; age < BKI_AGES; age++) {

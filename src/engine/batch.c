@@ -213,6 +213,7 @@ void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
     struct batch_write *w = write_of(b, num, key);
     struct bk_block *old = w->block; /* the new value may lie in it */
     w->deleted = false;
+    w->aged = false;
     w->flags = flags;
     w->expire_ms = expire_ms;
     w->value = value->bytes;
@@ -229,6 +230,14 @@ void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
         }
     }
     bk_block_unref(&old);
+}
+
+void bk_batch_idle(struct bk_batch *b, uint32_t num, const struct bk_key *key, uint64_t idle_ms)
+{
+    struct batch_write *w = find_write(b, num, key);
+    BK_ASSERT(w != NULL && !w->deleted);
+    w->aged = true;
+    w->age = bki_db_age_of(b->db, idle_ms);
 }
 
 void bk_batch_delete(struct bk_batch *b, uint32_t num, const struct bk_key *key)
@@ -308,6 +317,7 @@ void bk_batch_peek(struct bk_batch *b, uint32_t num, const struct bk_key *key, s
         item->expire_ms = w->expire_ms;
         item->pos = 0;
         item->flags = w->flags;
+        item->age = w->aged ? w->age : bki_db_age_of(b->db, 0);
         item->value = w->value;
         if (w->block != NULL) {
             bk_block_unref(&item->block);

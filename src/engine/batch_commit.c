@@ -142,6 +142,9 @@ static void swing_write(struct bk_db *db, const struct batch_write *w, const str
                               .expire_ms = w->expire_ms,
                               .type = w->flags & BK_TYPE_MASK};
         undo->had_old = bki_keydir_put(kd, &w->key, &e, &undo->old);
+        if (w->aged) {
+            bki_keydir_idle(kd, &w->key, w->age);
+        }
     }
     if (undo->had_old) {
         bki_db_dead(db, undo->old.loc, undo->old.size);

@@ -10,6 +10,8 @@ struct batch_write {
     struct bk_key key;
     uint32_t num;
     bool deleted;
+    bool aged; /* its age is not the one that runs, but */
+    uint8_t age;
     uint8_t flags;
     int64_t expire_ms;
     struct bk_span value;

@@ -291,6 +291,9 @@ struct bk_value {
 /* The last write of a key wins. The key's bytes are borrowed until the batch ends. */
 void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
                   const struct bk_value *value, uint8_t flags, int64_t expire_ms);
+/* The key, which this batch has put, is to pass for unused for so long (up to 97 days): about, as
+ * bk_idle_ms says. */
+void bk_batch_idle(struct bk_batch *b, uint32_t num, const struct bk_key *key, uint64_t idle_ms);
 void bk_batch_delete(struct bk_batch *b, uint32_t num, const struct bk_key *key);
 void bk_batch_flush(struct bk_batch *b, uint32_t num); /* empties one database; needs lock_all */
 void bk_batch_swap(struct bk_batch *b, uint32_t num1,

@@ -95,7 +95,9 @@ void bki_db_discard_keydir(struct bk_db *db, struct bki_keydir **kd);
 /* One step of everything but expiry. True: there may be more to do at once. */
 bool bki_db_step(struct bk_db *db);
 
-/* ages_step.c: what an index image says for each age. */
+/* ages_step.c: the age of a key that has been idle for so long, or is used now (0). Any thread. */
+uint8_t bki_db_age_of(struct bk_db *db, uint64_t idle_ms);
+/* What an index image says for each age. */
 void bki_ages_codes(struct bk_db *db, uint8_t *code);
 
 /* survey.c: tells of every place in a file that does not check, without using anything. */

@@ -312,6 +312,18 @@ bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, struct bki_
     return p != NULL;
 }
 
+void bki_keydir_idle(struct bki_keydir *kd, const struct bk_key *key, uint8_t age)
+{
+    struct stripe *s = stripe_of(kd, key->hash);
+    struct bki_bucket **b = NULL;
+    bk_mutex_lock(&s->mu);
+    uint64_t *p = find_locked(s, key, &b);
+    if (p != NULL) {
+        bki_entry_set_age(p, age);
+    }
+    bk_mutex_unlock(&s->mu);
+}
+
 static void deleted_locked(struct stripe *s, uint64_t pos)
 {
     s->del_pos = pos > s->del_pos ? pos : s->del_pos;

@@ -114,6 +114,8 @@ void bki_keydir_sample_expiring(struct bki_keydir *kd, uint64_t random, bool soo
  */
 bool bki_keydir_used(struct bki_keydir *kd);
 void bki_keydir_set_age(struct bki_keydir *kd, uint8_t age);
+/* Gives a key that is there this age, as of earlier use. */
+void bki_keydir_idle(struct bki_keydir *kd, const struct bk_key *key, uint8_t age);
 /* Rewrites ages as `to` says, in buckets from *cursor on (as of bki_keydir_scan), up to *max of
  * them, which it counts down. *cursor is 0 again at the end. */
 void bki_keydir_rewrite_ages(struct bki_keydir *kd, uint64_t *cursor, const uint8_t *to,

@@ -130,6 +130,8 @@ struct ks_write {
     int64_t expire_ms;      /* 0 = never; in the past: the caller deletes instead */
 };
 void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w);
+/* What was put is to pass for unused for so long already, as near as ks_idle_ms can tell. */
+void ks_put_idle(struct ks_txn *t, size_t index, uint64_t idle_ms);
 void ks_delete(struct ks_txn *t, size_t index);
 void ks_flush(struct ks_txn *t, uint32_t db);
 void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2);

@@ -386,7 +386,7 @@ uint64_t ks_idle_ms(const struct ks_txn *t, size_t index)
     index += t->first;
     BK_ASSERT(index < t->n);
     const struct bk_item *item = t->locked ? &t->peeks[index] : &t->items[index];
-    return item->at == UINT64_MAX ? 0 : bk_idle_ms(t->ks->db, item->age);
+    return bk_idle_ms(t->ks->db, item->age);
 }
 
 uint8_t *ks_alloc(struct ks_txn *t, size_t n)
@@ -415,6 +415,13 @@ void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
     bk_batch_put(t->batch, t->info[index].db, &t->keys[index], &value, (uint8_t)w->type,
                  w->expire_ms);
     t->wrote = true;
+    t->generation++;
+}
+
+void ks_put_idle(struct ks_txn *t, size_t index, uint64_t idle_ms)
+{
+    index += t->first;
+    bk_batch_idle(t->batch, t->info[index].db, &t->keys[index], idle_ms);
     t->generation++;
 }
 

@@ -58,14 +58,14 @@ static void use(struct world *w, unsigned i)
     w->used_ms[i] = w->now_ms;
 }
 
-/* Each estimate is right to a factor of three, or to the length of a span. */
-static void check_estimates(const struct world *w, int64_t span_ms)
+/* Each estimate is right to a factor of one more than off, or to the length of a span. */
+static void check_estimates(const struct world *w, int64_t span_ms, int64_t off)
 {
     for (unsigned i = 0; i < KEYS; i++) {
         int64_t is = w->now_ms - w->used_ms[i];
         int64_t said = (int64_t)bki_ages_idle_ms(&w->ages, w->age[i], w->now_ms);
         int64_t apart = said > is ? said - is : is - said;
-        if (apart > 2 * is + 2 * span_ms) {
+        if (apart > off * is + 2 * span_ms) {
             fail_msg("idle for %ld ms, said %ld ms", (long)is, (long)said);
         }
     }
@@ -83,7 +83,7 @@ static void run(uint64_t seed, unsigned lap_steps, int64_t span_ms)
         }
         step(w, &lap_at, lap_steps);
         if (t > 1000 && t % 100 == 0) {
-            check_estimates(w, span_ms);
+            check_estimates(w, span_ms, 2);
         }
     }
     free(w);
@@ -138,6 +138,69 @@ static void test_ages__codes__come_back_within_a_factor_of_four(void **state)
     }
 }
 
+static void expect_said(const struct bki_ages *a, uint64_t ms, int64_t now, uint64_t least,
+                        uint64_t most)
+{
+    uint64_t said = bki_ages_idle_ms(a, bki_ages_of(a, ms, now), now);
+    if (said < least || said > most) {
+        fail_msg("idle for %lu ms, said %lu ms", (unsigned long)ms, (unsigned long)said);
+    }
+}
+
+static void test_ages__age_of_an_idle_time__is_that_of_its_span(void **state)
+{
+    (void)state;
+    struct bki_ages a;
+    int64_t now = 50000;
+    bki_ages_init(&a, now);
+    assert_int_equal(bki_ages_of(&a, 0, now), atomic_load(&a.now));
+    for (uint64_t ms = 1000; ms < 16384000; ms += ms / 3) {
+        expect_said(&a, ms, now, ms / 2, ms * 2);
+    }
+    expect_said(&a, 500000000, now, 8192000, 8192000); /* before all that is known */
+}
+
+static void test_ages__span_of_its_own__is_exact_and_leaves_others_as_they_are(void **state)
+{
+    (void)state;
+    struct bki_ages a;
+    int64_t now = 50000;
+    bki_ages_init(&a, now);
+    bki_ages_begin_at(&a, 500000000, now);
+    bki_ages_begin_at(&a, 1000000, now);
+    uint32_t n = a.order_n;
+    bki_ages_begin_at(&a, 1000000, now); /* there is one */
+    assert_int_equal(a.order_n, n);
+    expect_said(&a, 500000000, now, 500000000, 500000000);
+    expect_said(&a, 1000000, now, 1000000, 1000000);
+    expect_said(&a, 900000, now, 512000, 512000);
+    expect_said(&a, 9000000, now, 8192000, 8192000);
+}
+
+/* However many are asked for: spans of what is used go on, and what is put together still tells
+ * about each key that bears it. */
+static void test_ages__many_spans_of_their_own__all_estimates_stay_about_right(void **state)
+{
+    (void)state;
+    struct world *w = calloc(1, sizeof *w);
+    unsigned lap_at = 0;
+    setup_world(w, 11);
+    for (unsigned t = 0; t < 20000; t++) {
+        use(w, (unsigned)rng_below(&w->rng, 1u << (1 + rng_below(&w->rng, 11))));
+        unsigned i = (unsigned)rng_below(&w->rng, KEYS);
+        uint64_t idle = rng_below(&w->rng, UINT64_C(1) << rng_below(&w->rng, 24));
+        bki_ages_begin_at(&w->ages, idle, w->now_ms);
+        w->age[i] = bki_ages_of(&w->ages, idle, w->now_ms);
+        w->used_ms[i] = w->now_ms - (int64_t)idle;
+        step(w, &lap_at, 1);
+        if (t % 100 == 0) {
+            check_estimates(w, 1000, 3); /* idle times of all lengths: spans are wide */
+        }
+    }
+    assert_true(w->ages.from_ms[w->ages.order[0]] > w->now_ms - 3000);
+    free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +208,9 @@ int main(void)
         cmocka_unit_test(test_ages__slow_laps__spans_grow_and_numbers_last),
         cmocka_unit_test(test_ages__nobody_uses_a_key__the_span_stays_empty),
         cmocka_unit_test(test_ages__codes__come_back_within_a_factor_of_four),
+        cmocka_unit_test(test_ages__age_of_an_idle_time__is_that_of_its_span),
+        cmocka_unit_test(test_ages__span_of_its_own__is_exact_and_leaves_others_as_they_are),
+        cmocka_unit_test(test_ages__many_spans_of_their_own__all_estimates_stay_about_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

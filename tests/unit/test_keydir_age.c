@@ -70,6 +70,24 @@ static void test_keydir_age__use__gives_the_age_that_runs_and_a_look_does_not(vo
     bki_keydir_free(&kd);
 }
 
+static void test_keydir_age__put_as_idle__lasts_until_it_is_used(void **state)
+{
+    (void)state;
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    char text[32];
+    struct bk_key key;
+    bki_keydir_set_age(kd, 3);
+    put(kd, 1, 0);
+    make_key(&key, text, 1);
+    bki_keydir_idle(kd, &key, 12);
+    assert_int_equal(age_of(kd, 1, false), 12);
+    assert_int_equal(age_of(kd, 1, true), 12);
+    assert_int_equal(age_of(kd, 1, false), 3);
+    make_key(&key, text, 2);
+    bki_keydir_idle(kd, &key, 12); /* not there */
+    bki_keydir_free(&kd);
+}
+
 static void test_keydir_age__merge_swings__age_stays(void **state)
 {
     (void)state;
@@ -275,6 +293,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keydir_age__use__gives_the_age_that_runs_and_a_look_does_not),
+        cmocka_unit_test(test_keydir_age__put_as_idle__lasts_until_it_is_used),
         cmocka_unit_test(test_keydir_age__merge_swings__age_stays),
         cmocka_unit_test(test_keydir_age__grows_and_shrinks__ages_stay),
         cmocka_unit_test(test_keydir_age__rewritten_in_steps__reaches_every_key),
