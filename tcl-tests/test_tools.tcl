@@ -34,6 +34,24 @@ test "redis-cli: --stat, --bigkeys, --memkeys, --latency-dist" {
     expect_match [cli_second --latency-dist -i 0.2] "*milliseconds*From 0 to 100%*"
 }
 
+test "redis-cli: --hotkeys says which policy it needs, as with Redis" {
+    r set a b
+    expect_true {[catch {cli --hotkeys} out]}
+    expect_match $out "*Error: ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that\
+        when switching between policies at runtime LRU and LFU data will take some time to adjust.*"
+}
+
+test "redis-cli: --eval names the command that is not there" {
+    set fd [file tempfile script]
+    puts $fd {return redis.call("get", KEYS[1])}
+    close $fd
+    set said [cli --eval $script a , b]
+    file delete $script
+    own {
+        expect_match $said "ERR unknown command 'EVAL', with args beginning with: 'return redis.call*KEYS*'1' 'a' 'b'*"
+    }
+}
+
 # The exporter's page; "" as long as nobody listens there.
 proc scrape {port} {
     set page ""
