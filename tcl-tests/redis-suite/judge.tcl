@@ -168,7 +168,7 @@ proc judge::row {unit args} {
     flush stdout
 }
 
-proc judge::end {unit is_redis} {
+proc judge::end {unit is_redis slow} {
     variable units
     variable count
     variable total
@@ -183,11 +183,11 @@ proc judge::end {unit is_redis} {
     }
     incr total(redis) $redis
     incr total(lost) $lost
-    if {$is_redis && $count(passed) != $redis} {
+    if {$is_redis && !$slow && $count(passed) != $redis} {
         complain "$unit: Redis passes $count(passed), \"units\" says $redis"
     } elseif {!$is_redis && $count(passed) < $least} {
         complain "$unit: $count(passed) tests pass, $least did before"
-    } elseif {!$is_redis && $count(passed) > $least} {
+    } elseif {!$is_redis && !$slow && $count(passed) > $least} {
         puts "    $unit: $count(passed) pass now: raise it in tcl-tests/redis-suite/units (it says $least)"
     }
     if {!$is_redis} {

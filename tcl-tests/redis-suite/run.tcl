@@ -4,7 +4,8 @@
 #   tclsh tcl-tests/redis-suite/run.tcl REDIS_SOURCE [UNIT...]
 #
 # REDIS_SUITE_SERVER: the program under test (default build/release/bitkv-server); where it is Redis itself, each unit
-# must pass as many tests as the file "units" says that Redis passes. VERBOSE=1 shows how each test failed. A unit that
+# must pass as many tests as the file "units" says that Redis passes. VERBOSE=1 shows how each test failed.
+# REDIS_SUITE_SLOW=1 runs the tests with the tag "slow" too, which "units" does not count. A unit that
 # says nothing for UNIT_SILENCE seconds (default 60; some units have their own) is ended, and what it had not done by then counts as not run.
 #
 # This process takes the place of the suite's own "test server": it hands one unit at a time to a process of the suite
@@ -15,7 +16,8 @@ set here [file dirname [file normalize [info script]]]
 source [file join $here .. lib.tcl]
 source [file join $here judge.tcl]
 
-set deny "-slow -needs:debug -needs:repl -large-memory"
+set slow [info exists env(REDIS_SUITE_SLOW)]
+set deny "[expr {$slow ? {} : {-slow }}]-needs:debug -needs:repl -large-memory"
 set silence [expr {[info exists env(UNIT_SILENCE)] ? $env(UNIT_SILENCE) : 60}]
 set verbose [info exists env(VERBOSE)]
 set channels {}
@@ -164,7 +166,7 @@ if {[catch {
     foreach name [judge::chosen [lrange $argv 1 end]] {
         judge::begin
         run_unit $name $redis_source
-        judge::end $name $is_redis
+        judge::end $name $is_redis $slow
     }
     set status [judge::finish $is_redis $verbose]
 } text options]} {
