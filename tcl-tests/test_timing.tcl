@@ -143,3 +143,19 @@ test "LATENCY: events from the threshold on, the worst of each second" {
     is {latency latest} *
     restore $was
 }
+
+# As much as 128 MB takes more than a millisecond on its way into the kernel. (Redis has no append only file here.)
+test "LATENCY: writes of the log are events" {
+    own {
+        set was [r config get latency-monitor-threshold]
+        r latency reset
+        is {config set latency-monitor-threshold 1} +OK
+        is [list set big [string repeat x 134217728]] +OK
+        is {config set latency-monitor-threshold 0} +OK
+        expect_true {[lindex [r latency history aof-write] end 1] >= 1}
+        expect_match [r latency doctor] "*aof-write: * latency spikes *"
+        is {del big} :1
+        r latency reset
+        restore $was
+    }
+}

@@ -23,6 +23,19 @@ static void wake_loops(void *arg)
     net_wake(a->net);
 }
 
+/* By Redis's names, whose main thread waits for what its append only file does. */
+static void note_took(void *arg, enum bk_took what, int64_t us)
+{
+    struct app *a = arg;
+    if (what == BK_TOOK_SYNC) {
+        timing_note(a->timing, TIMING_AOF_FSYNC_ALWAYS, us);
+    } else {
+        bool alone = what == BK_TOOK_WRITE;
+        timing_note(a->timing, TIMING_AOF_WRITE, us);
+        timing_note(a->timing, alone ? TIMING_AOF_WRITE_ALONE : TIMING_AOF_WRITE_PENDING_FSYNC, us);
+    }
+}
+
 static void *load_main(void *arg)
 {
     struct app *a = arg;
@@ -65,6 +78,8 @@ int app_load_begin(struct app *a, struct bk_error *err)
     bk_mutex_unlock(&a->mu);
     l->options.wake = wake_loops;
     l->options.wake_arg = a;
+    l->options.took = note_took;
+    l->options.took_arg = a;
     l->options.progress = &l->progress;
     int rc = pthread_create(&l->thread, NULL, load_main, a);
     return rc == 0 ? BK_OK : bk_error_set(err, BK_EIO, rc, "", 0, "cannot start a thread");

@@ -31,6 +31,10 @@ static const char *const event_names[TIMING_EVENTS] = {
     [TIMING_COMMAND] = "command",
     [TIMING_FAST_COMMAND] = "fast-command",
     [TIMING_EXPIRE_CYCLE] = "expire-cycle",
+    [TIMING_AOF_FSYNC_ALWAYS] = "aof-fsync-always",
+    [TIMING_AOF_WRITE] = "aof-write",
+    [TIMING_AOF_WRITE_ALONE] = "aof-write-alone",
+    [TIMING_AOF_WRITE_PENDING_FSYNC] = "aof-write-pending-fsync",
 };
 
 /* ---- Keeping ---- */
@@ -270,6 +274,14 @@ static const char *const advice[TIMING_EVENTS] = {
                             "otherwise: see tick_us_max and tick_ran_us_max in INFO bitkv, which "
                             "tells the one from the other.",
     [TIMING_EXPIRE_CYCLE] = "Many keys run out at the same time: spread their times.",
+    [TIMING_AOF_FSYNC_ALWAYS] = "Replies to writes wait for the disk: a faster one helps, or "
+                                "appendfsync everysec, which may lose a second's writes.",
+    [TIMING_AOF_WRITE] = "The two lines below tell apart whether a sync was under way.",
+    [TIMING_AOF_WRITE_ALONE] = "Writing the log out takes long without a sync: the disk's queue or "
+                               "memory for its cache is full, or values are very large.",
+    [TIMING_AOF_WRITE_PENDING_FSYNC] =
+        "The disk cannot sync and take writes at the same time, or takes more than two seconds for "
+        "a sync: aof_delayed_fsync in INFO counts the latter.",
 };
 
 static void doctor_event(enum timing_event what, const struct series_copy *s, struct bk_buf *out)

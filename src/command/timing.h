@@ -23,6 +23,10 @@ enum timing_event {
     TIMING_COMMAND,
     TIMING_FAST_COMMAND, /* of commands flagged "fast" */
     TIMING_EXPIRE_CYCLE, /* taking expired keys out: commands of the first loop wait meanwhile */
+    TIMING_AOF_FSYNC_ALWAYS,        /* appendfsync always: a sync of the log */
+    TIMING_AOF_WRITE,               /* writing the log out, and one of the next two */
+    TIMING_AOF_WRITE_ALONE,         /* nothing else was under way in the log */
+    TIMING_AOF_WRITE_PENDING_FSYNC, /* a sync was */
     TIMING_EVENTS
 };
 

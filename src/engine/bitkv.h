@@ -92,6 +92,13 @@ struct bk_merge_rules {
 void bk_merge_rules_init(struct bk_merge_rules *r); /* the defaults */
 bool bk_merge_window_valid(const char *window);     /* "HH:MM-HH:MM" */
 
+/* What somebody waited for. */
+enum bk_took {
+    BK_TOOK_WRITE,         /* the log's buffer going to its file */
+    BK_TOOK_WRITE_SYNCING, /* the same, beside a sync, which may have held it up */
+    BK_TOOK_SYNC           /* with BK_SYNC_ALWAYS: a sync */
+};
+
 struct bk_options {
     size_t size;               /* sizeof(struct bk_options): set by bk_options_init */
     const char *dir;           /* borrowed for bk_open; made (0750) when it is not there */
@@ -120,6 +127,9 @@ struct bk_options {
      */
     void (*wake)(void *arg);
     void *wake_arg;
+    /* Called after each such wait, under the same conditions. NULL = not called. */
+    void (*took)(void *arg, enum bk_took what, int64_t us);
+    void *took_arg;
 };
 
 void bk_options_init(struct bk_options *o);

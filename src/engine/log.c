@@ -24,6 +24,8 @@ void bki_log_init(struct bki_log *log, struct bki_files *files, const struct bk_
     log->files = files;
     log->wake = o->wake;
     log->wake_arg = o->wake_arg;
+    log->took = o->took;
+    log->took_arg = o->took_arg;
     log->next_seq = 1;
     store(&log->tail_pos, BKI_LOG_FIRST_POS);
     store(&log->written_pos, BKI_LOG_FIRST_POS);

@@ -69,6 +69,8 @@ struct bki_log {
     struct bki_files *files;
     void (*wake)(void *arg);
     void *wake_arg;
+    void (*took)(void *arg, enum bk_took what, int64_t us);
+    void *took_arg;
     /* Atomic settings. */
     atomic_int sync; /* enum bk_sync */
     _Atomic uint64_t max_file_bytes, buffer_bytes, cache_bytes;

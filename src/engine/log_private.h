@@ -56,5 +56,7 @@ void bki_log_retry_later(struct bki_log *log, const struct bk_error *err);
 void bki_log_set_full_locked(struct bki_log *log, uint64_t need, const struct bk_error *why);
 /* Calls the owner of the store. Without a lock held. */
 void bki_log_wake(struct bki_log *log);
+/* Tells how long it is since started_us, by now_us. Without any lock, as wake. */
+void bki_log_took(struct bki_log *log, enum bk_took what, int64_t started_us);
 
 #endif

@@ -58,6 +58,7 @@ static void plan_files_locked(const struct bki_log *log, struct sync_plan *p)
 
 static bool plan_sync(struct bki_log *log, struct sync_plan *p)
 {
+    int64_t write_us = now_us(log);
     bk_mutex_lock(&log->write_mu);
     bool ok = bki_log_write_out(log);
     bk_mutex_lock(&log->mu);
@@ -70,6 +71,9 @@ static bool plan_sync(struct bki_log *log, struct sync_plan *p)
     }
     bk_mutex_unlock(&log->mu);
     bk_mutex_unlock(&log->write_mu);
+    if (ok && sync_always(log)) { /* else loops write, and tell */
+        bki_log_took(log, BK_TOOK_WRITE, write_us);
+    }
     return ok;
 }
 
@@ -150,6 +154,9 @@ static bool sync_step(struct bki_log *log)
     if (rc != BK_OK) {
         bki_log_fail(log, &err);
         return true;
+    }
+    if (sync_always(log)) {
+        bki_log_took(log, BK_TOOK_SYNC, plan.started_us);
     }
     bki_log_wake(log);
     seal_rotated(log, &plan);

@@ -32,6 +32,13 @@ void bki_log_wake(struct bki_log *log)
     }
 }
 
+void bki_log_took(struct bki_log *log, enum bk_took what, int64_t started_us)
+{
+    if (log->took != NULL) {
+        log->took(log->took_arg, what, now_us(log) - started_us);
+    }
+}
+
 /* ---- The buffer's end ---- */
 
 static void chunk_done_locked(struct bki_log *log, struct bki_chunk *c)
@@ -173,13 +180,14 @@ bool bki_log_write_out(struct bki_log *log)
 }
 
 /* everysec: a disk that does not keep up slows the writers down, instead of letting the loss grow.
- */
-static void wait_overdue(struct bki_log *log)
+ * Returns whether a sync was under way. */
+static bool wait_overdue(struct bki_log *log)
 {
     if (atomic_load_explicit(&log->sync, memory_order_relaxed) != BK_SYNC_EVERYSEC) {
-        return;
+        return false;
     }
     bk_mutex_lock(&log->mu);
+    bool syncing = log->syncing;
     bool counted = false;
     while (log->syncing && log->unsynced_since_us != 0 &&
            now_us(log) - log->unsynced_since_us > SYNC_OVERDUE_US &&
@@ -189,6 +197,7 @@ static void wait_overdue(struct bki_log *log)
         bk_cond_wait(&log->moved, &log->mu, 100000);
     }
     bk_mutex_unlock(&log->mu);
+    return syncing;
 }
 
 void bki_log_flush(struct bki_log *log, uint64_t pos)
@@ -203,11 +212,13 @@ void bki_log_flush(struct bki_log *log, uint64_t pos)
         bk_mutex_unlock(&log->mu);
         return;
     }
-    wait_overdue(log);
+    int64_t started_us = now_us(log);
+    bool syncing = wait_overdue(log);
     bk_mutex_lock(&log->write_mu);
     bool moved = load(&log->written_pos) < pos && bki_log_write_out(log);
     bk_mutex_unlock(&log->write_mu);
     if (moved) {
+        bki_log_took(log, syncing ? BK_TOOK_WRITE_SYNCING : BK_TOOK_WRITE, started_us);
         bki_log_wake(log);
     }
 }

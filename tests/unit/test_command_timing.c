@@ -316,6 +316,18 @@ static void test_latency__events__keep_the_worst_of_a_second(void **state)
     expect(f, "latency history nosuch", "*0\r\n");
     expect_part(f, "latency graph expire-cycle", "expire-cycle - high 77 ms, low 77 ms");
     expect_part(f, "latency doctor", "expire-cycle: 1 latency spikes (average 77ms");
+    timing_note(f->ops.timing, TIMING_AOF_WRITE, 33000);
+    timing_note(f->ops.timing, TIMING_AOF_WRITE_PENDING_FSYNC, 33000);
+    expect_part(f, "latency history aof-write", ":33\r\n");
+    expect(f, "latency history aof-write-alone", "*0\r\n");
+    expect_part(f, "latency graph aof-write-pending-fsync", "high 33 ms, low 33 ms");
+    expect_part(f, "latency doctor", "aof-write-pending-fsync: 1 latency spikes (average 33ms");
+    timing_note(f->ops.timing, TIMING_AOF_WRITE_ALONE, 44000);
+    timing_note(f->ops.timing, TIMING_AOF_FSYNC_ALWAYS, 55000);
+    expect_part(f, "latency history aof-write-alone", ":44\r\n");
+    expect_part(f, "latency history aof-fsync-always", ":55\r\n");
+    expect(f, "latency reset aof-write aof-write-alone aof-write-pending-fsync aof-fsync-always",
+           ":4\r\n");
     expect(f, "latency reset nosuch", ":0\r\n");
     expect(f, "latency reset EXPIRE-CYCLE command", ":2\r\n");
     expect(f, "latency latest", "*0\r\n");
