@@ -156,6 +156,7 @@ test "MIGRATE: a key that is changed during the transfer is kept" {
             }
             # Others are served meanwhile.
             set fd [server::connect $::main]
+            expect_match [resp::call $fd info clients] "*blocked_clients:1\r*"
             resp::call $fd {*}$change
             set before [resp::call $fd MGET a b]
             puts -nonewline $::fake_fd "+OK\r\n+OK\r\n+OK\r\n+OK\r\n"

@@ -300,7 +300,10 @@ test "WAIT: other clients go on meanwhile, and so does what the client has sent 
         expect [resp::call $other PING] PONG
         close $other
     }
+    wait_until {[string match "*blocked_clients:1\r*" [r info clients]]}
+    expect_match [r client list] "* flags=b *cmd=wait *"
     close $fd
+    wait_until {[string match "*blocked_clients:0\r*" [r info clients]]}
     set fd [server::connect $::main]
     resp::send $fd WAIT 3 50
     resp::send $fd PING

@@ -68,9 +68,11 @@ void conn_set_state(struct conn *c, enum conn_state to)
     if ((c->state == CONN_PARKED) != (to == CONN_PARKED)) {
         stat_add(&l->stats.parked, to == CONN_PARKED ? 1 : UINT64_MAX);
     }
-    if ((c->state == CONN_PAUSED) != (to == CONN_PAUSED)) {
-        stat_add(&l->stats.paused, to == CONN_PAUSED ? 1 : UINT64_MAX);
-        RELAXED_STORE(&c->blocked, to == CONN_PAUSED);
+    /* Not for want of room in the log: its command asks for the wait, as WAIT does. */
+    bool blocked = to == CONN_PAUSED || (to == CONN_PARKED && exec_slice_until_ms(c->slice) != 0);
+    if (RELAXED_LOAD(&c->blocked) != blocked) {
+        stat_add(&l->stats.blocked, blocked ? 1 : UINT64_MAX);
+        RELAXED_STORE(&c->blocked, blocked);
     }
     c->state = to;
     list_remove(&c->queued);

@@ -212,7 +212,7 @@ static void add_loop(struct net_stats *out, const struct loop *l)
     out->connections_timed_out += RELAXED_LOAD(&s->timed_out);
     out->misconf_replies += RELAXED_LOAD(&s->misconf);
     out->parked += RELAXED_LOAD(&s->parked);
-    out->paused += RELAXED_LOAD(&s->paused);
+    out->blocked += RELAXED_LOAD(&s->blocked);
     out->replies_waiting += RELAXED_LOAD(&s->waiting);
     out->ticks += RELAXED_LOAD(&s->ticks);
     out->tick_us_total += RELAXED_LOAD(&s->tick_us_total);

@@ -48,7 +48,7 @@ struct conn {
     /* Relaxed atomics: written by this loop, read by others. */
     _Atomic int64_t last_ms; /* last byte received or sent */
     _Atomic uint64_t input_pending, output_pending, memory;
-    atomic_bool closing, blocked; /* blocked: CONN_PAUSED */
+    atomic_bool closing, blocked; /* blocked: as CLIENT LIST and INFO tell */
     /* The session says for each field who may touch it; its texts are guarded by the registry's
      * mutex. */
     struct session session;
@@ -85,7 +85,7 @@ struct conn {
 struct loop_stats {
     _Atomic uint64_t commands, input_bytes, output_bytes, killed_obuf, killed_query, timed_out;
     _Atomic uint64_t ticks, tick_us_total, tick_us_max, tick_ran_us_max, misconf, parked, waiting,
-        paused;
+        blocked;
     _Atomic uint64_t tick_us[NET_TICK_BUCKETS];
 };
 
