@@ -69,7 +69,9 @@ static int take_lock(struct bk_db *db, const char *dir, struct bk_error *err)
 static void *sync_main(void *arg)
 {
     struct bk_db *db = arg;
+    pthread_setname_np(pthread_self(), "bk-sync");
     while (!atomic_load(&db->stop)) {
+        bki_log_gather(&db->log);
         bool more = bki_db_step(db);
         bk_mutex_lock(&db->log.mu);
         int64_t due = more || atomic_load(&db->stop)

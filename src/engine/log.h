@@ -117,6 +117,10 @@ struct bki_log {
     struct bk_cond moved; /* with mu: committed, synced or failed */
     struct bk_cond work;  /* with mu: the sync thread has something to do */
     bool work_due BK_GUARDED(mu);
+    bool gathering BK_GUARDED(mu);        /* always: the sync thread waits for more writes */
+    uint64_t gathered BK_GUARDED(mu);     /* appends that the last sync took, and all before it */
+    uint64_t gather_want BK_GUARDED(mu);  /* so many came together for it */
+    int64_t sync_us_usual BK_GUARDED(mu); /* how long a sync takes */
     int64_t retry_us
         BK_GUARDED(mu); /* monotonic; making room failed: not again before; 0 = no failure */
 
@@ -175,6 +179,11 @@ BK_MUST_USE int bki_log_pos_state(struct bki_log *log, uint64_t pos);
  * room. Returns true when it did something, so that the next step may have more. all: sync
  * everything now, whatever the mode. */
 bool bki_log_step(struct bki_log *log, bool all);
+/* The sync thread's, before a step: with always, waits a moment for as many writes as the last sync
+ * took. */
+void bki_log_gather(struct bki_log *log);
+/* How long that would be now. With mu held. */
+int64_t bki_log_gather_us_locked(const struct bki_log *log) BK_REQUIRES(log->mu);
 /* Microseconds until the next step is due; -1: not before it is signalled. With mu held. */
 int64_t bki_log_due_locked(struct bki_log *log, int64_t now_us);
 /* Wakes the sync thread. */

@@ -54,6 +54,8 @@ BK_MUST_USE int bki_log_first_file(struct bki_log *log, struct bki_file **fresh,
 void bki_log_retry_later(struct bki_log *log, const struct bk_error *err);
 /* A record of need bytes found no room on disk, and neither would others. */
 void bki_log_set_full_locked(struct bki_log *log, uint64_t need, const struct bk_error *why);
+/* As many writes wait for the next sync as the last one took. */
+bool bki_log_gathered_locked(const struct bki_log *log) BK_REQUIRES(log->mu);
 /* Calls the owner of the store. Without a lock held. */
 void bki_log_wake(struct bki_log *log);
 /* Tells how long it is since started_us, by now_us. Without any lock, as wake. */

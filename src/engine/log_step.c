@@ -16,6 +16,55 @@
     900000 /* everysec: a sync begins this long after the oldest unsynced write \
             */
 
+#define GATHER_US_MAX 500 /* always: a sync waits no longer than this for more writes */
+
+/* ---- Gathering ---- */
+
+/*
+ * With always a sync costs as much processor time as some ten commands, whatever it syncs, and
+ * takes as long. Syncing without a pause would take what is there each time, a few writes of many
+ * connections' (their next ones are on the way), and the syncs would take the time of the loops. So
+ * the next sync waits until as many writes have come as the last one took, which is at once where
+ * one client writes at a time or all of them have, but no longer than a sync takes.
+ */
+
+static uint64_t user_appends(const struct bki_log *log)
+{
+    return load(&log->appends) - load(&log->own_appends);
+}
+
+bool bki_log_gathered_locked(const struct bki_log *log)
+{
+    return user_appends(log) - log->gathered >= log->gather_want;
+}
+
+/* Nothing else is due, and writes wait that are fewer than those of the last sync. */
+static bool gather_due_locked(const struct bki_log *log) BK_REQUIRES(log->mu)
+{
+    return sync_always(log) && log->rotated_n == 0 &&
+           atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK &&
+           load(&log->tail_pos) > load(&log->synced_pos) && !bki_log_gathered_locked(log);
+}
+
+int64_t bki_log_gather_us_locked(const struct bki_log *log)
+{
+    int64_t usual = log->sync_us_usual < GATHER_US_MAX ? log->sync_us_usual : GATHER_US_MAX;
+    return gather_due_locked(log) ? usual : 0;
+}
+
+void bki_log_gather(struct bki_log *log)
+{
+    bk_mutex_lock(&log->mu);
+    int64_t wait_us = bki_log_gather_us_locked(log);
+    if (wait_us > 0) {
+        log->gathering = true;
+        /* Whoever wakes it too early makes a sync smaller, no more. */
+        bk_cond_wait(&log->work, &log->mu, wait_us);
+        log->gathering = false;
+    }
+    bk_mutex_unlock(&log->mu);
+}
+
 /* ---- Syncing ---- */
 
 struct sync_plan {
@@ -24,6 +73,7 @@ struct sync_plan {
     uint64_t offset;              /* in it, of target */
     struct bki_file *rotated[64]; /* rotated files that lie before target whole */
     uint32_t rotated_n;
+    uint64_t appends; /* made before, more or less: others append meanwhile */
     int64_t started_us;
 };
 
@@ -60,6 +110,7 @@ static bool plan_sync(struct bki_log *log, struct sync_plan *p)
 {
     int64_t write_us = now_us(log);
     bk_mutex_lock(&log->write_mu);
+    p->appends = user_appends(log);
     bool ok = bki_log_write_out(log);
     bk_mutex_lock(&log->mu);
     ok = ok && atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK;
@@ -68,6 +119,8 @@ static bool plan_sync(struct bki_log *log, struct sync_plan *p)
     if (ok) {
         plan_files_locked(log, p);
         log->syncing = true;
+        log->gather_want = p->appends - log->gathered;
+        log->gathered = p->appends;
     }
     bk_mutex_unlock(&log->mu);
     bk_mutex_unlock(&log->write_mu);
@@ -99,6 +152,7 @@ static void end_sync(struct bki_log *log, const struct sync_plan *p, int rc)
     if (rc == BK_OK) {
         count(&log->syncs, 1);
         count(&log->sync_us_total, took);
+        log->sync_us_usual += ((int64_t)took - log->sync_us_usual) / 8;
         if (took > load(&log->sync_us_max)) {
             store(&log->sync_us_max, took);
         }

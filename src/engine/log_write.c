@@ -18,8 +18,9 @@
 
 void bki_log_signal_locked(struct bki_log *log)
 {
-    if (!log->work_due) {
+    if (!log->work_due || log->gathering) {
         log->work_due = true;
+        log->gathering = false;
         bk_cond_signal(&log->work);
     }
 }
@@ -208,7 +209,9 @@ void bki_log_flush(struct bki_log *log, uint64_t pos)
     if (sync_always(log)) {
         bk_mutex_lock(&log->mu);
         log->asked_pos = pos > log->asked_pos ? pos : log->asked_pos;
-        bki_log_signal_locked(log);
+        if (!log->gathering || bki_log_gathered_locked(log)) {
+            bki_log_signal_locked(log);
+        }
         bk_mutex_unlock(&log->mu);
         return;
     }
