@@ -18,6 +18,7 @@ enum bk_err {
     BK_OK = 0,
     BK_NOTFOUND = 1, /* the key is not there, or its time has run out */
     BK_CHANGED = 2,  /* what was looked up has been replaced meanwhile: look again */
+    BK_READING = 3,  /* it is on its way from the disk: ask again when told */
     BK_EINVAL = -1,  /* an argument or an option is out of its range */
     BK_ENOMEM = -2,
     BK_EIO = -3,     /* a system call failed; bk_error.sys_errno says how */

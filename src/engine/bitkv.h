@@ -117,7 +117,8 @@ struct bk_options {
     enum bk_on_corruption on_corruption; /* default BK_CORRUPT_SERVE */
     bool read_only; /* nothing in dir is made, changed or removed; other readers may have it open
                      * too; writes answer BK_EREADONLY. What has expired leaves memory. */
-    bool stepped;   /* no thread is started: bk_step does all background work (tests) */
+    uint32_t disk_threads;  /* that read for struct bk_reader; 0 = none (default), most 256 */
+    bool stepped;           /* no thread is started: bk_step does all background work (tests) */
     uint64_t hash_seed;     /* seed of a new store's key hash; 0 = random (default) */
     const struct bk_io *io; /* borrowed until bk_close; NULL = the operating system (engine/io.h) */
     const struct bk_clock *clock; /* borrowed until bk_close; NULL = the system's */
@@ -220,6 +221,59 @@ void bk_locate(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys
  */
 BK_MUST_USE int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item,
                         struct bk_error *err);
+
+/*
+ * ---- Reading without waiting for the disk ----
+ *
+ * For a thread that serves many and must not stand still: what is not in memory is read by the
+ * threads of bk_options.disk_threads, and the caller does something else meanwhile.
+ *
+ *   bk_locate, then bk_load_cached for each key; BK_READING: bk_reads_add it to the command's reads
+ *   bk_reads_ready when all are added; bk_reader_submit before the thread goes to sleep
+ *
+ *   wake(arg) is called: bk_reader_next tells whose reads are done
+ *
+ *   bk_locate again, bk_reads_take for each key (BK_NOTFOUND: bk_load_cached again); what has
+ *   changed its place meanwhile is added anew
+ *
+ * One bk_reader belongs to one thread, and so do its bk_reads; an order of reads is not kept.
+ * Bound: of one reader reads are under way, or done and still held, for 64 MiB, or for one bk_reads
+ * however large; those beyond begin when others are freed, which bk_reader_submit does.
+ */
+struct bk_reader;
+struct bk_reads;
+
+/* NULL: the store has no threads for it (also a stepped one): use bk_load. wake is called on such a
+ * thread, without a lock, when something is done after there was nothing; it must not block or call
+ * into the store. */
+struct bk_reader *bk_reader_new(struct bk_db *db, void (*wake)(void *arg), void *arg);
+/* All its bk_reads have been freed; waits for those that are still under way. Takes and nulls. */
+void bk_reader_free(struct bk_reader **reader);
+/* Hands over what was added since the last call. */
+void bk_reader_submit(struct bk_reader *reader);
+/* Tells one after the other whose reads are done; false: that was all when the first one was told,
+ * and what has come since has its own wake call. */
+bool bk_reader_next(struct bk_reader *reader, void **owner);
+
+/* Holds a pin of its own from here to bk_reads_free. */
+struct bk_reads *bk_reads_new(struct bk_reader *reader, void *owner);
+/* At any time; reads that are under way are dropped when they come back. Takes and nulls; NULL
+ * inside: nothing. */
+void bk_reads_free(struct bk_reads **reads);
+bool bk_reads_done(const struct bk_reads *reads); /* nothing is under way */
+
+/* As bk_load, but BK_READING where it would wait for the disk. */
+BK_MUST_USE int bk_load_cached(struct bk_db *db, const struct bk_key *key, struct bk_item *item,
+                               struct bk_error *err);
+/* BK_READING: it will be read. BK_CHANGED: locate it again. */
+BK_MUST_USE int bk_reads_add(struct bk_reads *reads, uint32_t num, const struct bk_key *key,
+                             const struct bk_item *item);
+/* Nothing more is added for the moment: many that are waiting are handed over at once. */
+void bk_reads_ready(struct bk_reads *reads);
+/* As bk_load, of a place that was added: BK_READING as long as it is under way, BK_NOTFOUND when it
+ * was not. item->value is borrowed until bk_reads_free. */
+BK_MUST_USE int bk_reads_take(struct bk_reads *reads, const struct bk_key *key,
+                              struct bk_item *item, struct bk_error *err);
 
 /* Starts bringing the memory that a look-up of key will touch into the processor's cache. */
 void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key);
@@ -476,6 +530,7 @@ struct bk_stats {
     uint64_t syncs, sync_us_total, sync_us_max,
         sync_waits;                     /* sync_waits: writers held back by an overdue sync */
     uint64_t log_buffer_used, log_full; /* bytes not committed; commits answered with BK_EAGAIN */
+    uint64_t disk_reads_handed, disk_reads_pending; /* by bk_reader: so far; at the moment */
     uint64_t disk_reads, disk_read_bytes, buffer_reads, cache_hits, cache_misses, cache_used;
     uint64_t expired, rotations, write_errors, undone;
     uint64_t damaged_records, damaged_bytes; /* places and their bytes: see bk_damages */

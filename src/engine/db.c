@@ -114,6 +114,7 @@ static struct bk_db *db_new(const struct bk_options *o)
     bki_ages_init(&db->ages, bk_clock_mono_us(db->clock) / 1000);
     bk_mutex_init(&db->control, "control", BK_RANK_CONTROL);
     bki_background_init(db);
+    bki_read_pool_init(&db->read_pool);
     bki_merge_init(db);
     struct bk_tunables t = {o->sync,           o->max_file_bytes,
                             o->max_file_age_s, o->log_buffer_bytes,
@@ -130,6 +131,7 @@ static void db_free(struct bk_db *db)
     }
     bki_merge_fini(db);
     bki_background_fini(db);
+    bki_read_pool_fini(&db->read_pool);
     bki_undo_fini(&db->undo);
     bki_damage_fini(&db->damage);
     for (uint32_t i = 0; i < db->garbage_n; i++) {
@@ -196,10 +198,14 @@ int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err
     if (rc == BK_OK) {
         rc = bki_recover(db, o, err);
     }
+    if (rc == BK_OK && !o->stepped) {
+        rc = bki_read_pool_start(db, o->disk_threads, err);
+    }
     if (rc == BK_OK && !o->read_only) {
         rc = begin_writing(db, o->stepped, err);
     }
     if (rc != BK_OK) {
+        bki_read_pool_stop(db);
         db_free(db);
         return rc;
     }
@@ -394,6 +400,7 @@ int bk_close(struct bk_db **handle, struct bk_error *err)
 {
     struct bk_db *db = *handle;
     *handle = NULL;
+    bki_read_pool_stop(db);
     if (db->read_only) {
         db_free(db);
         return BK_OK;

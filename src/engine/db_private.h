@@ -15,6 +15,7 @@
 #include "engine/keylock.h"
 #include "engine/log.h"
 #include "engine/merge.h"
+#include "engine/reads.h"
 #include "engine/undo.h"
 
 #include <pthread.h>
@@ -47,6 +48,7 @@ struct bk_db {
     struct bki_background background;
     struct bki_damage damage;
     struct bki_ages ages;
+    struct bki_read_pool read_pool;
 
     /* Background thread. */
     int64_t hints_retry_us; /* a hint could not be written: not again before */
@@ -81,6 +83,18 @@ struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make);
 
 /* A look-up in memory; fills at, expire_ms, pos, flags and size. */
 void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struct bk_item *item);
+
+/* A record's bytes, wherever they were brought from. */
+struct bki_stored {
+    const struct bki_file *file; /* borrowed */
+    uint64_t offset;
+    struct bk_span bytes; /* borrowed; all there are, or up to the value that lies in item->block */
+};
+/* Checks the record, points item->value at its bytes (unless it lies in a block) and sets flags.
+ * BK_CHANGED: it is another key's. BK_CORRUPT: noted as damage. */
+BK_MUST_USE int bki_record_open(struct bk_db *db, const struct bki_stored *s,
+                                const struct bk_key *key, struct bk_item *item,
+                                struct bk_error *err);
 
 /* The map of databases at the moment; the caller finis and frees it. */
 struct bki_spacemap *bki_db_map_copy(struct bk_db *db);

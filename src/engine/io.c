@@ -43,6 +43,17 @@ static int64_t sys_pread(void *arg, int fd, void *buf, size_t len, uint64_t offs
     return n < 0 ? -errno : n;
 }
 
+static int64_t sys_pread_cached(void *arg, int fd, void *buf, size_t len, uint64_t offset)
+{
+    (void)arg;
+    struct iovec iov = {.iov_base = buf, .iov_len = len};
+    ssize_t n = preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+    if (n >= 0) {
+        return n;
+    }
+    return errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL ? -EAGAIN : -errno;
+}
+
 static int64_t sys_pwritev(void *arg, int fd, const struct iovec *iov, int iov_n, uint64_t offset)
 {
     (void)arg;
@@ -247,6 +258,7 @@ const struct bk_io bk_io_system = {
     .open = sys_open,
     .close = sys_close,
     .pread = sys_pread,
+    .pread_cached = sys_pread_cached,
     .pwritev = sys_pwritev,
     .sync = sys_sync,
     .allocate = sys_allocate,

@@ -30,6 +30,9 @@ struct bk_io {
     int (*open)(void *arg, const char *path, enum bk_io_open how);
     int (*close)(void *arg, int fd);
     int64_t (*pread)(void *arg, int fd, void *buf, size_t len, uint64_t offset);
+    /* As pread, of what can be had without waiting for the disk; may end early. -EAGAIN: nothing,
+     * or this file system cannot tell. NULL: there is no such thing. */
+    int64_t (*pread_cached)(void *arg, int fd, void *buf, size_t len, uint64_t offset);
     int64_t (*pwritev)(void *arg, int fd, const struct iovec *iov, int iov_n, uint64_t offset);
     int (*sync)(void *arg, int fd); /* fdatasync: data and size */
     /* Room on disk for [offset, offset + len); the size grows with it and the new bytes read as

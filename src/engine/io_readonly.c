@@ -24,6 +24,12 @@ static int64_t ro_pread(void *arg, int fd, void *buf, size_t len, uint64_t offse
     return below(arg)->pread(below(arg)->arg, fd, buf, len, offset);
 }
 
+static int64_t ro_pread_cached(void *arg, int fd, void *buf, size_t len, uint64_t offset)
+{
+    const struct bk_io *io = below(arg);
+    return io->pread_cached == NULL ? -EAGAIN : io->pread_cached(io->arg, fd, buf, len, offset);
+}
+
 static int64_t ro_pwritev(void *arg, int fd, const struct iovec *iov, int iov_n, uint64_t offset)
 {
     (void)arg;
@@ -126,6 +132,7 @@ void bki_io_readonly(struct bk_io *out, const struct bk_io *under)
         .open = ro_open,
         .close = ro_close,
         .pread = ro_pread,
+        .pread_cached = ro_pread_cached,
         .pwritev = ro_pwritev,
         .sync = ro_sync,
         .allocate = ro_allocate,

@@ -7,6 +7,7 @@
 #include "engine/bucket.h"
 #include "engine/db_private.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -145,35 +146,33 @@ void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key)
 
 /* ---- Values ---- */
 
-static int damaged(struct bk_db *db, const struct bki_file *f, uint64_t offset, uint64_t size,
+static int damaged(struct bk_db *db, const struct bki_stored *s, uint64_t size,
                    const struct bk_key *key, struct bk_error *err)
 {
-    struct bki_damage_at at = {.path = f->path,
-                               .offset = offset,
+    struct bki_damage_at at = {.path = s->file->path,
+                               .offset = s->offset,
                                .bytes = size,
                                .what = "a key's value, its reads answer an error",
                                .key = key->bytes,
                                .has_key = true};
     bki_damage_note(&db->damage, &at);
-    return bk_error_set(err, BK_CORRUPT, 0, f->path, offset,
+    return bk_error_set(err, BK_CORRUPT, 0, s->file->path, s->offset,
                         "a record of %llu bytes does not check", (unsigned long long)size);
 }
 
-/* Checks the record in item->buf (its front, when the value is in a block) and points value at its
- * bytes. */
-static int open_record(struct bk_db *db, const struct bki_file *f, uint64_t offset,
-                       const struct bk_key *key, struct bk_item *item, struct bk_error *err)
+int bki_record_open(struct bk_db *db, const struct bki_stored *s, const struct bk_key *key,
+                    struct bk_item *item, struct bk_error *err)
 {
     struct bki_record r;
-    const uint8_t *p = item->buf.data;
-    size_t have = item->buf.len;
+    const uint8_t *p = s->bytes.data;
+    size_t have = s->bytes.len;
     if (bki_record_peek(p, have, item->size, &r) != BK_OK ||
-        have < (size_t)bki_record_value_offset(&r) || !bki_record_check(&r, p, f->seed)) {
-        return damaged(db, f, offset, item->size, key, err);
+        have < (size_t)bki_record_value_offset(&r) || !bki_record_check(&r, p, s->file->seed)) {
+        return damaged(db, s, item->size, key, err);
     }
     struct bk_span stored = bk_span_of(p + bki_record_key_offset(&r), r.key_len);
     if (r.kind == BKI_LOST) {
-        return damaged(db, f, offset, item->size, key, err);
+        return damaged(db, s, item->size, key, err);
     }
     if (r.kind != BKI_PUT || !bk_span_eq(stored, key->bytes)) {
         return BK_CHANGED;
@@ -182,61 +181,98 @@ static int open_record(struct bk_db *db, const struct bki_file *f, uint64_t offs
     const uint8_t *table = p + bki_record_key_offset(&r) + r.key_len;
     if (item->block == NULL) {
         if (have < front + r.value_len) {
-            return damaged(db, f, offset, item->size, key, err);
+            return damaged(db, s, item->size, key, err);
         }
         item->value = bk_span_of(p + front, r.value_len);
         if (!bki_value_check(&r, item->value.data, table)) {
-            return damaged(db, f, offset, item->size, key, err);
+            return damaged(db, s, item->size, key, err);
         }
     }
     item->flags = r.flags;
     return BK_OK;
 }
 
-static int read_record(struct bk_db *db, const struct bki_file *f, uint64_t offset,
-                       struct bk_item *item, struct bk_error *err)
+static void count_read(struct bk_db *db, uint64_t bytes)
+{
+    count(&db->disk_reads, 1);
+    count(&db->disk_read_bytes, bytes);
+}
+
+static int read_record(struct bk_db *db, const struct bki_stored *s, struct bk_item *item,
+                       struct bk_error *err)
 {
     size_t got = 0;
     item->buf.len = 0;
     uint8_t *p = bk_buf_reserve(&item->buf, (size_t)item->size);
-    int rc = bki_io_read_all(db->io, f->fd, p, (size_t)item->size, offset, &got, f->path, err);
+    int rc = bki_io_read_all(db->io, s->file->fd, p, (size_t)item->size, s->offset, &got,
+                             s->file->path, err);
     item->buf.len = got;
-    count(&db->disk_reads, 1);
-    count(&db->disk_read_bytes, got);
+    count_read(db, got);
     return rc;
 }
 
-int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, struct bk_error *err)
+/* The same if no disk has to be waited for: BK_READING, unless all of it is there. Whatever else
+ * is wrong, the read that waits finds out. */
+static int read_cached(struct bk_db *db, const struct bki_stored *s, struct bk_item *item)
+{
+    const struct bk_io *io = db->io;
+    item->buf.len = 0;
+    uint8_t *p = bk_buf_reserve(&item->buf, (size_t)item->size);
+    int64_t n = io->pread_cached == NULL
+                    ? -EAGAIN
+                    : io->pread_cached(io->arg, s->file->fd, p, (size_t)item->size, s->offset);
+    if (n < 0 || (uint64_t)n < item->size) {
+        return BK_READING;
+    }
+    item->buf.len = (size_t)item->size;
+    count_read(db, item->size);
+    return BK_OK;
+}
+
+static int load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, bool may_wait,
+                struct bk_error *err)
 {
     BK_ASSERT(item->at != 0 && item->at != UINT64_MAX);
-    uint64_t offset;
-    const struct bki_file *f = bki_files_at(&db->files, item->at, &offset);
+    struct bki_stored s;
+    s.file = bki_files_at(&db->files, item->at, &s.offset);
     bk_block_unref(&item->block);
     item->buf.len = 0;
-    if (offset + item->size > atomic_load_explicit(&f->size, memory_order_acquire)) {
+    if (s.offset + item->size > atomic_load_explicit(&s.file->size, memory_order_acquire)) {
         return BK_CHANGED; /* the write was undone, and its file ends before it */
     }
     if (bki_cache_get(db->cache, item->at, &item->buf, &item->flags)) {
         item->value = bk_buf_span(&item->buf);
         return BK_OK;
     }
-    bool buffered =
-        bki_log_read(&db->log, f, offset, item->size, &item->buf, &item->block, &item->value);
+    bool buffered = bki_log_read(&db->log, s.file, s.offset, item->size, &item->buf, &item->block,
+                                 &item->value);
     int rc = BK_OK;
     if (buffered) {
         count(&db->buffer_reads, 1);
-    } else if (f->gone != NULL) {
-        return damaged(db, f, offset, item->size, key, err);
+    } else if (s.file->gone != NULL) {
+        return damaged(db, &s, item->size, key, err);
     } else {
-        rc = read_record(db, f, offset, item, err);
+        rc = may_wait ? read_record(db, &s, item, err) : read_cached(db, &s, item);
     }
     if (rc == BK_OK) {
-        rc = open_record(db, f, offset, key, item, err);
+        s.bytes = bk_buf_span(&item->buf);
+        rc = bki_record_open(db, &s, key, item, err);
     }
     if (rc == BK_OK && !buffered) {
         bki_cache_put(db->cache, item->at, item->value, item->flags);
     }
     return rc;
+}
+
+int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, struct bk_error *err)
+{
+    return load(db, key, item, true, err);
+}
+
+int bk_load_cached(struct bk_db *db, const struct bk_key *key, struct bk_item *item,
+                   struct bk_error *err)
+{
+    return load(db, key, item, false, err);
 }
 
 /* ---- Walking ---- */

@@ -170,6 +170,8 @@ void bk_stats_get(struct bk_db *db, struct bk_stats *out)
     out->cache_misses = cs.misses;
     out->cache_used = cs.used;
     out->disk_reads = load(&db->disk_reads);
+    out->disk_reads_handed = load(&db->read_pool.handed);
+    out->disk_reads_pending = load(&db->read_pool.pending);
     out->disk_read_bytes = load(&db->disk_read_bytes);
     out->buffer_reads = load(&db->buffer_reads);
     out->expired = load(&db->expired);
