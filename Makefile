@@ -174,7 +174,8 @@ $(B)/$1/bitkv: $(B)/$1/libtool.a $(B)/$1/libbitkv.a
 .PHONY: build-$1 $(foreach k,$(TEST_KINDS) fuzz,build-$1-$k)
 $(foreach k,$(TEST_KINDS) fuzz,$(eval build-$1-$k: $(call bins,$1,$(TEST_$k))))
 build-$1 build-$1-server build-$1-clients build-$1-crash: $(call products,$1)
-build-$1-crash: $(B)/nolocks/bitkv-server $(patsubst %.c,$(B)/$1/%.so,$(TEST_preload))
+build-$1-server build-$1-crash: $(patsubst %.c,$(B)/$1/%.so,$(TEST_preload))
+build-$1-crash: $(B)/nolocks/bitkv-server
 -include $(wildcard $(B)/$1/src/*/*.d $(B)/$1/tests/*/*.d)
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))

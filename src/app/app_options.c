@@ -48,6 +48,7 @@ void app_store_options(const struct app *a, struct bk_options *out)
     merge_rules(o, &out->merge);
     out->on_corruption =
         option_num(o, OPTION_ON_CORRUPTION) == 0 ? BK_CORRUPT_SERVE : BK_CORRUPT_REFUSE;
+    out->disk_threads = (uint32_t)option_num(o, OPTION_DISK_THREADS);
     out->read_only = option_bool(o, OPTION_READ_ONLY);
 }
 

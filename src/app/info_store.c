@@ -199,6 +199,8 @@ static void lines_reads(struct info *i)
     const struct bk_stats *s = &i->store;
     info_num(i, "disk_reads", s->disk_reads);
     info_num(i, "disk_read_bytes", s->disk_read_bytes);
+    info_num(i, "disk_reads_handed", s->disk_reads_handed);
+    info_num(i, "disk_reads_pending", s->disk_reads_pending);
     info_num(i, "buffer_reads", s->buffer_reads);
     info_num(i, "cache_hits", s->cache_hits);
     info_num(i, "cache_misses", s->cache_misses);
@@ -223,6 +225,7 @@ static void lines_loops(struct info *i)
     info_num(i, "tick_us_p99", net_stats_tick_percentile(n, 0.99));
     info_num(i, "tick_us_p999", net_stats_tick_percentile(n, 0.999));
     info_num(i, "clients_parked", n->parked);
+    info_num(i, "clients_reading", n->reading);
     info_num(i, "clients_waiting_for_commit", n->replies_waiting);
     info_num(i, "clients_closed_output_limit", n->connections_killed_obuf);
     info_num(i, "clients_closed_query_limit", n->connections_killed_query);

@@ -46,6 +46,9 @@ enum exec_result {
     /* CLIENT PAUSE: run the same command again, as if for the first time, when the pause is over.
      */
     EXEC_PAUSED,
+    /* No reply yet: values are being read. Call exec_resume with the same command when
+     * exec_read_next names its session, or at any time: then it may not be enough. */
+    EXEC_READING,
     /* A long command (KEYS) has done a slice: call exec_resume with the same command; other
      * connections may run meanwhile, this one's next command may not. */
     EXEC_MORE
@@ -56,7 +59,17 @@ enum exec_result {
 struct exec *exec_new(struct keyspace *ks, const struct server_ops *ops);
 void exec_free(struct exec **e);
 
-/* A command that is run in slices keeps its state here; owned by the connection, NULL when none. */
+/* From here on commands do not wait for the disk: they answer EXEC_READING, and wake is called, on
+ * another thread, when reads are done; it must not block. Before the first command. */
+void exec_wake_by(struct exec *e, void (*wake)(void *arg), void *arg);
+/* To be called before the thread goes to sleep: what commands wait for is read. */
+void exec_submit_reads(struct exec *e);
+/* After wake: the session of a command whose values have been read (it may have been ended since,
+ * as long as its slice was not freed); NULL: no more for the moment. */
+struct session *exec_read_next(struct exec *e);
+
+/* A command that is run in slices, or whose values are being read, keeps its state here; owned by
+ * the connection, NULL when none. */
 struct exec_slice;
 void exec_slice_free(struct exec_slice **s);
 /* With EXEC_NO_ROOM: when its command is to be run again at the latest, also without a wake call,

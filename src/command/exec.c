@@ -54,37 +54,12 @@ void exec_free(struct exec **e)
 {
     if (*e != NULL) {
         ks_txn_free(&(*e)->txn);
+        ks_reader_free(&(*e)->reader);
         bk_buf_fini(&(*e)->notify.events);
         exec_stats_free(*e);
         free(*e);
         *e = NULL;
     }
-}
-
-void exec_slice_free(struct exec_slice **s)
-{
-    if (*s != NULL) {
-        bk_buf_fini(&(*s)->replies);
-        if ((*s)->work != NULL) {
-            (*s)->work_free((*s)->work);
-        }
-        free(*s);
-        *s = NULL;
-    }
-}
-
-int64_t exec_slice_until_ms(const struct exec_slice *s)
-{
-    return s != NULL && s->parked ? s->until_ms : 0;
-}
-
-struct exec_slice *exec_slice_of(struct command_ctx *c)
-{
-    struct exec_slice **slice = c->exec->slice;
-    if (*slice == NULL) {
-        *slice = bk_alloc_zero(1, sizeof(**slice));
-    }
-    return *slice;
 }
 
 /* As if nothing had failed; half a kilobyte of zeros for every command would be felt. */
@@ -291,9 +266,13 @@ void exec_begin(struct exec_run *r, struct bk_error *err)
     clear_error(err);
     if (e->txn == NULL) {
         e->txn = ks_txn_new(e->ks); /* not before there is a store */
+        e->reader = e->wake == NULL ? NULL : ks_reader_new(e->ks, e->wake, e->wake_arg);
     }
     c->txn = e->txn;
     ks_txn_begin(c->txn, atomic_load_explicit(&c->session->db, memory_order_relaxed), c->now_ms);
+    if (e->reader != NULL) {
+        ks_txn_reads(c->txn, e->reader, &e->reads, c->session);
+    }
 }
 
 int exec_prepare(struct ks_txn *t, bool fetch, bool lock, struct bk_error *err)
@@ -373,7 +352,9 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     } else {
         ks_txn_end(c->txn, &seen);
     }
-    raise_pos(pos, seen);
+    if (rc != BK_READING) {
+        raise_pos(pos, seen);
+    }
     if (rc != BK_OK) {
         notify_begin(&c->exec->notify, c->exec->watch); /* nothing was done */
     }
@@ -383,6 +364,8 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     if (rc == BK_EAGAIN) {
         cut_reply(r);
         result = EXEC_NO_ROOM;
+    } else if (rc == BK_READING) {
+        result = EXEC_READING;
     } else if (rc != BK_OK) {
         reply_store_error(r, rc, writes, err);
     }
@@ -412,17 +395,6 @@ static enum exec_result run_with_store(struct exec_run *r, uint64_t *pos)
 
 /* ---- Running ---- */
 
-/* Has the function asked to be called again? Then what it has lies in the slice, and no reply is
- * written yet. */
-static bool goes_on(struct exec_slice **slice)
-{
-    bool more = *slice != NULL && (*slice)->more;
-    if (!more) {
-        exec_slice_free(slice);
-    }
-    return more;
-}
-
 static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_slice **slice)
 {
     struct exec *e = r->ctx.exec;
@@ -432,11 +404,7 @@ static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_s
     e->slice = slice;
     notify_begin(&e->notify, e->watch);
     e->redacted = 0;
-    if (*slice != NULL) {
-        took_us = (*slice)->took_us;
-        (*slice)->more = false;
-        (*slice)->parked = false;
-    }
+    e->reads = exec_take_reads(slice, &took_us);
     if ((r->ctx.row->flags & CMD_RUNS_QUEUE) != 0 && r->ctx.session->multi != NULL) {
         result = exec_queue(r, pos);
     } else if ((r->ctx.row->flags & CMD_NO_STORE) != 0) {
@@ -446,7 +414,8 @@ static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_s
     }
     e->slice = NULL;
     took_us += exec_took(e, begin_us);
-    if (result == EXEC_DONE && goes_on(slice)) {
+    exec_keep_reads(e, slice, result == EXEC_READING, took_us);
+    if (result == EXEC_DONE && exec_goes_on(slice)) {
         cut_reply(r);
         (*slice)->took_us = took_us;
         result = (*slice)->parked ? EXEC_NO_ROOM : EXEC_MORE;
@@ -592,5 +561,10 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
 {
     struct exec_run r = run_of(e, s, cmd, now_ms, reply);
     BK_ASSERT(*slice != NULL);
-    return execute(&r, true, pos, slice);
+    bool begun = (*slice)->begun;
+    enum exec_result result = execute(&r, begun, pos, slice);
+    if (!begun && (result == EXEC_DONE || result == EXEC_PAUSED)) {
+        exec_slice_free(slice); /* it was not let in again, and a pause may be long */
+    }
+    return result;
 }

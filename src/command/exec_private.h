@@ -45,8 +45,12 @@ struct exec {
     /* This loop only. */
     int64_t now_us; /* wall clock at the latest look; 0: none yet */
     int64_t tick_wall_us, tick_mono_us;
-    uint32_t redacted;         /* bit i: argument i; SLOWLOG shows no more than 32 */
-    struct ks_txn *txn;        /* owned; NULL until the first command that needs the store */
+    uint32_t redacted;       /* bit i: argument i; SLOWLOG shows no more than 32 */
+    struct ks_txn *txn;      /* owned; NULL until the first command that needs the store */
+    void (*wake)(void *arg); /* NULL: commands wait for the disk */
+    void *wake_arg;
+    struct bk_reader *reader;  /* owned; NULL: the same */
+    struct bk_reads *reads;    /* owned; of the command that runs, or NULL */
     struct notify_log notify;  /* what the request that runs does to keys */
     struct exec_slice **slice; /* borrowed for one exec_command or exec_resume */
     bool in_multi;             /* the function that runs is one of an EXEC: it must not park */
@@ -125,10 +129,20 @@ struct exec_slice {
     struct bk_buf replies; /* owned */
     void *work;            /* owned; what else the command keeps (MIGRATE), or NULL */
     void (*work_free)(void *work);
+    struct bk_reads *reads; /* owned; the executor's: what it waits for, or NULL */
+    bool begun;       /* the executor's: its function has run; else there are only reads here */
     bool more;        /* set by the command: call me again */
     bool parked;      /* with more: but not before the next wake call */
     int64_t until_ms; /* with parked: or before this moment; see exec_slice_until_ms */
 };
+/* exec_slice.c. What was read for the command that is about to run again, now the caller's;
+ * took_us: how long it has run so far. A slice with nothing else in it goes. */
+struct bk_reads *exec_take_reads(struct exec_slice **slice, int64_t *took_us);
+/* The command has run and gives its reads back, or waits for them. */
+void exec_keep_reads(struct exec *e, struct exec_slice **slice, bool waits, int64_t took_us);
+/* Has the function asked to be called again? Then what it has lies in the slice, and no reply is
+ * written yet. */
+bool exec_goes_on(struct exec_slice **slice);
 /* The slice of the command that runs; made, all zero, on its first call. */
 struct exec_slice *exec_slice_of(struct command_ctx *c);
 

@@ -30,6 +30,8 @@
 #include <stdint.h>
 
 struct bk_db;
+struct bk_reader;
+struct bk_reads;
 struct keyspace;
 struct ks_txn;
 struct ks_watches;
@@ -86,8 +88,27 @@ struct bk_span ks_key(const struct ks_txn *t, size_t index); /* as named */
 bool ks_expire(struct ks_txn *t, size_t i, uint32_t *db, struct bk_span *key);
 void ks_txn_all_keys(struct ks_txn *t); /* lock will take every key lock (FLUSHALL, SWAPDB) */
 
-/* BK_OK, or BK_CORRUPT / BK_EIO with the reason: the command answers an error. */
+/* BK_OK, or BK_CORRUPT / BK_EIO with the reason: the command answers an error. BK_READING: only
+ * with ks_txn_reads. */
 BK_MUST_USE int ks_txn_fetch(struct ks_txn *t, struct bk_error *err);
+
+/*
+ * Transactions of a thread that must not wait for the disk. The reader is the thread's (NULL: the
+ * store reads while the caller waits); reads belong to one command and outlive its transaction.
+ * With ks_txn_reads, after begin, a fetch that would wait has everything read that the command
+ * needs and answers BK_READING: the transaction is ended, and the whole command begins again, with
+ * the same reads, once ks_reader_next tells its owner. *reads is made when needed; what it brought
+ * is borrowed by the transaction: it is freed after that has ended. wake is called on another
+ * thread and must not block.
+ */
+struct bk_reader *ks_reader_new(struct keyspace *ks, void (*wake)(void *arg), void *arg);
+void ks_reader_free(struct bk_reader **reader);  /* all its reads are freed; waits for the disk */
+void ks_reader_submit(struct bk_reader *reader); /* before the thread goes to sleep */
+bool ks_reader_next(struct bk_reader *reader, void **owner); /* false: none for the moment */
+bool ks_reads_done(const struct bk_reads *reads);
+void ks_reads_free(
+    struct bk_reads **reads); /* at any time; takes and nulls; NULL inside: nothing */
+void ks_txn_reads(struct ks_txn *t, struct bk_reader *reader, struct bk_reads **reads, void *owner);
 
 /*
  * Several commands in one transaction (MULTI). All keys are named before the first command runs, in

@@ -51,6 +51,9 @@ struct ks_txn {
     bool locked;
     bool wrote; /* a put: a count of 0 no longer says that a database is empty */
     const struct ks_watches *watches; /* borrowed; NULL: none to lock */
+    struct bk_reader *reader;         /* borrowed; NULL: a fetch waits for the disk */
+    struct bk_reads **reads;          /* borrowed; the command's, NULL inside: it has none yet */
+    void *owner;                      /* of reads */
     uint32_t *lies; /* owned; database by number before the txn's swaps; NULL: none */
     size_t first;   /* key that the running command calls 0 */
     size_t n, cap;
@@ -125,8 +128,16 @@ void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
     t->all_keys = false;
     t->wrote = false;
     t->watches = NULL;
+    t->reader = NULL;
     t->first = 0;
     t->n = 0;
+}
+
+void ks_txn_reads(struct ks_txn *t, struct bk_reader *reader, struct bk_reads **reads, void *owner)
+{
+    t->reader = reader;
+    t->reads = reads;
+    t->owner = owner;
 }
 
 /* ---- Several commands in one transaction ---- */
@@ -253,16 +264,37 @@ static bool present(const struct ks_txn *t, const struct bk_item *item)
     return item->at != 0 && !ks_expired(item->expire_ms, t->now_ms);
 }
 
-/* Loads the values that are needed of what was located; stops at the first that cannot be had. */
-static int load_values(struct ks_txn *t, struct bk_error *err)
+/* What the command's reads have brought, else what is in memory, else it will be read. */
+static int load_without_wait(struct ks_txn *t, size_t i, struct bk_error *err)
 {
-    int rc = BK_OK;
-    for (size_t i = 0; i < t->n && rc == BK_OK; i++) {
-        if (t->info[i].need == KS_NEED_VALUE && !t->info[i].flushed && present(t, &t->items[i])) {
-            rc = bk_load(t->ks->db, &t->keys[i], &t->items[i], err);
+    const struct bk_key *key = &t->keys[i];
+    struct bk_item *item = &t->items[i];
+    int rc = *t->reads == NULL ? BK_NOTFOUND : bk_reads_take(*t->reads, key, item, err);
+    if (rc == BK_NOTFOUND) {
+        rc = bk_load_cached(t->ks->db, key, item, err);
+        if (rc == BK_READING) {
+            *t->reads = *t->reads == NULL ? bk_reads_new(t->reader, t->owner) : *t->reads;
+            rc = bk_reads_add(*t->reads, t->dbs[i], key, item);
         }
     }
     return rc;
+}
+
+/* Loads the values that are needed of what was located; stops at the first that cannot be had, but
+ * not at those that must be read: they are read together. */
+static int load_values(struct ks_txn *t, struct bk_error *err)
+{
+    int rc = BK_OK;
+    bool waits = false;
+    for (size_t i = 0; i < t->n && rc == BK_OK; i++) {
+        if (t->info[i].need == KS_NEED_VALUE && !t->info[i].flushed && present(t, &t->items[i])) {
+            rc = t->reader == NULL ? bk_load(t->ks->db, &t->keys[i], &t->items[i], err)
+                                   : load_without_wait(t, i, err);
+            waits = waits || rc == BK_READING;
+            rc = rc == BK_READING ? BK_OK : rc;
+        }
+    }
+    return rc == BK_OK && waits ? BK_READING : rc;
 }
 
 int ks_txn_fetch(struct ks_txn *t, struct bk_error *err)
@@ -277,6 +309,9 @@ int ks_txn_fetch(struct ks_txn *t, struct bk_error *err)
         if (rc != BK_CHANGED) {
             break;
         }
+    }
+    if (rc == BK_READING) {
+        bk_reads_ready(*t->reads);
     }
     if (rc == BK_CHANGED) {
         rc = bk_error_set(err, BK_EIO, 0, NULL, 0,

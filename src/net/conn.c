@@ -3,8 +3,9 @@
  * conn.c - the life of a connection and the running of its commands.
  *
  * Commands run in the order in which they came. At most one is unfinished: while it is (SLICE,
- * PARKED, PAUSED), nothing is received into the reader, because the command's arguments lie there.
- * Not here: bytes in and out (conn_io.c), what other clients may see of a connection (clients.c).
+ * PARKED, PAUSED, READING), nothing is received into the reader, because the command's arguments
+ * lie there. Not here: bytes in and out (conn_io.c), what other clients may see of a connection
+ * (clients.c).
  */
 #include "net/net_private.h"
 
@@ -17,16 +18,17 @@
 
 #define BIT(state) (1u << (state))
 #define ENDING (BIT(CONN_CLOSING) | BIT(CONN_CLOSED))
+#define UNFINISHED (BIT(CONN_SLICE) | BIT(CONN_PARKED) | BIT(CONN_PAUSED) | BIT(CONN_READING))
 
 /* legal_moves[from] has the bits of the states that may follow. */
 static const unsigned legal_moves[CONN_STATES] = {
-    [CONN_OPEN] = BIT(CONN_READY) | BIT(CONN_SLICE) | BIT(CONN_PARKED) | BIT(CONN_PAUSED) | ENDING,
+    [CONN_OPEN] = UNFINISHED | BIT(CONN_READY) | ENDING,
     [CONN_READY] = BIT(CONN_OPEN) | ENDING,
-    [CONN_SLICE] = BIT(CONN_SLICE) | BIT(CONN_PARKED) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
-    [CONN_PARKED] =
-        BIT(CONN_PARKED) | BIT(CONN_PAUSED) | BIT(CONN_SLICE) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
-    [CONN_PAUSED] =
-        BIT(CONN_PAUSED) | BIT(CONN_PARKED) | BIT(CONN_SLICE) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
+    [CONN_SLICE] =
+        BIT(CONN_SLICE) | BIT(CONN_PARKED) | BIT(CONN_READING) | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
+    [CONN_PARKED] = UNFINISHED | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
+    [CONN_PAUSED] = UNFINISHED | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
+    [CONN_READING] = UNFINISHED | BIT(CONN_OPEN) | BIT(CONN_CLOSED),
     [CONN_CLOSING] = BIT(CONN_CLOSED),
     [CONN_CLOSED] = 0,
 };
@@ -47,6 +49,8 @@ static struct list *state_list(struct loop *l, enum conn_state state)
         return &l->parked;
     case CONN_PAUSED:
         return &l->paused;
+    case CONN_READING:
+        return &l->reading;
     default:
         return NULL;
     }
@@ -67,6 +71,9 @@ void conn_set_state(struct conn *c, enum conn_state to)
     conn_stop_clock(c);
     if ((c->state == CONN_PARKED) != (to == CONN_PARKED)) {
         stat_add(&l->stats.parked, to == CONN_PARKED ? 1 : UINT64_MAX);
+    }
+    if ((c->state == CONN_READING) != (to == CONN_READING)) {
+        stat_add(&l->stats.reading, to == CONN_READING ? 1 : UINT64_MAX);
     }
     /* Not for want of room in the log: its command asks for the wait, as WAIT does. */
     bool blocked = to == CONN_PAUSED || (to == CONN_PARKED && exec_slice_until_ms(c->slice) != 0);
@@ -365,6 +372,10 @@ static void conn_exec(struct conn *c)
         conn_set_state(c, CONN_PAUSED);
         loop_pause_wait(l);
         break;
+    case EXEC_READING:
+        conn_hold_command(c);
+        conn_set_state(c, CONN_READING);
+        break;
     case EXEC_MORE:
         conn_hold_command(c);
         conn_set_state(c, CONN_SLICE);
@@ -434,7 +445,7 @@ void conn_go_on(struct conn *c)
 {
     if (c->state == CONN_READY) {
         conn_set_state(c, CONN_OPEN);
-    } else if (c->state == CONN_SLICE || c->state == CONN_PARKED || c->state == CONN_PAUSED) {
+    } else if ((BIT(c->state) & UNFINISHED) != 0) {
         (void)exec_look(c->loop->exec);
         conn_exec(c);
     }

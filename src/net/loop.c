@@ -103,6 +103,18 @@ static void loop_retry(struct loop *l)
     loop_retry_parked(l);
 }
 
+/* Commands whose values have been read run again. */
+static void loop_take_reads(struct loop *l)
+{
+    struct session *s;
+    while ((s = exec_read_next(l->exec)) != NULL) {
+        struct conn *c = LIST_OWNER(s, struct conn, session);
+        if (c->state == CONN_READING) { /* or it was closed in this tick */
+            conn_go_on(c);
+        }
+    }
+}
+
 static void loop_work(struct loop *l)
 {
     struct list now;
@@ -127,8 +139,10 @@ static void loop_tick_end(struct loop *l)
 {
     if (l->in_tick) {
         loop_take_pushes(l);
+        exec_submit_reads(l->exec); /* so that the disk works while replies are sent */
         loop_flush(l);
         conn_free_dead(l);
+        exec_submit_reads(l->exec); /* the dead have given room back */
         loop_arm(l);
         ticks_end(&l->timer, &l->stats);
         l->in_tick = false;
@@ -257,6 +271,7 @@ static void wake_cb(evutil_socket_t fd, short what, void *arg)
     if (atomic_exchange(&l->unpaused, false)) {
         loop_pause_over(l);
     }
+    loop_take_reads(l);
     loop_retry(l);
 }
 
@@ -347,6 +362,7 @@ int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error 
     list_init(&l->work);
     list_init(&l->parked);
     list_init(&l->paused);
+    list_init(&l->reading);
     list_init(&l->dirty);
     list_init(&l->waiting);
     bk_mutex_init(&l->inbox_mu, "loop inbox", BK_RANK_SERVER);

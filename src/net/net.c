@@ -89,6 +89,11 @@ static void stop_loops(struct net *net, unsigned n, uint32_t timeout_ms)
     }
 }
 
+static void wake_loop(void *arg)
+{
+    loop_poke(arg);
+}
+
 int net_start(struct net *net, const struct net_config *cfg, struct keyspace *ks,
               const struct server_ops *ops, const struct net_store_ops *store, struct bk_error *err)
 {
@@ -104,6 +109,7 @@ int net_start(struct net *net, const struct net_config *cfg, struct keyspace *ks
     net->listeners_changed = true;
     for (unsigned i = 0; i < net->loops_n; i++) {
         net->loops[i].exec = exec_new(ks, ops);
+        exec_wake_by(net->loops[i].exec, wake_loop, &net->loops[i]);
         net->execs[i] = net->loops[i].exec;
     }
     unsigned running = 0;
@@ -213,6 +219,7 @@ static void add_loop(struct net_stats *out, const struct loop *l)
     out->misconf_replies += RELAXED_LOAD(&s->misconf);
     out->parked += RELAXED_LOAD(&s->parked);
     out->blocked += RELAXED_LOAD(&s->blocked);
+    out->reading += RELAXED_LOAD(&s->reading);
     out->replies_waiting += RELAXED_LOAD(&s->waiting);
     out->ticks += RELAXED_LOAD(&s->ticks);
     out->tick_us_total += RELAXED_LOAD(&s->tick_us_total);

@@ -131,6 +131,7 @@ struct net_stats {
     uint64_t input_buffer_max, output_buffer_max;                    /* largest of any client now */
     uint64_t clients_memory;  /* bytes held for all clients now */
     uint64_t parked;          /* clients that wait for room in the log now */
+    uint64_t reading;         /* clients whose values are being read from the disk now */
     uint64_t blocked;         /* clients that wait in WAIT, MIGRATE or for CLIENT PAUSE's end now */
     uint64_t replies_waiting; /* clients with replies that wait for a commit now */
     uint64_t ticks, tick_us_total, tick_us_max;

@@ -34,6 +34,7 @@ enum conn_state {
     CONN_SLICE,  /* in the middle of a long command; on loop->work */
     CONN_PARKED, /* its command waits for room in the log; on loop->parked; does not read */
     CONN_PAUSED, /* its command waits for the end of CLIENT PAUSE; on loop->paused; does not read */
+    CONN_READING, /* its command's values are being read from the disk; on loop->reading */
     CONN_CLOSING, /* reads no more; closed once all replies have left */
     CONN_CLOSED,  /* descriptor gone; on loop->dead until the tick ends */
     CONN_STATES
@@ -85,7 +86,7 @@ struct conn {
 struct loop_stats {
     _Atomic uint64_t commands, input_bytes, output_bytes, killed_obuf, killed_query, timed_out;
     _Atomic uint64_t ticks, tick_us_total, tick_us_max, tick_ran_us_max, misconf, parked, waiting,
-        blocked;
+        blocked, reading;
     _Atomic uint64_t tick_us[NET_TICK_BUCKETS];
 };
 
@@ -130,7 +131,7 @@ struct loop {
     struct list registry;
     /* This thread only. */
     struct event *wake_ev, *second_ev, *deadline_ev, *pause_ev; /* owned */
-    struct list work, parked, paused, dirty, waiting;
+    struct list work, parked, paused, reading, dirty, waiting;
     struct conn *dead;         /* owned chain; freed at the end of the tick */
     struct resp_spare spare;   /* receive buffer of whoever is being read */
     struct resp_command cmd;   /* the command being run */

@@ -27,12 +27,19 @@ static void fail(const char *what)
 
 /* ---- The executor ---- */
 
+#define READS_MAX 16
+
 struct exec {
     struct fake *fake;
+    void (*wake)(void *arg);
+    void *wake_arg;
+    struct exec_slice *reading[READS_MAX]; /* READ; borrowed */
 };
 
 struct exec_slice {
     struct fake *fake;
+    struct exec *exec; /* READ, else NULL */
+    struct session *session;
     int64_t left;
     int64_t until_ms; /* HOLD */
 };
@@ -54,6 +61,10 @@ void exec_free(struct exec **e)
 void exec_slice_free(struct exec_slice **s)
 {
     if (*s != NULL) {
+        for (unsigned i = 0; (*s)->exec != NULL && i < READS_MAX; i++) {
+            struct exec_slice **at = &(*s)->exec->reading[i];
+            *at = *at == *s ? NULL : *at;
+        }
         atomic_fetch_sub(&(*s)->fake->running_slices, 1);
         free(*s);
         *s = NULL;
@@ -242,6 +253,24 @@ static enum exec_result begin_hold(struct fake *f, const struct resp_command *cm
     return EXEC_NO_ROOM;
 }
 
+static enum exec_result begin_read(struct exec *e, struct session *s,
+                                   const struct resp_command *cmd, struct exec_slice **slice)
+{
+    unsigned i = 0;
+    begin_slices(e->fake, cmd, slice);
+    (*slice)->left = 1;
+    (*slice)->exec = e;
+    (*slice)->session = s;
+    while (i < READS_MAX && e->reading[i] != NULL) {
+        i++;
+    }
+    if (i == READS_MAX) {
+        fail("too many READs");
+    }
+    e->reading[i] = *slice;
+    return EXEC_READING;
+}
+
 enum exec_result exec_command(struct exec *e, struct session *s, const struct resp_command *cmd,
                               int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
                               struct exec_slice **slice)
@@ -264,6 +293,8 @@ enum exec_result exec_command(struct exec *e, struct session *s, const struct re
         result = begin_slices(f, cmd, slice);
     } else if (bk_span_eq_nocase(name, "hold")) {
         result = begin_hold(f, cmd, now_ms, slice);
+    } else if (bk_span_eq_nocase(name, "read")) {
+        result = begin_read(e, s, cmd, slice);
     } else if (bk_span_eq_nocase(name, "big")) {
         run_big(cmd, reply);
     } else if (bk_span_eq_nocase(name, "quit")) {
@@ -282,6 +313,9 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
     (void)e;
     (void)s;
     (void)pos;
+    if ((*slice)->exec != NULL && !atomic_load(&e->fake->reads_done)) {
+        return EXEC_READING;
+    }
     if (now_ms < (*slice)->until_ms) {
         return EXEC_NO_ROOM;
     }
@@ -291,6 +325,39 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
     resp_write_bulk(reply, arg_of(cmd, 1)); /* the argument must have stayed alive */
     exec_slice_free(slice);
     return EXEC_DONE;
+}
+
+void exec_wake_by(struct exec *e, void (*wake)(void *arg), void *arg)
+{
+    e->wake = wake;
+    e->wake_arg = arg;
+}
+
+void exec_submit_reads(struct exec *e)
+{
+    (void)e;
+}
+
+struct session *exec_read_next(struct exec *e)
+{
+    struct session *s = NULL;
+    for (unsigned i = 0; i < READS_MAX && s == NULL && atomic_load(&e->fake->reads_done); i++) {
+        if (e->reading[i] != NULL) {
+            s = e->reading[i]->session;
+            e->reading[i] = NULL;
+        }
+    }
+    return s;
+}
+
+void fake_finish_reads(struct fake *f)
+{
+    size_t n;
+    struct exec *const *all = net_execs(f->net, &n);
+    atomic_store(&f->reads_done, true);
+    for (size_t i = 0; i < n; i++) {
+        all[i]->wake(all[i]->wake_arg);
+    }
 }
 
 /* ---- The store ---- */

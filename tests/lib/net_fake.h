@@ -5,11 +5,12 @@
  *
  * Commands (inline or RESP): ECHO text; WRITE: appends 10 to the log and answers its new tail as an
  * integer; NOROOM text: as ECHO once there is room; SLICES n: done after n slices; HOLD ms: parked
- * for so long (0: for ever), then as ECHO; BIG n: n bytes; QUIET: a write without a reply; COMMIT
- * pos: commits without waking anybody; GATE: blocks its loop until fake_open_gate; SINCE ms:
- * whether the command's clock has come so far; MUTE: CLIENT REPLY OFF; QUIT; LIST; KILL id ...;
- * NAME text; PROTO 2|3; JOIN: from now on this client gets what others TELL text [pos]: a push that
- * depends on the log position; FIRST text: the same, in front of the sender's own reply.
+ * for so long (0: for ever), then as ECHO; READ text: as ECHO once fake_finish_reads was called;
+ * BIG n: n bytes; QUIET: a write without a reply; COMMIT pos: commits without waking anybody; GATE:
+ * blocks its loop until fake_open_gate; SINCE ms: whether the command's clock has come so far;
+ * MUTE: CLIENT REPLY OFF; QUIT; LIST; KILL id ...; NAME text; PROTO 2|3; JOIN: from now on this
+ * client gets what others TELL text [pos]: a push that depends on the log position; FIRST text: the
+ * same, in front of the sender's own reply.
  */
 #ifndef BK_TESTS_NET_FAKE_H
 #define BK_TESTS_NET_FAKE_H
@@ -35,6 +36,7 @@ struct fake {
     _Atomic uint64_t tail, committed, undone_from, undone_to;
     atomic_bool commits_at_once; /* flush commits; else the test calls fake_commit */
     atomic_bool has_room;
+    atomic_bool reads_done;
     atomic_bool password; /* there is one */
     atomic_int flushes, refused, running_slices, at_gate;
     _Atomic(struct peer *) joined[FAKE_JOINED_MAX]; /* counted */
@@ -46,6 +48,7 @@ void fake_start(struct fake *f, unsigned loops);
 void fake_stop(struct fake *f);
 void fake_commit(struct fake *f, uint64_t pos); /* and wakes */
 void fake_give_room(struct fake *f);            /* and wakes */
+void fake_finish_reads(struct fake *f);         /* and wakes */
 void fake_open_gate(struct fake *f);            /* for one GATE */
 
 /* A client over TCP or the unix socket; every wait has a limit of some seconds and then fails the

@@ -53,6 +53,13 @@ static uint64_t parked(struct fake *f)
     return s.parked;
 }
 
+static uint64_t reading(struct fake *f)
+{
+    struct net_stats s;
+    net_stats_get(f->net, &s);
+    return s.reading;
+}
+
 static uint64_t slices(struct fake *f)
 {
     return (uint64_t)atomic_load(&f->running_slices);
@@ -125,6 +132,36 @@ static void test_net__no_room__parks_until_woken_and_runs_the_command_once(void 
     fake_give_room(f);
     fake_expect(a, "$1\r\nx\r\n$1\r\nc\r\n$1\r\nd\r\n");
     fake_until(f, parked, 0);
+    close(a);
+    close(b);
+}
+
+static void test_net__value_being_read__others_are_served_and_order_is_kept(void **state)
+{
+    struct fake *f = *state;
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    int b = fake_connect(f);
+    int c = fake_connect(f);
+    fake_send(a, "ECHO a\r\nREAD x\r\nECHO c\r\nREAD y\r\nQUIT\r\n");
+    fake_expect(a, "$1\r\na\r\n");
+    fake_until(f, reading, 1);
+    fake_send(b, "ECHO b\r\n");
+    fake_expect(b, "$1\r\nb\r\n");
+    fake_send(c, "READ z\r\n");
+    fake_until(f, reading, 2);
+    close(c);
+    net_wake(f->net); /* not for them */
+    assert_true(fake_is_silent(a, 20));
+    fake_send(b, "KILL 3\r\n");
+    fake_expect(b, ":1\r\n");
+    fake_until(f, connected, 2);
+    fake_until(f, reading, 1);
+    fake_finish_reads(f);
+    fake_expect(a, "$1\r\nx\r\n$1\r\nc\r\n$1\r\ny\r\n+OK\r\n");
+    fake_expect_closed(a);
+    fake_until(f, reading, 0);
+    assert_int_equal(atomic_load(&f->running_slices), 0);
     close(a);
     close(b);
 }
@@ -417,6 +454,7 @@ int main(void)
         TEST(test_net__trap47_uncommitted_write__holds_its_reply_and_those_behind_it),
         TEST(test_net__undone_write__answers_misconf_for_each_reply_that_depends_on_it),
         TEST(test_net__no_room__parks_until_woken_and_runs_the_command_once),
+        TEST(test_net__value_being_read__others_are_served_and_order_is_kept),
         TEST(test_net__closed_while_waiting__is_dropped_cleanly),
         TEST(test_net__long_command__lets_others_run_and_keeps_its_arguments),
         TEST(test_net__parked_by_the_clock__goes_on_in_time_and_others_never_wait),
