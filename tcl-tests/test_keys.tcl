@@ -265,6 +265,32 @@ test "OBJECT ENCODING and REFCOUNT" {
     is {object nosuch k} "-ERR unknown subcommand 'nosuch'. Try OBJECT HELP."
 }
 
+test "OBJECT ENCODING after edits in place" {
+    foreach {commands encoding} {
+        {{append k 12}} int {{append k 12} {append k 3}} raw {{append k ab} {append k {}}} raw
+        {{setrange k 0 12}} raw {{set k 12} {setrange k 0 3}} raw {{set k 12} {setrange k 0 {}}} int
+        {{setbit k 7 1}} raw {{set k 12} {setbit k 1 1}} raw {{set k 12} {getbit k 1}} int
+        {{bitfield k set u8 0 65}} raw {{set k 1} {bitop not k k}} raw {{pfadd k a}} raw {{pfmerge k k}} raw
+        {{incrbyfloat k 3}} embstr {{set k 10} {incrbyfloat k 1}} embstr {{incrbyfloat k 3} {incr k}} int
+        {{append k 1} {append k 2} {incr k}} int {{append k 1} {append k 2} {set k 12}} int
+        {{setrange k 0 12} {expire k 1000}} raw {{setrange k 0 12} {expire k 1000} {persist k}} raw
+        {{setrange k 0 12} {getex k ex 1000}} raw {{setrange x 0 12} {rename x k}} raw
+        {{setrange x 0 12} {copy x k}} raw {{incrbyfloat x 12} {copy x k}} embstr
+        {{setrange k 0 12} {move k 1} {swapdb 0 1}} raw {{multi} {setrange k 0 12} {expire k 1000} {exec}} raw
+        {{setrange k 0 12} {setrange k 50 x} {set k 1 keepttl}} int
+    } {
+        r flushall
+        foreach command $commands {
+            r {*}$command
+        }
+        expect [r object encoding k] $encoding
+    }
+    # A payload does not tell.
+    is {setrange k 0 12} :2
+    is [list restore k 0 [r dump k] replace] +OK
+    is {object encoding k} {$int}
+}
+
 test "SORT of what is not there and of a string" {
     is {sort nosuch} {*}
     is {sort nosuch by x* get # get y* limit 0 10 desc alpha} {*}

@@ -54,7 +54,7 @@ test "whole databases inside EXEC show its own writes" {
 }
 
 test "WATCH: written, deleted, flushed, run out" {
-    foreach change {{set k 2} {del k} {expire k 100} {flushdb} {flushall} {append k x} {pexpireat k 1}} {
+    foreach change {{set k 2} {del k} {expire k 100} {flushdb} {flushall} {append k x} {append k {}} {pexpireat k 1}} {
         is {set k 1} +OK
         is {watch k} +OK
         r {*}$change
@@ -71,7 +71,7 @@ test "WATCH: written, deleted, flushed, run out" {
 }
 
 test "WATCH: what does not concern it" {
-    foreach change {{get k} {set other 1} {setnx k 2} {del nosuch} {unwatch} {select 0}} {
+    foreach change {{get k} {set other 1} {setnx k 2} {del nosuch} {unwatch} {select 0} {setrange k 0 {}} {setbit k 7 1}} {
         is {set k 1} +OK
         is {watch k k nosuch} +OK
         r {*}$change

@@ -28,7 +28,7 @@ void compose_fill(struct compose *n, struct bk_span old)
 
 void compose_put(struct command_ctx *c, size_t index, struct compose *n, int64_t expire_ms)
 {
-    struct ks_write w = {KS_STRING, {n->bytes, n->len}, n->block, expire_ms};
+    struct ks_write w = {KS_STRING, {n->bytes, n->len}, n->block, expire_ms, KS_RAW};
     command_put(c, index, &w); /* keeps a reference of the block */
     compose_drop(n);
 }

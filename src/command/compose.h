@@ -19,6 +19,7 @@ struct compose {
 void compose_begin(struct command_ctx *c, struct compose *n, size_t len); /* not initialised */
 /* The old bytes, or as many as there is room for; zeros behind them. */
 void compose_fill(struct compose *n, struct bk_span old);
+/* As a string that was edited in place: OBJECT ENCODING says raw. */
 void compose_put(struct command_ctx *c, size_t index, struct compose *n, int64_t expire_ms);
 void compose_drop(struct compose *n);
 

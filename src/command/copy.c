@@ -99,7 +99,7 @@ static bool put_copy(struct command_ctx *c, const struct ks_value *from, const s
     ks_get(c->txn, TO, &to);
     puts = p->replace || !to.exists;
     if (puts) {
-        struct ks_write w = {from->type, from->bytes, from->block, from->expire_ms};
+        struct ks_write w = {from->type, from->bytes, from->block, from->expire_ms, from->encoding};
         ks_put(c->txn, TO, &w);
         command_notify_db(c, NOTIFY_NEW, "new", p->db, key); /* also where it replaces */
     }

@@ -97,7 +97,7 @@ static bool parse_payload(struct command_ctx *c, struct dump_value *v)
 static void put_value(struct command_ctx *c, const struct dump_value *v, int64_t expire_ms)
 {
     struct bk_block *made = NULL;
-    struct ks_write w = {KS_STRING, v->bytes, c->cmd->argv[3].block, expire_ms};
+    struct ks_write w = {KS_STRING, v->bytes, c->cmd->argv[3].block, expire_ms, KS_AS_SET};
     if (v->form != DUMP_PLAIN) {
         uint8_t *to;
         made = v->len >= SHARED_MIN ? bk_block_new(v->len) : NULL;

@@ -89,7 +89,7 @@ static void expire_key(struct command_ctx *c, enum arg_unit unit, int64_t base_m
             command_notify(c, NOTIFY_GENERIC, "del", ks_key(c->txn, 0));
             resp_write_int(c->reply, 1);
         } else {
-            struct ks_write w = {v.type, v.bytes, v.block, when};
+            struct ks_write w = {v.type, v.bytes, v.block, when, v.encoding};
             if (when != v.expire_ms) {
                 ks_put(c->txn, 0, &w);
             }
@@ -161,7 +161,7 @@ static void persist_command(struct command_ctx *c)
     struct ks_value v;
     ks_get(c->txn, 0, &v);
     if (v.exists && v.expire_ms != 0) {
-        struct ks_write w = {v.type, v.bytes, v.block, 0};
+        struct ks_write w = {v.type, v.bytes, v.block, 0, v.encoding};
         ks_put(c->txn, 0, &w);
         command_notify(c, NOTIFY_GENERIC, "persist", ks_key(c->txn, 0));
         resp_write_int(c->reply, 1);

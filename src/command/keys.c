@@ -58,7 +58,7 @@ static bool move_key(struct command_ctx *c, const struct ks_value *from, bool on
     }
     moves = !to.exists;
     if (moves) {
-        struct ks_write w = {from->type, from->bytes, from->block, from->expire_ms};
+        struct ks_write w = {from->type, from->bytes, from->block, from->expire_ms, from->encoding};
         ks_put(c->txn, 1, &w);
         ks_delete(c->txn, 0);
         command_notify(c, NOTIFY_NEW, "new", ks_key(c->txn, 1)); /* also where it takes the place of

@@ -2,8 +2,8 @@
 /*
  * object.c - OBJECT: how a value is kept.
  *
- * Nothing but bytes is kept of a string, so that its encoding is the one that Redis gives to these
- * bytes when SET stores them.
+ * A string is always kept as bytes. Its encoding is the one that Redis gives to these bytes when
+ * SET stores them, unless the command that wrote it leaves another one behind there.
  */
 #include "command/args.h"
 #include "command/connection.h"
@@ -16,11 +16,13 @@
 #define EMBEDDED_MAX 44u      /* longer ones are apart from their object there */
 #define REFERENCES INT64_C(1) /* no two keys share a value */
 
-static const char *string_encoding(struct bk_span value)
+static const char *string_encoding(const struct ks_value *v)
 {
     int64_t number;
-    bool is_int = value.len <= INT_TEXT_MAX && bk_parse_i64(value, &number);
-    return is_int ? "int" : value.len <= EMBEDDED_MAX ? "embstr" : "raw";
+    bool is_int =
+        v->encoding == KS_AS_SET && v->bytes.len <= INT_TEXT_MAX && bk_parse_i64(v->bytes, &number);
+    bool is_raw = v->encoding == KS_RAW || v->bytes.len > EMBEDDED_MAX;
+    return is_int ? "int" : is_raw ? "raw" : "embstr";
 }
 
 /* Counted as a look-up; a miss is no event, as in Redis. */
@@ -35,7 +37,7 @@ static void object_encoding(struct command_ctx *c)
     struct ks_value v;
     look(c, &v);
     if (v.exists) {
-        resp_write_bulk_str(c->reply, string_encoding(v.bytes));
+        resp_write_bulk_str(c->reply, string_encoding(&v));
     } else {
         resp_write_null(c->reply);
     }

@@ -18,10 +18,10 @@
 /* ---- Numbers ---- */
 
 static void put_text(struct command_ctx *c, const struct ks_value *old, const char *text,
-                     size_t len, const char *event)
+                     size_t len, enum ks_encoding encoding, const char *event)
 {
     uint8_t *bytes = ks_alloc(c->txn, len);
-    struct ks_write w = {KS_STRING, {bytes, len}, NULL, old->exists ? old->expire_ms : 0};
+    struct ks_write w = {KS_STRING, {bytes, len}, NULL, old->exists ? old->expire_ms : 0, encoding};
     memcpy(bytes, text, len);
     command_put(c, 0, &w);
     command_notify(c, NOTIFY_STRING, event, ks_key(c->txn, 0));
@@ -39,7 +39,7 @@ static void add(struct command_ctx *c, int64_t delta)
     } else if (ok) {
         char text[24];
         unsigned len = bk_format_i64(text, n);
-        put_text(c, &old, text, len, "incrby");
+        put_text(c, &old, text, len, KS_AS_SET, "incrby");
         resp_write_int(c->reply, n);
     }
 }
@@ -106,7 +106,7 @@ void strings_incrbyfloat(struct command_ctx *c)
     } else if (ok) {
         char text[LONG_DOUBLE_TEXT_MAX];
         size_t len = format_long_double(text, sizeof(text), n + delta);
-        put_text(c, &old, text, len, "incrbyfloat");
+        put_text(c, &old, text, len, KS_TEXT, "incrbyfloat");
         resp_write_bulk(c->reply, bk_span_of(text, len));
     }
 }
@@ -133,12 +133,14 @@ static void put_composed(struct command_ctx *c, const struct ks_value *old, size
     struct compose n;
     compose_begin(c, &n, end > old->bytes.len ? end : old->bytes.len);
     compose_fill(&n, old->bytes);
-    memcpy(n.bytes + offset, add_bytes.data, add_bytes.len);
+    if (add_bytes.len > 0) {
+        memcpy(n.bytes + offset, add_bytes.data, add_bytes.len);
+    }
     resp_write_int(c->reply, (int64_t)n.len);
     compose_put(c, 0, &n, old->exists ? old->expire_ms : 0);
 }
 
-/* An absent key takes the argument as it came, whatever its size; so does an empty one. */
+/* An absent key takes the argument as it came, whatever its size. To append nothing is a write. */
 void strings_append(struct command_ctx *c)
 {
     struct ks_value old;
@@ -146,16 +148,12 @@ void strings_append(struct command_ctx *c)
     uint64_t sum = 0;
     bool ok = arg_get_string(c, 0, &old);
     if (ok && !old.exists) {
-        struct ks_write w = {KS_STRING, tail->bytes, tail->block, 0};
+        struct ks_write w = {KS_STRING, tail->bytes, tail->block, 0, KS_AS_SET};
         command_put(c, 0, &w);
         command_notify(c, NOTIFY_STRING, "append", ks_key(c->txn, 0));
         resp_write_int(c->reply, (int64_t)tail->bytes.len);
     } else if (ok && check_length(c, old.bytes.len, tail->bytes.len, &sum)) {
-        if (tail->bytes.len == 0) {
-            resp_write_int(c->reply, (int64_t)sum);
-        } else {
-            put_composed(c, &old, old.bytes.len, tail->bytes);
-        }
+        put_composed(c, &old, old.bytes.len, tail->bytes);
         command_notify(c, NOTIFY_STRING, "append", ks_key(c->txn, 0));
     }
 }

@@ -101,7 +101,7 @@ static void put_arg(struct command_ctx *c, size_t index, int arg, int64_t expire
         command_notify_new(c, index);
         ks_delete(c->txn, index);
     } else {
-        struct ks_write w = {KS_STRING, a->bytes, a->block, expire_ms};
+        struct ks_write w = {KS_STRING, a->bytes, a->block, expire_ms, KS_AS_SET};
         command_put(c, index, &w);
     }
     command_notify(c, NOTIFY_STRING, "set", ks_key(c->txn, index));
@@ -239,7 +239,7 @@ static void change_expiry(struct command_ctx *c, const struct ks_value *v,
         command_notify(c, NOTIFY_GENERIC, "persist", key);
     }
     if (expire_ms != v->expire_ms && (expire_ms != 0 || (o->flags & OPT_PERSIST) != 0)) {
-        struct ks_write w = {v->type, v->bytes, v->block, expire_ms};
+        struct ks_write w = {v->type, v->bytes, v->block, expire_ms, v->encoding};
         ks_put(c->txn, 0, &w);
     }
 }

@@ -58,6 +58,10 @@ enum ks_need {
     KS_NEED_VALUE    /* the value too */
 };
 
+/* How Redis would keep a string's bytes, which OBJECT ENCODING shows and nothing else depends on:
+ * as SET would, as text even if it is a number (INCRBYFLOAT), or ready to be edited (APPEND). */
+enum ks_encoding { KS_AS_SET = 0, KS_TEXT, KS_RAW };
+
 /* What a key holds at the transaction's moment: a key whose time has run out is absent. */
 struct ks_value {
     bool exists;
@@ -67,6 +71,7 @@ struct ks_value {
     struct bk_span bytes;
     /* Borrowed; where the bytes lie when they are large and shared, else NULL. */
     struct bk_block *block;
+    enum ks_encoding encoding; /* known where bytes are */
 };
 
 struct ks_txn *ks_txn_new(struct keyspace *ks);
@@ -149,6 +154,7 @@ struct ks_write {
     struct bk_block *block; /* where bytes lie, if in a block: the transaction keeps a reference
                              * until it ends, and large ones are shared, not copied */
     int64_t expire_ms;      /* 0 = never; in the past: the caller deletes instead */
+    enum ks_encoding encoding;
 };
 void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w);
 /* What was put is to pass for unused for so long already, as near as ks_idle_ms can tell. */

@@ -26,6 +26,10 @@
  * moved the record and left a newer one in memory, so a few are already rare. */
 #define FETCH_TRIES 1000
 
+/* In the flags byte, above the type: bits 3 and 4. */
+#define ENCODING_SHIFT 3
+#define ENCODING_MASK 3u
+
 struct txn_key {
     enum ks_need need;
     uint32_t db;     /* as the command names it; dbs says where the key lies before the txn */
@@ -404,6 +408,7 @@ void ks_get(struct ks_txn *t, size_t index, struct ks_value *out)
         if (holder == found || t->info[index].need == KS_NEED_VALUE) {
             out->bytes = holder->value;
             out->block = holder->block;
+            out->encoding = (enum ks_encoding)(holder->flags >> ENCODING_SHIFT & ENCODING_MASK);
         }
     }
 }
@@ -447,7 +452,8 @@ void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
         hold(t, w->block);
     }
     begin_batch(t);
-    bk_batch_put(t->batch, t->info[index].db, &t->keys[index], &value, (uint8_t)w->type,
+    unsigned flags = (unsigned)w->type | (unsigned)w->encoding << ENCODING_SHIFT;
+    bk_batch_put(t->batch, t->info[index].db, &t->keys[index], &value, (uint8_t)flags,
                  w->expire_ms);
     t->wrote = true;
     t->generation++;

@@ -28,7 +28,7 @@ static void write_bulk(FILE *f, struct bk_span s)
 int tool_resp_write(FILE *f, const struct tool_record *r, int64_t *selected)
 {
     char digits[24];
-    if (r->flags != 0) {
+    if ((r->flags & BK_TYPE_MASK) != 0) { /* the other bits are what SET makes of the bytes */
         return BK_EINVAL;
     }
     if (*selected != r->num) {

@@ -24,7 +24,7 @@ enum eq_rule {
     EQ_NEAR_MS,   /* a time in milliseconds */
     EQ_RANDOMKEY, /* none on both, or a key that the other one has too */
     EQ_DUMP,      /* DUMP: each side's answer, RESTOREd on the other, is the same value */
-    EQ_ENCODING,  /* OBJECT ENCODING: Redis's for the same bytes when SET stores them */
+    EQ_ENCODING,  /* OBJECT ENCODING: for raw also what SET of the same bytes makes */
     EQ_SCAN_ALL,  /* iterate to the end with these arguments, compare the sets of keys */
     EQ_INFO,      /* the same sections, the same numbers of keys */
     EQ_FIELDS,    /* CLIENT INFO and LIST: the same field names */

@@ -135,12 +135,16 @@ static void encoded_by_set(struct eq_peer *redis, const struct eq_arg *key,
     }
 }
 
+/* Where Redis says raw, a write that changed nothing may have made it so: then SET's is right too.
+ */
 static void both_encoding(const struct eq_cmd *cmd, struct eq_answer *out)
 {
+    static const char raw[] = "$3\r\nraw\r\n";
     for (int i = 0; i < 2; i++) {
         eq_peer_one(&T.sides[i], cmd, &out[i]);
     }
-    if (out[0].len > 0 && out[0].data[0] == '$' && !raw_is_null(eq_raw(&out[0]))) {
+    if (out[0].len == sizeof raw - 1 && memcmp(out[0].data, raw, sizeof raw - 1) == 0 &&
+        (out[1].len != out[0].len || memcmp(out[1].data, raw, sizeof raw - 1) != 0)) {
         encoded_by_set(&T.sides[0], &cmd->argv[2], &out[0]);
     }
 }

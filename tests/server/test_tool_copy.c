@@ -28,13 +28,15 @@ static void test_tool__resp_of_what_is_no_string__is_left_out_and_named(void **s
     (void)state;
     const char *s = in_dir("s");
     static const char line[] = "{\"db\":1,\"key\":\"odd\\n\",\"value\":\"v\",\"flags\":3}\n"
-                               "{\"key\":\"plain\",\"value\":\"v\"}\n";
+                               "{\"key\":\"plain\",\"value\":\"v\"}\n"
+                               "{\"key\":\"edited\",\"value\":\"v\",\"flags\":16}\n";
     input(line, sizeof line - 1);
     RUN(0, "load", s);
-    OUT("2\n");
+    OUT("3\n");
     RUN(1, "dump", "-f", "resp", s);
     SAYS("left out: db 1, key odd\\n: ");
     assert_non_null(strstr((char *)t.out.data, "$5\r\nplain\r\n"));
+    assert_non_null(strstr((char *)t.out.data, "$6\r\nedited\r\n")); /* a string all the same */
     RUN(0, "dump", s);
     assert_non_null(strstr((char *)t.out.data, "\"flags\":3}"));
 }

@@ -65,7 +65,7 @@ static int teardown(void **state)
 static void put(struct fixture *f, uint32_t db, unsigned i, int64_t expire_ms)
 {
     char key[32];
-    struct ks_write w = {KS_STRING, bk_span_str("value"), NULL, expire_ms};
+    struct ks_write w = {KS_STRING, bk_span_str("value"), NULL, expire_ms, KS_AS_SET};
     uint64_t pos = 0;
     int rc;
     do {

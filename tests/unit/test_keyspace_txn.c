@@ -23,11 +23,9 @@ struct fixture {
     struct ks_value v;
 };
 
-static int setup(void **state)
+static void open_store(struct fixture *f)
 {
-    struct fixture *f = bk_alloc_zero(1, sizeof(*f));
     struct bk_options o;
-    tmpdir_make(&f->dir, "keyspace");
     bk_options_init(&o);
     o.dir = f->dir.path;
     o.stepped = true;
@@ -35,17 +33,29 @@ static int setup(void **state)
     f->ks = ks_new(f->db, o.databases);
     f->t = ks_txn_new(f->ks);
     f->other = ks_txn_new(f->ks);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = bk_alloc_zero(1, sizeof(*f));
+    tmpdir_make(&f->dir, "keyspace");
+    open_store(f);
     *state = f;
     return 0;
+}
+
+static void close_store(struct fixture *f)
+{
+    ks_txn_free(&f->t);
+    ks_txn_free(&f->other);
+    ks_free(&f->ks);
+    assert_int_equal(bk_close(&f->db, NULL), BK_OK);
 }
 
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    ks_txn_free(&f->t);
-    ks_txn_free(&f->other);
-    ks_free(&f->ks);
-    assert_int_equal(bk_close(&f->db, NULL), BK_OK);
+    close_store(f);
     tmpdir_remove(&f->dir);
     free(f);
     return 0;
@@ -54,7 +64,7 @@ static int teardown(void **state)
 static uint64_t put_span(struct ks_txn *t, uint32_t db, const char *key, struct bk_span value,
                          int64_t expire_ms)
 {
-    struct ks_write w = {KS_STRING, value, NULL, expire_ms};
+    struct ks_write w = {KS_STRING, value, NULL, expire_ms, KS_AS_SET};
     uint64_t pos = 0;
     ks_txn_begin(t, db, NOW);
     ks_put(t, ks_txn_key(t, bk_span_str(key), KS_NEED_NOTHING), &w);
@@ -118,7 +128,7 @@ static void test_txn__expired_key__is_absent_after_its_millisecond(void **state)
 static void test_txn__own_writes__are_seen_before_the_store(void **state)
 {
     struct fixture *f = *state;
-    struct ks_write w = {KS_STRING, bk_span_str("new"), NULL, 0};
+    struct ks_write w = {KS_STRING, bk_span_str("new"), NULL, 0, KS_AS_SET};
     uint64_t pos = 0;
     put(f->t, "k", "old", 0);
     ks_txn_begin(f->t, 0, NOW);
@@ -225,7 +235,7 @@ static void test_txn__many_keys__keep_their_values_apart(void **state)
         assert_int_equal(ks_txn_key(t, bk_span_str(names[i]), KS_NEED_NOTHING), i);
     }
     for (size_t i = 0; i < 3000; i++) {
-        struct ks_write w = {KS_STRING, bk_span_str(names[i]), NULL, 0};
+        struct ks_write w = {KS_STRING, bk_span_str(names[i]), NULL, 0, KS_AS_SET};
         ks_put(t, i, &w);
     }
     assert_int_equal(ks_txn_commit(t, &pos, NULL), BK_OK);
@@ -248,7 +258,7 @@ static void test_txn__big_value_in_a_block__is_passed_on(void **state)
     struct bk_block *block = bk_block_new(BIG);
     uint64_t pos = 0;
     memset(block->data, 'b', BIG);
-    struct ks_write w = {KS_STRING, {block->data, BIG}, block, 0};
+    struct ks_write w = {KS_STRING, {block->data, BIG}, block, 0, KS_AS_SET};
     ks_txn_begin(f->t, 0, NOW);
     ks_put(f->t, ks_txn_key(f->t, bk_span_str("big"), KS_NEED_NOTHING), &w);
     assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
@@ -259,7 +269,7 @@ static void test_txn__big_value_in_a_block__is_passed_on(void **state)
     assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
     assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
     ks_get(f->t, 0, &f->v);
-    w = (struct ks_write){f->v.type, f->v.bytes, f->v.block, NOW + 5};
+    w = (struct ks_write){f->v.type, f->v.bytes, f->v.block, NOW + 5, f->v.encoding};
     ks_put(f->t, 0, &w);
     assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
     read_at(f, 0, "big", NOW);
@@ -271,7 +281,7 @@ static void test_txn__big_value_in_a_block__is_passed_on(void **state)
 static void test_txn__flush__empties_one_database_and_keeps_later_writes(void **state)
 {
     struct fixture *f = *state;
-    struct ks_write w = {KS_STRING, bk_span_str("after"), NULL, 0};
+    struct ks_write w = {KS_STRING, bk_span_str("after"), NULL, 0, KS_AS_SET};
     uint64_t pos = 0;
     put(f->t, "k", "v", 0);
     put_span(f->t, 1, "k", bk_span_str("one"), 0);
@@ -358,7 +368,7 @@ static void test_txn__swap_and_flush_between_reads__values_come_from_where_they_
     struct fixture *f = *state;
     struct ks_txn *t = f->t;
     struct bk_span k = bk_span_str("k");
-    struct ks_write w = {KS_STRING, bk_span_str("new"), NULL, 0};
+    struct ks_write w = {KS_STRING, bk_span_str("new"), NULL, 0, KS_AS_SET};
     uint64_t pos = 0;
     put_span(t, 0, "k", bk_span_str("zero"), 0);
     put_span(t, 1, "k", bk_span_str("one"), 0);
@@ -423,6 +433,41 @@ static void test_watches__written_or_run_out__do_not_hold(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Shown by OBJECT ENCODING: seen by the transaction that writes it, by others, and after a restart.
+ */
+static void test_txn__encoding__is_kept_with_the_value(void **state)
+{
+    struct fixture *f = *state;
+    static const enum ks_encoding all[] = {KS_AS_SET, KS_TEXT, KS_RAW};
+    static const char *const names[] = {"a", "b", "c"};
+    uint64_t pos = 0;
+    ks_txn_begin(f->t, 0, NOW);
+    for (size_t i = 0; i < 3; i++) {
+        struct ks_write w = {KS_STRING, bk_span_str("12"), NULL, 0, all[i]};
+        size_t at = ks_txn_key(f->t, bk_span_str(names[i]), KS_NEED_VALUE);
+        ks_put(f->t, at, &w);
+    }
+    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+    for (unsigned life = 0; life < 2; life++) {
+        for (size_t i = 0; i < 3; i++) {
+            struct bk_error err;
+            ks_txn_begin(f->t, 0, NOW);
+            size_t at = ks_txn_key(f->t, bk_span_str(names[i]), KS_NEED_VALUE);
+            assert_int_equal(ks_txn_fetch(f->t, &err), BK_OK);
+            assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+            ks_get(f->t, at, &f->v);
+            assert_true(f->v.exists && f->v.type == KS_STRING && f->v.encoding == all[i]);
+            struct ks_write w = {KS_STRING, f->v.bytes, NULL, NOW + 5, f->v.encoding};
+            ks_put(f->t, at, &w);
+            ks_get(f->t, at, &f->v);
+            assert_true(f->v.encoding == all[i]);
+            assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+        }
+        close_store(f);
+        open_store(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +484,7 @@ int main(void)
         T(test_txn__big_value_in_a_block__is_passed_on),
         T(test_txn__flush__empties_one_database_and_keeps_later_writes),
         T(test_txn__flush_of_an_empty_database__depends_on_the_tail),
+        T(test_txn__encoding__is_kept_with_the_value),
         T(test_keyspace__scan_and_random_key__leave_expired_keys_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
