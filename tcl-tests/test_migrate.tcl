@@ -110,6 +110,34 @@ test "MIGRATE: COPY, REPLACE, NOKEY, errors of the target" {
     server::stop $target
 }
 
+test "MIGRATE: passwords are neither in SLOWLOG nor shown by MONITOR" {
+    set was [r config get slowlog-log-slower-than]
+    is {config set slowlog-log-slower-than 0} +OK
+    is {set a 1} +OK
+    set watches [server::connect $::main]
+    resp::call $watches MONITOR
+    set port [server::free_port]
+    foreach {words shown} {
+        {replace auth secret} {replace auth (redacted)}
+        {auth secret auth2 name secret copy} {auth (redacted) auth2 (redacted) (redacted) copy}
+        {auth secret nosuch} {auth (redacted) nosuch}
+    } {
+        r migrate 127.0.0.1 $port a 0 1000 {*}$words
+        set want [list migrate 127.0.0.1 $port a 0 1000 {*}$shown]
+        expect [lindex [r slowlog get 1] 0 3] $want
+        expect_match [lindex [resp::receive $watches] 1] "*\] \"[join $want {" "}]\""
+    }
+    # A transfer ends in another run of the command than the one that reads its words.
+    own {
+        lassign [fake_target {-ERR no}] listener port
+        r_serving migrate 127.0.0.1 $port a 0 200 auth secret
+        expect [lindex [r slowlog get 1] 0 3] "migrate 127.0.0.1 $port a 0 200 auth (redacted)"
+        close $listener
+    }
+    close $watches
+    r config set {*}$was
+}
+
 test "MIGRATE: syntax" {
     is {set a 1} +OK
     is {migrate 127.0.0.1 1 a 0 1000 foo} {-ERR syntax error}

@@ -120,8 +120,9 @@ static bool authenticate(struct command_ctx *c, struct bk_span user, struct bk_s
 static void auth_run(struct command_ctx *c)
 {
     bool with_user = c->cmd->argc == 3;
-    exec_redact(c, 1);
-    exec_redact(c, 2);
+    for (int i = 1; i < c->cmd->argc; i++) { /* also where there are too many */
+        exec_redact(c, i);
+    }
     if (c->cmd->argc > 3) {
         resp_write_error(c->reply, ARG_ERROR_SYNTAX);
     } else if (!with_user && !c->ops->auth_required(c->ops->arg)) {
@@ -134,6 +135,20 @@ static void auth_run(struct command_ctx *c)
     }
 }
 
+/* The users and passwords among the options, whatever else is wrong with the command. */
+static void hello_redact(struct command_ctx *c)
+{
+    for (int i = 2; i + 1 < c->cmd->argc; i++) {
+        if (arg_is(arg_at(c, i), "auth")) {
+            exec_redact(c, i + 1);
+            exec_redact(c, i + 2);
+            i += 2;
+        } else if (arg_is(arg_at(c, i), "setname")) {
+            i++;
+        }
+    }
+}
+
 /* The options behind the version, each put to use as it is read: so does Redis, even if a later one
  * is wrong. */
 static bool hello_options(struct command_ctx *c)
@@ -143,8 +158,6 @@ static bool hello_options(struct command_ctx *c)
         int more = c->cmd->argc - 1 - i;
         struct bk_span option = arg_at(c, i);
         if (arg_is(option, "auth") && more >= 2) {
-            exec_redact(c, i + 1);
-            exec_redact(c, i + 2);
             ok = authenticate(c, arg_at(c, i + 1), arg_at(c, i + 2));
             i += 2;
         } else if (arg_is(option, "setname") && more >= 1) {
@@ -197,6 +210,7 @@ static void hello_reply(struct command_ctx *c)
 static void hello_run(struct command_ctx *c)
 {
     int64_t proto;
+    hello_redact(c);
     if (!hello_version(c, &proto) || !hello_options(c)) {
         return; /* the error is written */
     }

@@ -107,6 +107,7 @@ static void run_queued(const struct exec_run *r, struct multi_command *q)
     run_slices(&c, &slice);
     e->slice = NULL;
     exec_slice_free(&slice);
+    q->redacted = e->redacted;
     exec_ended(&c, stat, exec_took(e, begin_us), c.reply->errors != errors);
     exec_stat_error(e, c.reply, before, errors);
     errors = c.reply->errors - errors;
@@ -153,6 +154,7 @@ static void show_all(const struct exec_run *r, const struct multi *m)
 {
     for (size_t i = 0; i < m->n; i++) {
         struct command_ctx c = ctx_of(r, &m->v[i]);
+        c.exec->redacted = m->v[i].redacted;
         exec_show(&c, m->v[i].db);
     }
 }

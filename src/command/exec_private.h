@@ -45,7 +45,7 @@ struct exec {
     /* This loop only. */
     int64_t now_us; /* wall clock at the latest look; 0: none yet */
     int64_t tick_wall_us, tick_mono_us;
-    uint32_t redacted;       /* bit i: argument i; SLOWLOG shows no more than 32 */
+    uint32_t redacted;       /* bit i: argument i of the command that runs; 31: all from there */
     struct ks_txn *txn;      /* owned; NULL until the first command that needs the store */
     void (*wake)(void *arg); /* NULL: commands wait for the disk */
     void *wake_arg;
@@ -116,8 +116,10 @@ void exec_stats_free(struct exec *e);
 /* How long calls of the command with this slot id took, over all executors; sum is overwritten. */
 struct histogram_sum;
 void exec_latency(struct exec *const *all, size_t n, size_t id, struct histogram_sum *sum);
-/* Argument i (0: the name) of the command that runs is secret: SLOWLOG shows "(redacted)". */
+/* Argument i (0: the name) of the command that runs is secret: SLOWLOG and MONITOR show
+ * "(redacted)". For each run of a slice anew. */
 void exec_redact(const struct command_ctx *c, int i);
+bool exec_is_secret(const struct command_ctx *c, int i);
 
 /* A long command's state between its slices. replies is written by the command as it goes; counts
  * and headers are written at the end. */

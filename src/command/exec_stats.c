@@ -20,6 +20,7 @@
 
 #define DOUBTFUL_US 1000 /* a step of the wall clock below this stays unnoticed */
 #define PERCENTILE_BYTES 32u
+#define SECRET_LAST 31 /* bit of redacted that stands for all further arguments too */
 
 static uint64_t value_of(const exec_counter *counter)
 {
@@ -97,7 +98,12 @@ void exec_ended(const struct command_ctx *c, struct exec_command_stat *stat, int
 
 void exec_redact(const struct command_ctx *c, int i)
 {
-    c->exec->redacted |= i < 32 ? UINT32_C(1) << i : 0;
+    c->exec->redacted |= UINT32_C(1) << (i < SECRET_LAST ? i : SECRET_LAST);
+}
+
+bool exec_is_secret(const struct command_ctx *c, int i)
+{
+    return (c->exec->redacted >> (i < SECRET_LAST ? i : SECRET_LAST) & 1) != 0;
 }
 
 void exec_stats_free(struct exec *e)

@@ -382,9 +382,27 @@ static void finish(struct command_ctx *c, struct migration *m)
     }
 }
 
+/* Users and passwords for the target, as far as the words can be read. */
+static void redact(const struct command_ctx *c)
+{
+    bool more = true;
+    for (int i = 6; i + 1 < c->cmd->argc && more; i++) {
+        struct bk_span word = arg_at(c, i);
+        if (arg_is(word, "auth")) {
+            exec_redact(c, ++i);
+        } else if (arg_is(word, "auth2")) {
+            exec_redact(c, ++i);
+            exec_redact(c, ++i);
+        } else {
+            more = arg_is(word, "copy") || arg_is(word, "replace");
+        }
+    }
+}
+
 static void migrate_command(struct command_ctx *c)
 {
     struct migration *m = migration_of(c);
+    redact(c);
     if (c->exec->in_multi) {
         resp_write_error(c->reply, "ERR MIGRATE is not possible inside a transaction");
     } else if (m == NULL) {

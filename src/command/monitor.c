@@ -29,22 +29,6 @@ static void add_quoted(struct bk_buf *out, struct bk_span arg)
     bk_buf_append(out, "\"", 1);
 }
 
-/* Passwords, and the user that goes with one: the arguments of AUTH, and two behind HELLO's AUTH.
- */
-static bool is_secret(const struct resp_command *cmd, const struct command_row *row, int arg)
-{
-    bool secret = false;
-    if (bk_span_eq(bk_span_str(row->name), bk_span_str("auth"))) {
-        secret = arg > 0;
-    } else if (bk_span_eq(bk_span_str(row->name), bk_span_str("hello"))) {
-        for (int back = 1; back <= 2 && arg - back > 1; back++) {
-            secret = secret ||
-                     (arg_is(cmd->argv[arg - back].bytes, "auth") && arg - back + 2 < cmd->argc);
-        }
-    }
-    return secret;
-}
-
 void monitor_feed(const struct command_ctx *c, uint32_t db)
 {
     struct bk_buf line = {0};
@@ -55,8 +39,7 @@ void monitor_feed(const struct command_ctx *c, uint32_t db)
     bk_buf_append(&line, "]", 1);
     for (int i = 0; i < c->cmd->argc; i++) {
         bk_buf_append(&line, " ", 1);
-        add_quoted(&line, is_secret(c->cmd, c->row, i) ? bk_span_str("(redacted)")
-                                                       : c->cmd->argv[i].bytes);
+        add_quoted(&line, exec_is_secret(c, i) ? bk_span_str("(redacted)") : c->cmd->argv[i].bytes);
     }
     c->ops->pubsub->monitored(c->ops->pubsub->arg, c->session, bk_buf_span(&line), prefix);
     bk_buf_fini(&line);

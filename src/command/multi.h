@@ -17,6 +17,7 @@ struct multi_command {
     struct resp_command cmd; /* owned copy */
     size_t first_key;        /* of the transaction's keys; set while EXEC names them */
     uint32_t db;             /* that it has run in, and MONITOR shows */
+    uint32_t redacted;       /* what MONITOR does not show of it (struct exec) */
     /* Of a command without the store, whose effects are there at once: its reply, so that it does
      * not run again when the others must. */
     bool done;

@@ -69,7 +69,7 @@ static void write_rest(struct resp_writer *out, const struct command_ctx *c)
             bk_buf_printf(&more, "... (%d more arguments)", argc - kept + 1);
             resp_write_bulk(out, bk_buf_span(&more));
             bk_buf_fini(&more);
-        } else if ((c->exec->redacted >> i & 1) != 0) {
+        } else if (exec_is_secret(c, i)) {
             resp_write_bulk_str(out, "(redacted)");
         } else {
             write_arg(out, arg_at(c, i));

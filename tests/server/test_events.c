@@ -351,6 +351,19 @@ static void test_monitor__shows_what_others_run_and_no_password(void **state)
     expect_shown(watches, 0, "\"AUTH\" \"(redacted)\" \"(redacted)\"");
     run_line(c, "HELLO 2 AUTH default secret", &out);
     expect_shown(watches, 0, "\"HELLO\" \"2\" \"AUTH\" \"(redacted)\" \"(redacted)\"");
+    run_line(c, "HELLO 9 AUTH default secret", &out); /* wrong before it gets there */
+    expect_shown(watches, 0, "\"HELLO\" \"9\" \"AUTH\" \"(redacted)\" \"(redacted)\"");
+    run_line(c, "AUTH a b c", &out);
+    expect_shown(watches, 0, "\"AUTH\" \"(redacted)\" \"(redacted)\" \"(redacted)\"");
+    run_line(c, "MULTI", &out);
+    run_line(c, "MIGRATE 127.0.0.1 1 k 0 1 AUTH secret", &out); /* an error, shown all the same */
+    run_line(c, "INCR n", &out);
+    run_line(c, "EXEC", &out);
+    expect_shown(watches, 0, "\"MULTI\"");
+    expect_shown(watches, 0,
+                 "\"MIGRATE\" \"127.0.0.1\" \"1\" \"k\" \"0\" \"1\" \"AUTH\" \"(redacted)\"");
+    expect_shown(watches, 0, "\"INCR\" \"n\"");
+    expect_shown(watches, 0, "\"EXEC\"");
     run_line(c, "CONFIG GET port", &out); /* an administrator's: not shown */
     run_line(c, "NOSUCH", &out);          /* nor what did not run */
     run_line(c, "MULTI", &out);

@@ -260,6 +260,9 @@ static void test_slowlog__secrets__are_not_kept(void **state)
     expect_part(f, "slowlog get 1", "$4\r\nauth\r\n$10\r\n(redacted)\r\n$10\r\n(redacted)\r\n");
     run(f, "hello 2 auth name pass");
     expect_part(f, "slowlog get 1", "auth\r\n$10\r\n(redacted)\r\n$10\r\n(redacted)\r\n");
+    run(f, "auth one two three");
+    expect_part(f, "slowlog get 1",
+                "auth\r\n$10\r\n(redacted)\r\n$10\r\n(redacted)\r\n$10\r\n(redacted)\r\n");
     run(f, "config set requirepass p timeout 0");
     expect_part(f, "slowlog get 1", "requirepass\r\n$10\r\n(redacted)\r\n$7\r\ntimeout\r\n$1\r\n0");
     run(f, "echo open");
