@@ -34,6 +34,7 @@ static void preload(struct fixture *f)
     const char *program = getenv("BITKV_SERVER") != NULL ? getenv("BITKV_SERVER") : TEST_SERVER;
     snprintf(library, sizeof(library) - 64, "%s", program);
     snprintf(strrchr(library, '/'), 64, "/tests/lib/preload_read.so");
+    assert_int_equal(access(library, R_OK), 0); /* else nothing would ever be held */
     f->library = library;
 }
 
