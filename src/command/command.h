@@ -92,6 +92,10 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
                              int64_t now_ms, struct resp_writer *reply, uint64_t *pos,
                              struct exec_slice **slice);
 
+/* The commands that come next on a connection, in their order: what they will look up is brought
+ * near. Changes nothing, and promises nothing. */
+void exec_ahead(struct exec *e, const struct session *s, const struct resp_command *cmds, size_t n);
+
 /*
  * The executor's clock: one look at the wall clock for each command tells its moment, its begin and
  * the end of the one before it. exec_look looks, which the caller does before the first command

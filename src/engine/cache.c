@@ -12,6 +12,7 @@
 
 #define SHARDS 16u
 #define TABLE_MIN 64u
+#define ENTRY_LINES 3u /* of a processor's cache: what short values take */
 
 struct entry {
     struct entry *chain;
@@ -153,7 +154,9 @@ bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_
     bk_mutex_lock(&s->mu);
     struct entry **at = find_locked(s, loc);
     if (at != NULL) {
-        (*at)->used = true;
+        if (!(*at)->used) { /* else the line stays as clean as it was */
+            (*at)->used = true;
+        }
         *flags = (*at)->flags;
         bk_buf_append(out, (*at)->value, (*at)->len);
         s->hits++;
@@ -162,6 +165,36 @@ bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_
     }
     bk_mutex_unlock(&s->mu);
     return at != NULL;
+}
+
+/* The first in a location's chain; NULL: it is empty. */
+static struct entry *first_locked(struct shard *s, uint64_t loc)
+{
+    return s->table_n == 0 ? NULL : *slot_of(s, loc);
+}
+
+void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
+{
+    if (limit_of(c) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct shard *s = shard_of(c, locs[i]);
+        bk_mutex_lock(&s->mu);
+        if (s->table_n > 0) {
+            __builtin_prefetch(slot_of(s, locs[i]));
+        }
+        bk_mutex_unlock(&s->mu);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct shard *s = shard_of(c, locs[i]);
+        bk_mutex_lock(&s->mu);
+        const char *e = (const char *)first_locked(s, locs[i]);
+        for (size_t line = 0; e != NULL && line < ENTRY_LINES; line++) {
+            __builtin_prefetch(e + line * 64);
+        }
+        bk_mutex_unlock(&s->mu);
+    }
 }
 
 /* The chains stay short: the table doubles with the entries. */

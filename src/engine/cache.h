@@ -21,6 +21,9 @@ struct bki_cache *bki_cache_new(uint64_t bytes);
 void bki_cache_free(struct bki_cache **c);
 void bki_cache_resize(struct bki_cache *c, uint64_t bytes); /* 0: empties and holds nothing */
 
+/* Brings what bki_cache_get and _forget of n locations will touch into the processor's cache; a
+ * location that is not there does no harm. */
+void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n);
 /* Appends the value to *out and sets *flags. */
 bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_t *flags);
 /* Copies the value in; one that is larger than a sixteenth of a shard is left out. */

@@ -233,9 +233,19 @@ bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_
     return look_up(kd, key, out, del_pos, true);
 }
 
-void bki_keydir_prefetch(struct bki_keydir *kd, uint64_t hash)
+void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_t n, uint64_t *locs)
 {
-    __builtin_prefetch(stripe_of(kd, hash), 1);
+    for (size_t i = 0; i < n; i++) {
+        struct stripe *s = stripe_of(kd, keys[i].hash);
+        bk_mutex_lock(&s->mu);
+        prefetch_bucket(&s->t, keys[i].hash);
+        bk_mutex_unlock(&s->mu);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct bki_entry e;
+        uint64_t del_pos;
+        locs[i] = bki_keydir_find(kd, &keys[i], &e, &del_pos) ? e.loc : 0;
+    }
 }
 
 /* Replaces the entry at p, in place where the shape stays. */

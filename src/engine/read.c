@@ -120,6 +120,35 @@ static void locate_locked(struct bk_db *db, const uint32_t *nums, const struct b
     }
 }
 
+void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n)
+{
+    struct bki_keydir *kd = bki_db_keydir(db, num, false);
+    uint64_t locs[BK_PREFETCH_MAX];
+    BK_ASSERT(n <= BK_PREFETCH_MAX);
+    if (kd != NULL) {
+        for (size_t i = 0; i < n; i++) {
+            __builtin_prefetch(&db->locks->stripe[bki_keylock_of(keys[i].hash)]);
+        }
+        bki_keydir_prefetch(kd, keys, n, locs);
+        bki_cache_prefetch(db->cache, locs, n);
+    }
+}
+
+/* Of several keys; of one it would take longer than it saves. */
+static void prefetch_all(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys,
+                         size_t n)
+{
+    for (size_t first = 0, end; first < n; first = end) {
+        end = first + 1;
+        while (end < n && end - first < BK_PREFETCH_MAX && nums[end] == nums[first]) {
+            end++;
+        }
+        if (end - first > 1) {
+            bk_prefetch(db, nums[first], keys + first, end - first);
+        }
+    }
+}
+
 void bk_locate(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys, size_t n,
                struct bk_item *items)
 {
@@ -128,20 +157,13 @@ void bk_locate(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys
         locate_one(db, nums[0], keys, items);
         return;
     }
+    prefetch_all(db, nums, keys, n);
     for (int i = 0; i < LOCATE_TRIES; i++) {
         if (locate_unlocked(db, nums, keys, n, items)) {
             return;
         }
     }
     locate_locked(db, nums, keys, n, items);
-}
-
-void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *key)
-{
-    struct bki_keydir *kd = bki_db_keydir(db, num, false);
-    if (kd != NULL) {
-        bki_keydir_prefetch(kd, key->hash);
-    }
 }
 
 /* ---- Values ---- */

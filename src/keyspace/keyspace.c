@@ -112,3 +112,15 @@ int ks_write_state(struct keyspace *ks, struct bk_error *err)
 {
     return ks_ready(ks) ? bk_write_state(ks->db, err) : BK_OK;
 }
+
+void ks_prefetch(struct keyspace *ks, uint32_t db, const struct bk_span *keys, size_t n)
+{
+    struct bk_key hashed[BK_PREFETCH_MAX];
+    for (size_t first = 0, end; first < n; first = end) {
+        end = n - first < BK_PREFETCH_MAX ? n : first + BK_PREFETCH_MAX;
+        for (size_t i = first; i < end; i++) {
+            bk_key_init(ks->db, &hashed[i - first], keys[i].data, keys[i].len);
+        }
+        bk_prefetch(ks->db, db, hashed, end - first);
+    }
+}

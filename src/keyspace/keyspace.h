@@ -197,6 +197,9 @@ void ks_txn_scan(struct ks_txn *t, uint64_t *cursor, size_t count,
 /* BK_NOTFOUND when no key is there. */
 BK_MUST_USE int ks_txn_random_key(struct ks_txn *t, struct bk_buf *key);
 
+/* Keys that will be looked up soon. */
+void ks_prefetch(struct keyspace *ks, uint32_t db, const struct bk_span *keys, size_t n);
+
 /* Counts of the store as it is; replies that show them depend on ks_tail(). */
 uint64_t ks_count(struct keyspace *ks, uint32_t db);
 uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);

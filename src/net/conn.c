@@ -214,12 +214,12 @@ static void conn_over_query_limit(struct conn *c)
 }
 
 /* The loop's command becomes the connection's, which is not done with it. */
-static void conn_hold_command(struct conn *c)
+static void conn_hold_command(struct conn *c, struct resp_command *cmd)
 {
     if (c->pending == NULL) {
         c->pending = bk_alloc(sizeof(*c->pending));
-        *c->pending = c->loop->cmd;
-        c->loop->cmd = (struct resp_command){0};
+        *c->pending = *cmd;
+        *cmd = (struct resp_command){0};
     }
 }
 
@@ -331,14 +331,13 @@ static bool conn_exec_ends(struct conn *c)
     return c->state == CONN_CLOSED;
 }
 
-/* Runs c's command for the first time, again, or on. */
-static void conn_exec(struct conn *c)
+/* Runs c's command, its pending one or one of the loop's, for the first time, again, or on. */
+static void conn_exec(struct conn *c, struct resp_command *cmd)
 {
     struct loop *l = c->loop;
     if (conn_exec_ends(c)) {
         return;
     }
-    const struct resp_command *cmd = c->pending != NULL ? c->pending : &l->cmd;
     uint64_t pos = 0;
     /* Not the tick's: something slow may have run in it, and another loop may since have called a
      * key expired that this command would still serve. The executor has looked since this command
@@ -364,20 +363,20 @@ static void conn_exec(struct conn *c)
         break;
     case EXEC_NO_ROOM:
         BK_ASSERT(l->out.len == before);
-        conn_hold_command(c);
+        conn_hold_command(c, cmd);
         conn_park(c);
         break;
     case EXEC_PAUSED:
-        conn_hold_command(c);
+        conn_hold_command(c, cmd);
         conn_set_state(c, CONN_PAUSED);
         loop_pause_wait(l);
         break;
     case EXEC_READING:
-        conn_hold_command(c);
+        conn_hold_command(c, cmd);
         conn_set_state(c, CONN_READING);
         break;
     case EXEC_MORE:
-        conn_hold_command(c);
+        conn_hold_command(c, cmd);
         conn_set_state(c, CONN_SLICE);
         break;
     }
@@ -407,30 +406,57 @@ static void conn_bad_input(struct conn *c, const char *error)
     conn_drain(c);
 }
 
-void conn_run(struct conn *c)
+/* Parses on: one command, or several of a client whose limits no command changes. */
+static enum resp_status conn_parse(struct conn *c, size_t max, const char **error)
 {
     struct loop *l = c->loop;
     const struct server_ops *ops = l->net->ops;
     struct resp_limits limits = {.bulk_max = ops->proto_max_bulk_len(ops->arg),
-                                 .query_max = l->tun.query_buffer_bytes};
+                                 .query_max = l->tun.query_buffer_bytes,
+                                 .authenticated =
+                                     c->session.authenticated || !ops->auth_required(ops->arg)};
+    enum resp_status status =
+        ahead_fill(&l->ahead, c->reader, &limits, c->session.authenticated ? max : 0, error);
+    if (l->ahead.n > 1) {
+        exec_ahead(l->exec, &c->session, l->ahead.cmd, l->ahead.n);
+    }
+    if (status == RESP_COMMAND) {
+        (void)exec_look(l->exec);
+    }
+    return status;
+}
+
+static void conn_run_one(struct conn *c, struct resp_command *cmd)
+{
+    if (cmd->argc > 0 && is_http(cmd)) {
+        conn_refuse_http(c);
+    } else if (cmd->argc > 0) {
+        conn_exec(c, cmd);
+    }
+}
+
+void conn_run(struct conn *c)
+{
+    struct loop *l = c->loop;
+    struct ahead *ahead = &l->ahead;
     unsigned left = NET_TICK_COMMANDS;
-    (void)exec_look(l->exec);
     while (c->state == CONN_OPEN && left > 0) {
         const char *error = NULL;
-        limits.authenticated = c->session.authenticated || !ops->auth_required(ops->arg);
-        enum resp_status status = resp_reader_next(c->reader, &limits, &l->cmd, &error);
+        enum resp_status status = ahead->at < ahead->n ? RESP_COMMAND : conn_parse(c, left, &error);
         if (status == RESP_MORE) {
             break;
         }
         left--;
         if (status == RESP_BAD) {
             conn_bad_input(c, error);
-        } else if (l->cmd.argc > 0 && is_http(&l->cmd)) {
-            conn_refuse_http(c);
-        } else if (l->cmd.argc > 0) {
-            conn_exec(c);
+        } else {
+            conn_run_one(c, &ahead->cmd[ahead->at++]);
+        }
+        if (!c->session.authenticated) {
+            ahead_put_back(ahead, c->reader); /* RESET: stricter limits for what follows */
         }
     }
+    ahead_put_back(ahead, c->reader);
     if (left == 0 && c->state == CONN_OPEN && resp_reader_pending(c->reader) > 0) {
         conn_set_state(c, CONN_READY);
     }
@@ -447,7 +473,7 @@ void conn_go_on(struct conn *c)
         conn_set_state(c, CONN_OPEN);
     } else if ((BIT(c->state) & UNFINISHED) != 0) {
         (void)exec_look(c->loop->exec);
-        conn_exec(c);
+        conn_exec(c, c->pending);
     }
     if (c->state == CONN_OPEN) {
         conn_run(c);

@@ -403,7 +403,7 @@ void loop_teardown(struct loop *l)
         close(l->wake_fd);
     }
     free(l->spare.buf);
-    resp_command_fini(&l->cmd);
+    ahead_fini(&l->ahead);
     bk_buf_fini(&l->out);
     out_parts_fini(&l->parts);
     bk_buf_fini(&l->monitored);

@@ -10,6 +10,7 @@
 #define BK_NET_NET_PRIVATE_H
 
 #include "base/mutex.h"
+#include "net/ahead.h"
 #include "net/list.h"
 #include "net/net.h"
 #include "net/outq.h"
@@ -134,7 +135,7 @@ struct loop {
     struct list work, parked, paused, reading, dirty, waiting;
     struct conn *dead;         /* owned chain; freed at the end of the tick */
     struct resp_spare spare;   /* receive buffer of whoever is being read */
-    struct resp_command cmd;   /* the command being run */
+    struct ahead ahead;        /* the command being run, and those behind it */
     struct bk_buf out;         /* replies of this tick, of all connections */
     struct out_parts parts;    /* of out */
     struct bk_buf monitored;   /* what MONITOR shows of the command that runs */

@@ -540,3 +540,57 @@ enum resp_status resp_reader_next(struct resp_reader *r, const struct resp_limit
     }
     return status;
 }
+
+/* ---- Several at once ---- */
+
+/* Takes the command at pos, or nothing. */
+static bool take_plain_command(struct resp_reader *r, const struct resp_limits *limits,
+                               struct resp_command *c)
+{
+    const uint8_t *p = r->buf + r->pos;
+    if (r->end - r->pos < 4 || p[0] != '*' || p[1] < '1' || p[1] > '9' || p[2] != '\r') {
+        return false;
+    }
+    resp_args_reset(c);
+    r->args_left = p[1] - '0';
+    step_over(r, 4);
+    take_plain_args(r, limits, c);
+    size_t wire = r->pos - r->start;
+    if (r->args_left > 0 || wire + (size_t)c->argc * sizeof *c->argv > limits->query_max) {
+        r->args_left = 0;
+        r->pos = r->start;
+        r->scanned = 0;
+        resp_args_reset(c);
+        return false;
+    }
+    c->wire_bytes = wire;
+    r->start = r->pos;
+    return true;
+}
+
+size_t resp_reader_ahead(struct resp_reader *r, const struct resp_limits *limits,
+                         struct resp_command *v, size_t max)
+{
+    size_t n = 0;
+    if (r->error != NULL || r->args_left > 0 || r->start != r->pos) {
+        return 0;
+    }
+    while (n < max && take_plain_command(r, limits, &v[n])) {
+        n++;
+    }
+    return n;
+}
+
+void resp_reader_put_back(struct resp_reader *r, const struct resp_command *v, size_t n)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        bytes += v[i].wire_bytes;
+    }
+    if (n > 0) {
+        BK_ASSERT(r->start == r->pos && r->args_left == 0 && bytes <= r->pos);
+        r->start -= bytes;
+        r->pos = r->start;
+        r->scanned = 0;
+    }
+}

@@ -72,6 +72,16 @@ void resp_reader_filled(struct resp_reader *r, size_t n);
 enum resp_status resp_reader_next(struct resp_reader *r, const struct resp_limits *limits,
                                   struct resp_command *c, const char **error);
 
+/* Several commands at once: up to max whole ones that follow, as far as they are plain (arrays of
+ * up to nine small arguments, all of them here); what it leaves, resp_reader_next takes. The
+ * arguments of all of them are valid until the room for more is asked for. Not for a client that is
+ * not authenticated: its limits may change with each command. */
+size_t resp_reader_ahead(struct resp_reader *r, const struct resp_limits *limits,
+                         struct resp_command *v, size_t max);
+/* The last n commands that resp_reader_ahead took were not run: they pend again. At once after it,
+ * with nothing else asked of the reader in between. */
+void resp_reader_put_back(struct resp_reader *r, const struct resp_command *v, size_t n);
+
 /* One buffer that the readers of a thread use in turn, so that a client holds only the bytes of a
  * command that is half received. All zero is empty; free(buf) in the end. */
 struct resp_spare {

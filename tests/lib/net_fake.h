@@ -38,7 +38,7 @@ struct fake {
     atomic_bool has_room;
     atomic_bool reads_done;
     atomic_bool password; /* there is one */
-    atomic_int flushes, refused, running_slices, at_gate;
+    atomic_int flushes, refused, running_slices, at_gate, looked_ahead;
     _Atomic(struct peer *) joined[FAKE_JOINED_MAX]; /* counted */
     atomic_uint joined_n;
     sem_t gate;

@@ -29,6 +29,17 @@ static size_t receive(struct resp_reader *r, const char *bytes, size_t n)
     return take;
 }
 
+/* "(a|b c)" */
+static void show(const struct resp_command *c, struct bk_buf *out)
+{
+    bk_buf_append(out, "(", 1);
+    for (int i = 0; i < c->argc; i++) {
+        bk_buf_append(out, "|", i > 0 ? 1 : 0);
+        bk_buf_append(out, c->argv[i].bytes.data, c->argv[i].bytes.len);
+    }
+    bk_buf_append(out, ")", 1);
+}
+
 /* "(a|b c)" for each command in turn, "!text" for the error that ends the stream. */
 static enum resp_status drain(struct resp_reader *r, const struct resp_limits *limits,
                               struct resp_command *c, struct bk_buf *out)
@@ -36,12 +47,7 @@ static enum resp_status drain(struct resp_reader *r, const struct resp_limits *l
     const char *error = NULL;
     enum resp_status status;
     while ((status = resp_reader_next(r, limits, c, &error)) == RESP_COMMAND) {
-        bk_buf_append(out, "(", 1);
-        for (int i = 0; i < c->argc; i++) {
-            bk_buf_append(out, "|", i > 0 ? 1 : 0);
-            bk_buf_append(out, c->argv[i].bytes.data, c->argv[i].bytes.len);
-        }
-        bk_buf_append(out, ")", 1);
+        show(c, out);
     }
     if (status == RESP_BAD) {
         bk_buf_printf(out, "!%s", error);
@@ -49,8 +55,41 @@ static enum resp_status drain(struct resp_reader *r, const struct resp_limits *l
     return status;
 }
 
+/* The same with several commands at a time, of which the last one in four is put back. */
+static enum resp_status drain_ahead(struct resp_reader *r, const struct resp_limits *limits,
+                                    struct resp_command *c, struct bk_buf *out)
+{
+    struct resp_command v[4] = {{0}};
+    enum resp_status status = RESP_COMMAND;
+    while (status == RESP_COMMAND) {
+        const char *error = NULL;
+        size_t pending = resp_reader_pending(r);
+        size_t n = resp_reader_ahead(r, limits, v, 4);
+        size_t run = n < 4 ? n : 3;
+        for (size_t i = 0; i < run; i++) {
+            show(&v[i], out);
+            pending -= v[i].wire_bytes;
+        }
+        resp_reader_put_back(r, v + run, n - run);
+        assert_int_equal(resp_reader_pending(r), pending);
+        if (n == 0) {
+            status = resp_reader_next(r, limits, c, &error);
+        }
+        if (n == 0 && status == RESP_COMMAND) {
+            show(c, out);
+        } else if (status == RESP_BAD) {
+            bk_buf_printf(out, "!%s", error);
+        }
+    }
+    for (size_t i = 0; i < 4; i++) {
+        resp_command_fini(&v[i]);
+    }
+    return status;
+}
+
 /* All that comes out when bytes arrive in pieces of chunk. The caller frees the text. */
-static char *parse(const char *bytes, size_t n, size_t chunk, const struct resp_limits *limits)
+static char *parse(const char *bytes, size_t n, size_t chunk, const struct resp_limits *limits,
+                   bool ahead)
 {
     struct resp_reader *r = resp_reader_new();
     struct resp_command c = {0};
@@ -59,7 +98,7 @@ static char *parse(const char *bytes, size_t n, size_t chunk, const struct resp_
     enum resp_status status = RESP_MORE;
     while (at < n && status == RESP_MORE) {
         at += receive(r, bytes + at, n - at < chunk ? n - at : chunk);
-        status = drain(r, limits, &c, &out);
+        status = (ahead ? drain_ahead : drain)(r, limits, &c, &out);
     }
     bk_buf_append(&out, "", 1);
     resp_command_fini(&c);
@@ -71,9 +110,11 @@ static void expect(const char *bytes, size_t n, const struct resp_limits *limits
 {
     static const size_t chunks[] = {1, 2, 3, 5, 7, 16, 64, 1000, 1u << 30};
     for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
-        char *got = parse(bytes, n, chunks[i], limits);
-        assert_string_equal(got, want);
-        free(got);
+        for (int ahead = 0; ahead <= (limits->authenticated ? 1 : 0); ahead++) {
+            char *got = parse(bytes, n, chunks[i], limits, ahead == 1);
+            assert_string_equal(got, want);
+            free(got);
+        }
     }
 }
 #define EXPECT(bytes, want) expect(bytes, sizeof(bytes) - 1, &open_limits, want)
@@ -89,6 +130,27 @@ static void test_reader__arrays__give_their_arguments(void **state)
            "1\r\n7\r\n$1\r\n8\r\n"
            "$1\r\n9\r\n$1\r\na\r\n$1\r\nb\r\n",
            "(0|1|2|3|4|5|6|7|8|9|a|b)");
+}
+
+static void test_reader__several_at_once__are_what_one_by_one_would_be(void **state)
+{
+    (void)state;
+    struct bk_buf b = {0};
+    struct bk_buf want = {0};
+    for (int i = 0; i < 50; i++) {
+        bk_buf_printf(&b, "*2\r\n$3\r\nGET\r\n$3\r\nk%02d\r\n", i);
+        bk_buf_printf(&want, "(GET|k%02d)", i);
+        if (i % 6 == 5) {
+            bk_buf_printf(&b, "PING\r\n*0\r\n PING \r\n");
+            bk_buf_printf(&want, "(PING)()(PING)");
+        }
+    }
+    bk_buf_printf(&b, "*1\r\n$x\r\n");
+    bk_buf_printf(&want, "!ERR Protocol error: invalid bulk length");
+    bk_buf_append(&want, "", 1);
+    expect((const char *)b.data, b.len, &open_limits, (const char *)want.data);
+    bk_buf_fini(&b);
+    bk_buf_fini(&want);
 }
 
 static void test_reader__empty_arrays__are_commands_without_arguments(void **state)
@@ -191,7 +253,7 @@ static void expect_long(const char *prefix, char ch, size_t n, const char *suffi
     b.len += n;
     bk_buf_append(&b, suffix, strlen(suffix));
     for (size_t chunk = 1000; chunk < 1000000; chunk *= 9) {
-        char *got = parse((const char *)b.data, b.len, chunk, &open_limits);
+        char *got = parse((const char *)b.data, b.len, chunk, &open_limits, true);
         assert_string_equal(got, want);
         free(got);
     }
@@ -224,7 +286,7 @@ static void test_reader__nul_in_a_line__hides_its_end_as_in_redis(void **state)
     for (int i = 0; i < 65534; i++) {
         bk_buf_append(&b, "y", 1);
     }
-    char *got = parse((const char *)b.data, b.len, 900, &open_limits);
+    char *got = parse((const char *)b.data, b.len, 900, &open_limits, true);
     assert_string_equal(got, "!ERR Protocol error: too big inline request");
     free(got);
     bk_buf_fini(&b);
@@ -458,7 +520,7 @@ static void test_reader__trim_at_every_byte__changes_nothing(void **state)
     append_bulk(&b, 70000, 1);
     append_bulk(&b, 100, 2);
     bk_buf_printf(&b, "PING a\r\n");
-    char *want = parse((const char *)b.data, b.len, b.len, &open_limits);
+    char *want = parse((const char *)b.data, b.len, b.len, &open_limits, false);
     struct resp_reader *r = resp_reader_new();
     struct resp_command c = {0};
     struct bk_buf out = {0};
@@ -509,6 +571,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reader__arrays__give_their_arguments),
+        cmocka_unit_test(test_reader__several_at_once__are_what_one_by_one_would_be),
         cmocka_unit_test(test_reader__empty_arrays__are_commands_without_arguments),
         cmocka_unit_test(test_reader__bytes_where_crlf_belongs__are_skipped_unseen_as_in_redis),
         cmocka_unit_test(test_reader__inline__splits_as_redis_does),
