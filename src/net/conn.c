@@ -117,6 +117,7 @@ void conn_new(struct loop *l, const struct newcomer *who)
     list_init(&c->queued);
     list_init(&c->dirty_link);
     list_init(&c->waiting);
+    list_init(&c->receives);
     event_assign(&c->read_ev, l->base, c->fd, EV_READ | EV_PERSIST, conn_read_cb, c);
     event_assign(&c->write_ev, l->base, c->fd, EV_WRITE | EV_PERSIST, conn_write_cb, c);
     c->reader = resp_reader_new();
@@ -241,12 +242,8 @@ static void conn_command_done(struct conn *c)
         conn_drop_command(c);
         conn_set_state(c, CONN_OPEN);
     }
-    if (c->held.n > 0) {
-        conn_take_held(c);
-    }
-    if (c->state != CONN_CLOSED) {
-        conn_check_queue(c);
-    }
+    conn_take_held(c);
+    conn_check_queue(c);
     if (c->state == CONN_OPEN && (c->session.close_after_reply || c->loop->stopping)) {
         conn_drain(c);
     }
@@ -309,7 +306,7 @@ static void conn_reply_last(struct conn *c, size_t before, uint64_t pos)
     bk_buf_append(&reply, l->out.data + before, l->out.len - before);
     l->out.len = before;
     l->answering = c;
-    loop_take_pushes(l);
+    bk_ignore(conn_take_pushes(c, true), "true: none is left");
     l->answering = NULL;
     if (c->state != CONN_CLOSED) {
         conn_out_begin(c);
@@ -325,8 +322,6 @@ static bool conn_exec_ends(struct conn *c)
 {
     if (RELAXED_LOAD(&c->session.close_soon)) {
         conn_close(c);
-    } else if (c->pending == NULL && conn_has_pushes(c)) {
-        loop_take_pushes(c->loop); /* those of its last command come before its next reply */
     }
     return c->state == CONN_CLOSED;
 }
@@ -406,6 +401,13 @@ static void conn_bad_input(struct conn *c, const char *error)
     conn_drain(c);
 }
 
+/* Those of its last command come before its next reply. True: some are left for later ticks, and so
+ * is the reply. */
+static bool conn_lags(struct conn *c)
+{
+    return conn_has_pushes(c) && !conn_take_pushes(c, false);
+}
+
 /* Parses on: one command, or several of a client whose limits no command changes. */
 static enum resp_status conn_parse(struct conn *c, size_t max, const char **error)
 {
@@ -440,7 +442,12 @@ void conn_run(struct conn *c)
     struct loop *l = c->loop;
     struct ahead *ahead = &l->ahead;
     unsigned left = NET_TICK_COMMANDS;
+    bool lags = false;
     while (c->state == CONN_OPEN && left > 0) {
+        lags = conn_lags(c);
+        if (lags || c->state != CONN_OPEN) {
+            break;
+        }
         const char *error = NULL;
         enum resp_status status = ahead->at < ahead->n ? RESP_COMMAND : conn_parse(c, left, &error);
         if (status == RESP_MORE) {
@@ -457,7 +464,7 @@ void conn_run(struct conn *c)
         }
     }
     ahead_put_back(ahead, c->reader);
-    if (left == 0 && c->state == CONN_OPEN && resp_reader_pending(c->reader) > 0) {
+    if ((left == 0 || lags) && c->state == CONN_OPEN && resp_reader_pending(c->reader) > 0) {
         conn_set_state(c, CONN_READY);
     }
     if (c->pending == NULL) {

@@ -302,7 +302,7 @@ static void *loop_main(void *arg)
         loop_tick_end(l);
     }
     while (!loop_done(l)) {
-        bool busy = l->recheck || !list_empty(&l->work);
+        bool busy = l->recheck || !list_empty(&l->work) || !list_empty(&l->receivers);
         if (busy) {
             loop_tick_begin(l);
             loop_work(l);
@@ -363,6 +363,7 @@ int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error 
     list_init(&l->parked);
     list_init(&l->paused);
     list_init(&l->reading);
+    list_init(&l->receivers);
     list_init(&l->dirty);
     list_init(&l->waiting);
     bk_mutex_init(&l->inbox_mu, "loop inbox", BK_RANK_SERVER);

@@ -22,6 +22,8 @@
 #include <stdatomic.h>
 
 #define NET_TICK_COMMANDS 256u             /* of one connection */
+#define NET_TICK_PUSHES 1024u              /* to all connections of one loop */
+#define NET_TURN_PUSHES 128u               /* to one, before others have their turn */
 #define NET_TICK_INPUT ((size_t)128 << 10) /* received for one connection */
 #define NET_TICK_OUTPUT ((size_t)1 << 20)  /* gathered on one loop before it is sent early */
 
@@ -78,7 +80,8 @@ struct conn {
     struct peer *peer;        /* counted; NULL: nobody has asked for it */
     struct topic_set *topics; /* owned; NULL: it has never subscribed, or left all for good */
     uint64_t waits_pos;       /* the highest position that its output may still wait for */
-    struct push_queue held;   /* wait for the reply of the command that runs */
+    struct push_queue held;   /* wait for the reply of the command that runs, or for their turn */
+    struct list receives;     /* loop->receivers */
 };
 
 /* ---- Loops (loop.c) ---- */
@@ -133,6 +136,7 @@ struct loop {
     /* This thread only. */
     struct event *wake_ev, *second_ev, *deadline_ev, *pause_ev; /* owned */
     struct list work, parked, paused, reading, dirty, waiting;
+    struct list receivers;     /* connections whose held pushes have their turns */
     struct conn *dead;         /* owned chain; freed at the end of the tick */
     struct resp_spare spare;   /* receive buffer of whoever is being read */
     struct ahead ahead;        /* the command being run, and those behind it */
@@ -267,8 +271,11 @@ void conn_measure(struct conn *c);        /* figures for CLIENT LIST */
 struct peer *conn_peer(struct conn *c);     /* borrowed until c is closed; made when first used */
 void conn_leave_peer(struct conn *c);       /* nothing reaches c any more */
 bool conn_has_pushes(const struct conn *c); /* some are under way */
-void conn_take_held(struct conn *c);        /* those that waited for a reply */
-void loop_take_pushes(struct loop *l);      /* into the connections' output; may close some */
+void conn_take_held(struct conn *c);        /* the reply is there that its pushes waited for */
+/* A turn's worth of c's into its output, or the whole; may close it. False: some are left. */
+bool conn_take_pushes(struct conn *c, bool whole);
+void loop_take_pushes(struct loop *l); /* a tick's worth into the connections' output; may close
+                                          some */
 
 /* pubsub.c */
 void pubsub_setup(struct net *net);

@@ -6,7 +6,9 @@
 #include "base/buf.h"
 #include "net/net_private.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define KEEP_ITEMS 4096u /* a larger queue is given back once it has been emptied */
 
@@ -57,13 +59,23 @@ static uint64_t cost(const struct push *p)
     return p->len + sizeof(struct push_item);
 }
 
-static void queue_add(struct push_queue *q, struct peer *to, struct push *what)
+static bool queue_empty(const struct push_queue *q)
 {
-    if (q->n == q->cap) {
+    return q->first == q->n;
+}
+
+/* Takes what the item owns. */
+static void queue_add(struct push_queue *q, struct push_item item)
+{
+    if (q->n == q->cap && q->first > q->cap / 2) {
+        q->n -= q->first;
+        memmove(q->v, q->v + q->first, q->n * sizeof(*q->v));
+        q->first = 0;
+    } else if (q->n == q->cap) {
         q->cap = q->cap == 0 ? 16 : q->cap * 2;
         q->v = bk_realloc(q->v, q->cap * sizeof(*q->v));
     }
-    q->v[q->n++] = (struct push_item){peer_ref(to), push_ref(what)};
+    q->v[q->n++] = item;
 }
 
 static void item_drop(struct push_item *item)
@@ -75,7 +87,7 @@ static void item_drop(struct push_item *item)
 
 void push_queue_fini(struct push_queue *q)
 {
-    for (size_t i = 0; i < q->n; i++) {
+    for (size_t i = q->first; i < q->n; i++) {
         item_drop(&q->v[i]);
     }
     free(q->v);
@@ -105,7 +117,7 @@ void peer_send(struct peer *to, struct push *what, const struct loop *from)
     }
     bk_mutex_lock(&l->push_mu);
     bool first = l->pushes.n == 0;
-    queue_add(&l->pushes, to, what);
+    queue_add(&l->pushes, (struct push_item){peer_ref(to), push_ref(what)});
     bk_mutex_unlock(&l->push_mu);
     if (first && from != l) { /* our own loop looks at the end of this tick */
         loop_poke(l);
@@ -135,23 +147,82 @@ static void conn_push(struct conn *c, const struct push *p)
     }
 }
 
-static void deliver(struct push_item *item)
+/* What may still be handed over. */
+struct room {
+    unsigned pushes;
+    size_t bytes;
+};
+
+static const struct room a_tick = {NET_TICK_PUSHES, NET_TICK_OUTPUT};
+static const struct room a_turn = {NET_TURN_PUSHES, NET_TICK_OUTPUT};
+static const struct room all = {UINT_MAX, SIZE_MAX};
+
+static bool room_left(const struct room *r)
 {
-    struct conn *c = item->to->conn;
-    if (c != NULL && c->state != CONN_CLOSING) {
-        if (atomic_load(&item->to->full)) {
-            conn_overflowed(c);
-        } else if (must_wait(c)) {
-            queue_add(&c->held, item->to, item->what);
-            atomic_fetch_add(&item->to->queued, cost(item->what)); /* item_drop takes one off */
-        } else {
-            conn_push(c, item->what);
-        }
+    return r->pushes > 0 && r->bytes > 0;
+}
+
+static void room_used(struct room *r, unsigned pushes, size_t bytes)
+{
+    r->pushes -= pushes;
+    r->bytes -= bytes < r->bytes ? bytes : r->bytes;
+}
+
+/* Takes the item. May close the connection. */
+static void deliver(struct conn *c, struct push_item *item, struct room *room)
+{
+    room_used(room, 1, item->what->len);
+    if (atomic_load(&item->to->full)) {
+        conn_overflowed(c);
+    } else if (c->state != CONN_CLOSING) {
+        conn_push(c, item->what);
     }
     item_drop(item);
 }
 
-void loop_take_pushes(struct loop *l)
+/* On loop->receivers as long as there is something to be handed over. There it keeps its place. */
+static void list_receiver(struct conn *c)
+{
+    if (queue_empty(&c->held) || must_wait(c)) {
+        list_remove(&c->receives);
+    } else if (list_empty(&c->receives)) {
+        list_push(&c->loop->receivers, &c->receives);
+    }
+}
+
+/* From c's own queue. */
+static void deliver_held(struct conn *c, struct room *room)
+{
+    while (!queue_empty(&c->held) && !must_wait(c) && room_left(room)) {
+        struct push_item item = c->held.v[c->held.first++];
+        if (queue_empty(&c->held)) {
+            push_queue_fini(&c->held);
+        }
+        deliver(c, &item, room);
+    }
+    list_receiver(c);
+}
+
+/* Takes the item: at once, or into the connection's own queue. only: NULL, or the one to which it
+ * may go at once. */
+static void take(struct push_item *item, const struct conn *only, struct room *room)
+{
+    struct conn *c = item->to->conn;
+    if (c == NULL || c->state == CONN_CLOSING) {
+        item_drop(item);
+    } else if (atomic_load(&item->to->full)) {
+        conn_overflowed(c);
+        item_drop(item);
+    } else if (queue_empty(&c->held) && !must_wait(c) && room_left(room) &&
+               (only == NULL || only == c)) {
+        deliver(c, item, room);
+    } else {
+        queue_add(&c->held, *item);
+        list_receiver(c);
+    }
+}
+
+static void take_queue(struct loop *l, const struct conn *only, struct room *room)
 {
     struct push_queue now;
     bk_mutex_lock(&l->push_mu);
@@ -160,7 +231,7 @@ void loop_take_pushes(struct loop *l)
     bk_mutex_unlock(&l->push_mu);
     l->pushes_spare = (struct push_queue){0};
     for (size_t i = 0; i < now.n; i++) {
-        deliver(&now.v[i]);
+        take(&now.v[i], only, room);
     }
     now.n = 0;
     if (now.cap > KEEP_ITEMS) {
@@ -170,20 +241,36 @@ void loop_take_pushes(struct loop *l)
     }
 }
 
+/* What waited comes first, each connection in its turn. */
+void loop_take_pushes(struct loop *l)
+{
+    struct room room = a_tick;
+    while (!list_empty(&l->receivers) && room_left(&room)) {
+        struct conn *c = LIST_OWNER(list_pop(&l->receivers), struct conn, receives);
+        struct room turn = room.pushes < a_turn.pushes ? room : a_turn;
+        struct room left = turn;
+        deliver_held(c, &left);
+        room_used(&room, turn.pushes - left.pushes, turn.bytes - left.bytes);
+    }
+    take_queue(l, NULL, &room);
+}
+
 bool conn_has_pushes(const struct conn *c)
 {
     return c->peer != NULL && atomic_load_explicit(&c->peer->queued, memory_order_relaxed) > 0;
 }
 
+bool conn_take_pushes(struct conn *c, bool whole)
+{
+    struct room room = whole ? all : a_turn;
+    deliver_held(c, &room);
+    take_queue(c->loop, c, &room);
+    return queue_empty(&c->held);
+}
+
 void conn_take_held(struct conn *c)
 {
-    struct push_queue now = c->held;
-    c->held = (struct push_queue){0};
-    for (size_t i = 0; i < now.n; i++) {
-        deliver(&now.v[i]);
-    }
-    now.n = 0;
-    push_queue_fini(&now);
+    list_receiver(c);
 }
 
 /* ---- A connection's own peer ---- */
@@ -206,6 +293,7 @@ void conn_leave_peer(struct conn *c)
     if (c->peer != NULL) {
         c->peer->conn = NULL;
         atomic_store(&c->peer->full, true);
+        list_remove(&c->receives);
         push_queue_fini(&c->held);
         peer_unref(&c->peer);
     }

@@ -4,12 +4,15 @@
  * lines of MONITOR, and the like. Any loop thread hands them to a connection of any loop.
  *
  *   sender's thread:    peer_send() -> the loop's queue (mutex), wakes the loop when it was empty
- *   receiver's thread:  loop_take_pushes() -> the connection's output, in front of later replies
+ *   receiver's thread:  loop_take_pushes() -> the connection's output, in front of later replies;
+ *                       what a tick has no room for waits in the connection's own queue
  *
  * Promises: what one thread sends to one peer arrives in that order. A push leaves when the log
  * position that it depends on is committed, and vanishes if that was undone. It waits for the reply
  * of a command that its connection has begun. For a connection that is gone it is dropped; one that
- * has more waiting than its output limit allows is closed.
+ * has more waiting than its output limit allows is closed. A tick hands over no more than
+ * NET_TICK_PUSHES, taking connections in turn, so that a flood for some does not keep the others
+ * waiting for their replies.
  */
 #ifndef BK_NET_PUSH_H
 #define BK_NET_PUSH_H
@@ -64,8 +67,8 @@ struct push_item {
 
 /* All zero is empty. */
 struct push_queue {
-    struct push_item *v; /* owned */
-    size_t n, cap;
+    struct push_item *v; /* owned; items are v[first] .. v[n - 1] */
+    size_t first, n, cap;
 };
 void push_queue_fini(struct push_queue *q); /* drops what is in it */
 

@@ -232,6 +232,9 @@ static bool run_control(struct fake *f, struct session *s, const struct resp_com
     } else if (bk_span_eq_nocase(name, "tell") || bk_span_eq_nocase(name, "first")) {
         run_tell(f, s, cmd);
         resp_write_ok(reply);
+    } else if (bk_span_eq_nocase(name, "lag")) {
+        struct peer *p = atomic_load(&f->joined[number_of(cmd, 1)]);
+        resp_write_int(reply, (int64_t)atomic_load(&p->queued));
     } else if (bk_span_eq_nocase(name, "mute")) {
         s->reply_mode = REPLY_OFF;
     } else {

@@ -130,6 +130,109 @@ static void test_push__to_the_sender_itself__comes_before_the_reply_if_asked_for
     close(a);
 }
 
+/* While the loop of clients with even numbers stands still: from..to are told, one after another.
+ */
+static void tell_many(int fd, int from, int to, struct bk_buf *want)
+{
+    struct bk_buf tell = {0};
+    struct bk_buf said = {0};
+    for (int i = from; i < to; i++) {
+        bk_buf_printf(&tell, "TELL m%06d\r\n", i);
+        bk_buf_printf(&said, "+OK\r\n");
+        bk_buf_printf(want, "*1\r\n$7\r\nm%06d\r\n", i);
+        if ((i + 1) % 1000 == 0 || i + 1 == to) {
+            bk_buf_append(&tell, "", 1);
+            bk_buf_append(&said, "", 1);
+            fake_send(fd, (const char *)tell.data);
+            fake_expect(fd, (const char *)said.data);
+            tell.len = 0;
+            said.len = 0;
+        }
+    }
+    bk_buf_fini(&tell);
+    bk_buf_fini(&said);
+}
+
+/* Of 100,000 messages that wait when the loop goes on it hands over a tick's worth, then it reads
+ * what others have sent meanwhile. */
+static void test_push__flood_for_one__others_are_answered_between_its_messages(void **state)
+{
+    struct fake *f = *state;
+    struct bk_buf want = {0};
+    fake_start(f, 2);
+    int a = join(f);
+    int b = plain(f);
+    int c = plain(f); /* on a's loop, as d */
+    int gap = plain(f);
+    int d = plain(f);
+    fake_send(c, "GATE\r\n");
+    fake_until(f, at_gate, 1);
+    tell_many(b, 0, 100000, &want);
+    uint64_t all = queued(f);
+    fake_send(d, "LAG 0\r\n");
+    fake_open_gate(f);
+    char reply[32] = {0};
+    for (size_t n = 0; n < sizeof reply - 1 && strchr(reply, '\n') == NULL; n++) {
+        assert_int_equal(recv(d, reply + n, 1, 0), 1);
+    }
+    assert_in_range(strtoull(reply + 1, NULL, 10), all / 2, all);
+    bk_buf_append(&want, "", 1);
+    fake_expect(a, (const char *)want.data);
+    fake_until(f, queued, 0);
+    bk_buf_fini(&want);
+    close(a);
+    close(b);
+    close(c);
+    close(gap);
+    close(d);
+}
+
+/* However many ticks that takes: what came before a command of the receiver's comes before its
+ * reply, what it tells itself behind that. */
+static void test_push__receiver_of_a_flood_sends_commands__order_stays(void **state)
+{
+    struct fake *f = *state;
+    struct bk_buf want = {0};
+    fake_start(f, 2);
+    int a = join(f);
+    int b = plain(f);
+    int c = plain(f); /* on a's loop */
+    fake_send(c, "GATE\r\n");
+    fake_until(f, at_gate, 1);
+    tell_many(b, 0, 5000, &want);
+    fake_send(a, "ECHO 1\r\nTELL own\r\nECHO 2\r\nFIRST own\r\n");
+    fake_open_gate(f);
+    bk_buf_printf(&want,
+                  "$1\r\n1\r\n+OK\r\n*1\r\n$3\r\nown\r\n$1\r\n2\r\n*1\r\n$3\r\nown\r\n+OK\r\n");
+    bk_buf_append(&want, "", 1);
+    fake_expect(a, (const char *)want.data);
+    bk_buf_fini(&want);
+    close(a);
+    close(b);
+    close(c);
+}
+
+/* Each of many receivers gets all of it, in its order: nobody's turn is forgotten. */
+static void test_push__flood_for_many__all_have_their_turns(void **state)
+{
+    struct fake *f = *state;
+    struct bk_buf want = {0};
+    int a[FAKE_JOINED_MAX];
+    fake_start(f, 1);
+    for (unsigned i = 0; i < FAKE_JOINED_MAX; i++) {
+        a[i] = join(f);
+    }
+    int b = plain(f);
+    tell_many(b, 0, 3000, &want);
+    bk_buf_append(&want, "", 1);
+    for (unsigned i = 0; i < FAKE_JOINED_MAX; i++) {
+        fake_expect(a[i], (const char *)want.data);
+        close(a[i]);
+    }
+    bk_buf_fini(&want);
+    close(b);
+}
+
 /* A command that waits for room, and one that runs in slices. */
 static void test_push__while_a_command_runs__waits_for_its_reply(void **state)
 {
@@ -294,6 +397,9 @@ int main(void)
         TEST(test_push__from_other_loops__comes_in_the_senders_order),
         TEST(test_push__to_a_client_in_resp3__is_a_push),
         TEST(test_push__to_the_sender_itself__comes_before_the_reply_if_asked_for),
+        TEST(test_push__flood_for_one__others_are_answered_between_its_messages),
+        TEST(test_push__receiver_of_a_flood_sends_commands__order_stays),
+        TEST(test_push__flood_for_many__all_have_their_turns),
         TEST(test_push__while_a_command_runs__waits_for_its_reply),
         TEST(test_push__depends_on_an_uncommitted_write__waits_with_all_behind_it),
         TEST(test_push__write_undone__vanishes_and_its_neighbours_stay),
