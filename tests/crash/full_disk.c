@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * full_disk.c - the real server on a small file system: filled until writes are refused, given room
- * in turn by a file that goes, by DEL and by FLUSHDB, again and again, in some rounds killed and
- * started in between.
+ * in turn by a file that goes, by DEL, by FLUSHDB and by eviction, again and again, in some rounds
+ * killed and started in between.
  *
  * What was acknowledged is there, what was deleted stays deleted, what was refused has changed
  * nothing; while the disk is full reads go on, and writes are refused whatever their size. How long
@@ -40,6 +40,8 @@
 #define PATIENCE_MS 60000 /* to come back; how long it took is printed */
 #define PATH_SIZE 300
 
+enum way { WAY_BALLAST, WAY_DEL, WAY_FLUSH, WAY_EVICT, WAYS };
+
 struct key {
     unsigned serial; /* what its value is made from; 0: not there */
 };
@@ -53,12 +55,10 @@ struct state {
     unsigned serial;
     struct key keys[2][KEYS];
     unsigned long acked, refused, read_while_full, deleted;
-    int64_t back_us[3], back_us_max; /* by way of making room: sums */
-    int64_t room_us_max;             /* since there was room beside the reserve */
-    unsigned back_n[3];
+    int64_t back_us[WAYS], back_us_max; /* by way of making room: sums */
+    int64_t room_us_max;                /* since there was room beside the reserve */
+    unsigned back_n[WAYS];
 };
-
-enum way { WAY_BALLAST, WAY_DEL, WAY_FLUSH };
 
 static struct state T;
 static const char *no_mounts; /* why not, or NULL */
@@ -239,6 +239,41 @@ static void flush(unsigned db)
     freeReplyObject(r);
 }
 
+static void config_set(const char *name, const char *value)
+{
+    redisReply *r = redisCommand(T.redis, "CONFIG SET %s %s", name, value);
+    assert_int_equal(r->type, REDIS_REPLY_STATUS);
+    freeReplyObject(r);
+}
+
+static long long keys_in(unsigned db)
+{
+    select_db(db);
+    redisReply *r = redisCommand(T.redis, "DBSIZE");
+    long long n = r->integer;
+    freeReplyObject(r);
+    return n;
+}
+
+/* A limit that nothing fits in: every key of both databases goes, though the disk takes no writes.
+ * Where deletes have used up their part of the reserve, merges give it back. */
+static void evict_all(void)
+{
+    int64_t start = now_us();
+    config_set("maxmemory-policy", "allkeys-lru");
+    config_set("maxmemory", "1");
+    while (keys_in(0) + keys_in(1) > 0) {
+        if (now_us() - start > (int64_t)PATIENCE_MS * 1000) {
+            server_show_log(&T.server);
+            fail_msg("eviction does not go on, %llu bytes are free",
+                     (unsigned long long)smallfs_free(T.mount));
+        }
+        moment_pass(2000);
+    }
+    config_set("maxmemory", "0");
+    memset(T.keys, 0, sizeof T.keys);
+}
+
 static void make_room(enum way way, unsigned db)
 {
     switch (way) {
@@ -250,6 +285,9 @@ static void make_room(enum way way, unsigned db)
         break;
     case WAY_FLUSH:
         flush(db);
+        break;
+    default:
+        evict_all();
         break;
     }
 }
@@ -313,10 +351,10 @@ static void kill_and_start(void)
 static void one_round(unsigned round)
 {
     unsigned db = round % 2;
-    enum way way = (enum way)(round % 3);
+    enum way way = (enum way)(round % WAYS);
     fill_up(db);
     check_some(db, 200);
-    if (round % 4 == 3) {
+    if (round % 5 == 3) {
         kill_and_start();
         select_db(db);
         check_some(db, 200);
@@ -382,8 +420,8 @@ static void fill_and_free(enum smallfs_kind kind)
     tmpdir_remove(&T.top);
     print_message("%lu SETs acknowledged, %lu refused, %lu DELs and %lu reads on a full disk\n",
                   T.acked, T.refused, T.deleted, T.read_while_full);
-    static const char *const ways[] = {"a file went", "DEL", "FLUSHDB"};
-    for (unsigned i = 0; i < 3; i++) {
+    static const char *const ways[] = {"a file went", "DEL", "FLUSHDB", "eviction"};
+    for (unsigned i = 0; i < WAYS; i++) {
         print_message("writes came back after %s: %u times, %.3f s on average\n", ways[i],
                       T.back_n[i], T.back_n[i] == 0 ? 0 : (double)T.back_us[i] / 1e6 / T.back_n[i]);
     }

@@ -5,6 +5,7 @@
 #include "lib/moment.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,12 +121,49 @@ static void test_full__more_room_by_config_set__writes_come_back(void **state)
     }
 }
 
+static unsigned long evicted(void)
+{
+    struct reply *r = respc_command(client, "INFO", "stats", NULL);
+    const char *at = r == NULL ? NULL : strstr(r->text, "evicted_keys:");
+    assert_non_null(at);
+    unsigned long n = strtoul(at + strlen("evicted_keys:"), NULL, 10);
+    reply_free(&r);
+    return n;
+}
+
+/* An evicted key is deleted on disk: the part of the reserve that deletes have serves that too, and
+ * what has gone makes room for writes. */
+static void test_full__eviction_without_room__goes_on_and_makes_room(void **state)
+{
+    (void)state;
+    assert_true(server_start(&server));
+    client = expect_connection(&server);
+    unsigned n = fill();
+    assert_true(n > 1000);
+    expect_reply(client, "+OK", "CONFIG", "SET", "maxmemory", "1", "maxmemory-policy",
+                 "allkeys-random", NULL);
+    for (int tries = 0; evicted() < n; tries++) {
+        assert_true(tries < TRIES);
+        moment_pass(5000);
+    }
+    expect_reply(client, ":0", "DBSIZE", NULL);
+    expect_reply(client, "+OK", "CONFIG", "SET", "maxmemory", "0", NULL);
+    await_write();
+    respc_close(&client);
+    assert_int_equal(server_signal(&server, SIGKILL), -SIGKILL);
+    assert_true(server_start(&server));
+    client = expect_connection(&server);
+    expect_reply(client, ":1", "DBSIZE", NULL); /* the others do not come back */
+    assert_true(fill() > 1000);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_full__no_room__writes_of_any_size_refused_reads_and_deletes_go_on),
         T(test_full__more_room_by_config_set__writes_come_back),
+        T(test_full__eviction_without_room__goes_on_and_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
