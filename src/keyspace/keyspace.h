@@ -162,6 +162,8 @@ void ks_put_idle(struct ks_txn *t, size_t index, uint64_t idle_ms);
 void ks_delete(struct ks_txn *t, size_t index);
 void ks_flush(struct ks_txn *t, uint32_t db);
 void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2);
+/* Nothing is written; those who are told of changes hear of the key all the same. */
+void ks_touch(struct ks_txn *t, size_t index);
 
 /* Ends the transaction. BK_EAGAIN: no room in the log, nothing changed, run the command again after
  * a wake call. BK_ETOOBIG, BK_ENOSPC, BK_EIO: nothing changed. *pos: log position that the reply
@@ -169,6 +171,19 @@ void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2);
 BK_MUST_USE int ks_txn_commit(struct ks_txn *t, uint64_t *pos, struct bk_error *err);
 /* Ends it without a change; *pos (may be NULL) as above, for what was read. */
 void ks_txn_end(struct ks_txn *t, uint64_t *pos);
+
+/* Called by each commit that went well and had changes, when other threads see them and the locks
+ * are let go; pos is where the log ends with them. The keys are still named, all of them from 0. */
+typedef void ks_committed_fn(void *arg, struct ks_txn *t, uint64_t pos);
+void ks_txn_on_commit(struct ks_txn *t, ks_committed_fn *fn, void *arg);
+/* In that call: has the i-th key of all changed? */
+bool ks_changed(const struct ks_txn *t, size_t i);
+/* In that call: true if whole databases have changed, by a command whose own keys, and those of
+ * the commands behind it, are the ones from *first on. */
+bool ks_changed_whole(const struct ks_txn *t, size_t *first);
+/* A number that the caller keeps with the i-th key of all; 0 at first. */
+void ks_set_mark(struct ks_txn *t, size_t i, uint8_t mark);
+uint8_t ks_mark(const struct ks_txn *t, size_t i);
 
 /* Watched keys: WATCH. A list is the caller's and is used by one thread at a time; NULL is an empty
  * one. Keys are copied; memory: about 100 bytes and the key, each. */

@@ -34,13 +34,17 @@ struct txn_key {
     enum ks_need need;
     uint32_t db;     /* as the command names it; dbs says where the key lies before the txn */
     bool flushed;    /* it lies nowhere: the txn flushes its database first */
+    bool changed;    /* by the txn */
+    uint8_t mark;    /* the caller's */
     uint64_t peeked; /* the txn's generation when peeks[i] was filled; 0 = not filled */
 };
 
 struct ks_txn {
     /* Set once. */
-    struct keyspace *ks;    /* borrowed */
-    struct bk_batch *batch; /* owned */
+    struct keyspace *ks;        /* borrowed */
+    struct bk_batch *batch;     /* owned */
+    ks_committed_fn *committed; /* NULL: nobody is told */
+    void *committed_arg;        /* borrowed */
     /* This thread only. */
     uint32_t db;
     int64_t now_ms;
@@ -53,7 +57,9 @@ struct ks_txn {
     bool pinned;
     unsigned pin; /* from begin to end: what was located stays where it is */
     bool locked;
-    bool wrote; /* a put: a count of 0 no longer says that a database is empty */
+    bool wrote;          /* a put: a count of 0 no longer says that a database is empty */
+    bool changes, whole; /* there are some; of whole databases too, the last behind whole_first */
+    size_t whole_first;
     const struct ks_watches *watches; /* borrowed; NULL: none to lock */
     struct bk_reader *reader;         /* borrowed; NULL: a fetch waits for the disk */
     struct bk_reads **reads;          /* borrowed; the command's, NULL inside: it has none yet */
@@ -131,6 +137,8 @@ void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
     t->no_touch = false;
     t->all_keys = false;
     t->wrote = false;
+    t->changes = false;
+    t->whole = false;
     t->watches = NULL;
     t->reader = NULL;
     t->first = 0;
@@ -444,6 +452,19 @@ static void hold(struct ks_txn *t, struct bk_block *block)
     t->held[t->held_n++] = bk_block_ref(block);
 }
 
+static void note_change(struct ks_txn *t, size_t i)
+{
+    t->info[i].changed = true;
+    t->changes = true;
+}
+
+static void note_whole(struct ks_txn *t)
+{
+    t->changes = true;
+    t->whole = true;
+    t->whole_first = t->first;
+}
+
 void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
 {
     struct bk_value value = {w->bytes, w->block};
@@ -455,6 +476,7 @@ void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
     unsigned flags = (unsigned)w->type | (unsigned)w->encoding << ENCODING_SHIFT;
     bk_batch_put(t->batch, t->info[index].db, &t->keys[index], &value, (uint8_t)flags,
                  w->expire_ms);
+    note_change(t, index);
     t->wrote = true;
     t->generation++;
 }
@@ -471,6 +493,7 @@ void ks_delete(struct ks_txn *t, size_t index)
     index += t->first;
     begin_batch(t);
     bk_batch_delete(t->batch, t->info[index].db, &t->keys[index]);
+    note_change(t, index);
     t->generation++;
 }
 
@@ -483,6 +506,7 @@ void ks_flush(struct ks_txn *t, uint32_t db)
         bk_batch_flush(t->batch, db);
     }
     depend(t, bk_tail(t->ks->db));
+    note_whole(t);
     t->generation++;
 }
 
@@ -490,8 +514,46 @@ void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2)
 {
     begin_batch(t);
     bk_batch_swap(t->batch, db1, db2);
+    note_whole(t);
     t->wrote = true;
     t->generation++;
+}
+
+void ks_touch(struct ks_txn *t, size_t index)
+{
+    note_change(t, index + t->first);
+}
+
+/* ---- What has changed ---- */
+
+void ks_txn_on_commit(struct ks_txn *t, ks_committed_fn *fn, void *arg)
+{
+    t->committed = fn;
+    t->committed_arg = arg;
+}
+
+bool ks_changed(const struct ks_txn *t, size_t i)
+{
+    BK_ASSERT(i < t->n);
+    return t->info[i].changed;
+}
+
+bool ks_changed_whole(const struct ks_txn *t, size_t *first)
+{
+    *first = t->whole_first;
+    return t->whole;
+}
+
+void ks_set_mark(struct ks_txn *t, size_t i, uint8_t mark)
+{
+    BK_ASSERT(i < t->n);
+    t->info[i].mark = mark;
+}
+
+uint8_t ks_mark(const struct ks_txn *t, size_t i)
+{
+    BK_ASSERT(i < t->n);
+    return t->info[i].mark;
 }
 
 struct bk_batch *ks_txn_overlay(const struct ks_txn *t)
@@ -549,6 +611,10 @@ int ks_txn_commit(struct ks_txn *t, uint64_t *pos, struct bk_error *err)
         if (rc == BK_OK) {
             depend(t, written);
         }
+    }
+    if (rc == BK_OK && t->changes && t->committed != NULL) {
+        t->first = 0;
+        t->committed(t->committed_arg, t, t->pos);
     }
     *pos = t->pos;
     reset(t);

@@ -468,6 +468,74 @@ static void test_txn__encoding__is_kept_with_the_value(void **state)
     }
 }
 
+struct told {
+    unsigned calls;
+    uint64_t pos;
+    char changed[128]; /* the keys, each behind a blank, "*" in front of those behind a flush */
+};
+
+static void on_commit(void *arg, struct ks_txn *t, uint64_t pos)
+{
+    struct told *told = arg;
+    size_t first;
+    bool whole = ks_changed_whole(t, &first);
+    told->calls++;
+    told->pos = pos;
+    told->changed[0] = '\0';
+    for (size_t i = 0; i < ks_txn_named(t); i++) {
+        size_t len = strlen(told->changed);
+        struct bk_span key = ks_key(t, i);
+        if (ks_changed(t, i)) {
+            snprintf(told->changed + len, sizeof told->changed - len, " %s%.*s%.*u",
+                     whole && i >= first ? "*" : "", (int)key.len, (const char *)key.data,
+                     ks_mark(t, i) == 0 ? 0 : 1, ks_mark(t, i));
+        }
+    }
+}
+
+static void test_txn__commit__tells_what_it_has_changed(void **state)
+{
+    struct fixture *f = *state;
+    struct told told = {0};
+    struct ks_write w = {.type = KS_STRING, .bytes = bk_span_str("v")};
+    uint64_t pos = 0;
+    ks_txn_on_commit(f->t, on_commit, &told);
+    ks_txn_begin(f->t, 0, NOW);
+    for (const char *key = "a\0b\0c\0d\0e"; *key != '\0'; key += 2) {
+        ks_txn_key(f->t, bk_span_str(key), KS_NEED_NOTHING);
+    }
+    ks_set_mark(f->t, 2, 7);
+    ks_put(f->t, 0, &w);
+    ks_txn_focus(f->t, 0, 2);
+    ks_flush(f->t, 0);
+    ks_put(f->t, 0, &w); /* c */
+    ks_touch(f->t, 2);   /* e */
+    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+    assert_int_equal(told.calls, 1);
+    assert_string_equal(told.changed, " a *c7 *e");
+    assert_true(told.pos == pos);
+}
+
+static void test_txn__nothing_changed__tells_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct told told = {0};
+    struct ks_write w = {.type = KS_STRING, .bytes = bk_span_str("v")};
+    uint64_t pos = 0;
+    ks_txn_on_commit(f->t, on_commit, &told);
+    ks_txn_begin(f->t, 0, NOW);
+    ks_txn_key(f->t, bk_span_str("a"), KS_NEED_META);
+    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
+    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
+    ks_txn_begin(f->t, 0, NOW);
+    ks_put(f->t, ks_txn_key(f->t, bk_span_str("a"), KS_NEED_NOTHING), &w);
+    ks_txn_end(f->t, NULL);
+    assert_int_equal(told.calls, 0);
+    put(f->t, "a", "v", 0);
+    assert_int_equal(told.calls, 1);
+    assert_string_equal(told.changed, " a");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -486,6 +554,8 @@ int main(void)
         T(test_txn__flush_of_an_empty_database__depends_on_the_tail),
         T(test_txn__encoding__is_kept_with_the_value),
         T(test_keyspace__scan_and_random_key__leave_expired_keys_out),
+        T(test_txn__commit__tells_what_it_has_changed),
+        T(test_txn__nothing_changed__tells_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
