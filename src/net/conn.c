@@ -156,7 +156,6 @@ void conn_close(struct conn *c)
     }
     conn_leave_topics(c);
     conn_leave_monitors(c);
-    conn_leave_peer(c);
     list_remove(&c->dirty_link);
     c->dirty = false;
     if (c->waits) {
@@ -169,6 +168,7 @@ void conn_close(struct conn *c)
     close(c->fd);
     c->fd = -1;
     bk_mutex_unlock(&l->registry_mu);
+    conn_leave_peer(c); /* now that nobody finds c and makes another */
     session_end(&c->session, l->net->ks);
     atomic_fetch_sub(&l->connections, 1);
     atomic_fetch_sub(&l->net->connected, 1);
@@ -176,8 +176,12 @@ void conn_close(struct conn *c)
 
 void conn_drain(struct conn *c)
 {
+    struct peer *me = conn_peer_made(c);
     BK_ASSERT(c->state == CONN_OPEN || c->state == CONN_READY);
     conn_set_state(c, CONN_CLOSING);
+    if (me != NULL) {
+        atomic_store(&me->full, true); /* who has seen QUIT answered finds it gone */
+    }
     RELAXED_STORE(&c->closing, true);
     conn_out_begin(
         c); /* so that the end of the tick looks at it, also when it has nothing to send */
@@ -312,7 +316,7 @@ static void conn_reply_last(struct conn *c, size_t before, uint64_t pos)
         conn_out_begin(c);
         before = l->out.len;
         bk_buf_append(&l->out, reply.data, reply.len);
-        conn_out_end(c, before, pos, true);
+        conn_out_end(c, before, pos, OUT_REPLY);
     }
     bk_buf_fini(&reply);
 }
@@ -347,7 +351,7 @@ static void conn_exec(struct conn *c, struct resp_command *cmd)
     if (l->pushes_first && result == EXEC_DONE) {
         conn_reply_last(c, before, pos);
     } else {
-        conn_out_end(c, before, pos, result == EXEC_DONE);
+        conn_out_end(c, before, pos, result == EXEC_DONE ? OUT_REPLY : OUT_MESSAGE);
     }
     if (l->monitored.len > 0) {
         conn_tell_monitors(c, pos);
@@ -396,7 +400,7 @@ static void conn_bad_input(struct conn *c, const char *error)
         conn_out_begin(c);
         size_t before = l->out.len;
         resp_write_error(&l->writer, error);
-        conn_out_end(c, before, 0, true);
+        conn_out_end(c, before, 0, OUT_REPLY);
     }
     conn_drain(c);
 }

@@ -109,7 +109,7 @@ void conn_out_begin(struct conn *c)
     c->part_at = l->parts.n;
 }
 
-void conn_out_end(struct conn *c, size_t before, uint64_t pos, bool replied)
+void conn_out_end(struct conn *c, size_t before, uint64_t pos, enum out_what what)
 {
     struct loop *l = c->loop;
     size_t len = l->out.len - before;
@@ -120,7 +120,11 @@ void conn_out_end(struct conn *c, size_t before, uint64_t pos, bool replied)
         c->waits_pos = pos;
     }
     if (len > 0) {
-        out_parts_add(&l->parts, c->part_at, pos, len, replied ? 1 : 0);
+        if (what == OUT_STAYS) {
+            out_parts_add_staying(&l->parts, c->part_at, pos, len);
+        } else {
+            out_parts_add(&l->parts, c->part_at, pos, len, what == OUT_REPLY ? 1 : 0);
+        }
         c->seg_len += len;
         c->part_n = l->parts.n - c->part_at;
     }
@@ -206,11 +210,12 @@ static void conn_check_limits(struct conn *c)
 {
     struct loop *l = c->loop;
     const struct net_tunables *t = &l->tun;
-    bool pubsub = c->peer != NULL && RELAXED_LOAD(&c->peer->subscribed);
+    const struct peer *me = conn_peer_made(c);
+    bool pubsub = me != NULL && RELAXED_LOAD(&me->subscribed);
     uint64_t hard = pubsub ? t->obuf_pubsub_hard_bytes : t->obuf_hard_bytes;
     uint64_t soft = pubsub ? t->obuf_pubsub_soft_bytes : t->obuf_soft_bytes;
     uint32_t soft_s = pubsub ? t->obuf_pubsub_soft_s : t->obuf_soft_s;
-    uint64_t held = outq_pending(&c->outq) + (c->peer != NULL ? RELAXED_LOAD(&c->peer->queued) : 0);
+    uint64_t held = outq_pending(&c->outq) + (me != NULL ? RELAXED_LOAD(&me->queued) : 0);
     bool over = hard > 0 && held >= hard;
     if (soft > 0 && held >= soft) {
         if (c->soft_since_ms == 0) {
@@ -330,8 +335,9 @@ void conn_second(struct conn *c)
         return;
     }
     int64_t idle_ms = l->now_ms - RELAXED_LOAD(&c->last_ms);
+    const struct peer *me = conn_peer_made(c);
     bool busy = c->state == CONN_SLICE || c->state == CONN_PARKED || c->state == CONN_PAUSED ||
-                c->state == CONN_READING || (c->peer != NULL && RELAXED_LOAD(&c->peer->subscribed));
+                c->state == CONN_READING || (me != NULL && RELAXED_LOAD(&me->subscribed));
     if (l->tun.timeout_s > 0 && !busy && idle_ms > (int64_t)l->tun.timeout_s * 1000) {
         bk_log(BK_LOG_VERBOSE, "Closing idle client id=%llu", (unsigned long long)c->session.id);
         stat_add(&l->stats.timed_out, 1);

@@ -58,6 +58,9 @@ struct conn {
     struct session session;
     /* Guarded by loop->registry_mu: this connection's place in it. */
     struct list registered;
+    /* Counted; NULL: nobody has asked for it. Set once, under loop->registry_mu, by any thread;
+     * taken off by this loop when the connection has left the registry. */
+    _Atomic(struct peer *) peer;
     /* This loop only. */
     enum conn_state state;
     bool reading, writing;  /* which events are added */
@@ -77,7 +80,6 @@ struct conn {
     struct outq outq;
     size_t seg_at, seg_len, part_at, part_n;
     int64_t soft_since_ms;    /* over the soft output limit since; 0: is not */
-    struct peer *peer;        /* counted; NULL: nobody has asked for it */
     struct topic_set *topics; /* owned; NULL: it has never subscribed, or left all for good */
     uint64_t waits_pos;       /* the highest position that its output may still wait for */
     struct push_queue held;   /* wait for the reply of the command that runs, or for their turn */
@@ -243,6 +245,12 @@ static inline void stat_add(_Atomic uint64_t *counter, uint64_t n)
 #define RELAXED_LOAD(p) atomic_load_explicit((p), memory_order_relaxed)
 #define RELAXED_STORE(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 
+/* NULL: c has none yet. On c's loop. */
+static inline struct peer *conn_peer_made(const struct conn *c)
+{
+    return atomic_load_explicit(&c->peer, memory_order_acquire);
+}
+
 /* conn.c: life and commands. */
 void conn_new(struct loop *l, const struct newcomer *who); /* takes who's descriptor and texts */
 void conn_set_state(struct conn *c, enum conn_state to);
@@ -258,9 +266,12 @@ void conn_read_cb(evutil_socket_t fd, short what, void *arg);
 void conn_write_cb(evutil_socket_t fd, short what, void *arg);
 void conn_watch_input(struct conn *c, bool on);
 void conn_out_begin(struct conn *c); /* before loop->out is written for c */
+/* What becomes of it when the write at its position is undone: a reply makes way for an error, a
+ * message vanishes. */
+enum out_what { OUT_MESSAGE, OUT_REPLY, OUT_STAYS };
 void conn_out_end(struct conn *c, size_t before, uint64_t pos,
-                  bool replied); /* after it; before: its old length */
-void conn_flush(struct conn *c); /* this tick's segment, then what was queued */
+                  enum out_what what); /* after it; before: its old length */
+void conn_flush(struct conn *c);       /* this tick's segment, then what was queued */
 void conn_send_queued(struct conn *c);
 bool conn_by_clock(const struct conn *c); /* parked, and nothing is lost if it never goes on */
 void conn_overflowed(struct conn *c);     /* more waits than the limit allows: closed at once */
@@ -268,7 +279,9 @@ void conn_second(struct conn *c);         /* once a second: timeout, limits, idl
 void conn_measure(struct conn *c);        /* figures for CLIENT LIST */
 
 /* push.c: the receiver's side; on the loop's own thread. */
-struct peer *conn_peer(struct conn *c);     /* borrowed until c is closed; made when first used */
+struct peer *conn_peer(struct conn *c); /* borrowed until c is closed; made when first used */
+/* Any thread: the client's with this id; counted, the caller's. NULL: there is none. */
+struct peer *net_find_peer(struct net *net, uint64_t id);
 void conn_leave_peer(struct conn *c);       /* nothing reaches c any more */
 bool conn_has_pushes(const struct conn *c); /* some are under way */
 void conn_take_held(struct conn *c);        /* the reply is there that its pushes waited for */

@@ -30,15 +30,28 @@ static void out_parts_reserve(struct out_parts *p, size_t n)
     }
 }
 
-void out_parts_add(struct out_parts *p, size_t first, uint64_t pos, size_t len, uint32_t replies)
+static void parts_add(struct out_parts *p, size_t first, const struct out_part *part)
 {
-    if (p->n > first && p->v[p->n - 1].pos == pos) {
-        p->v[p->n - 1].len += len;
-        p->v[p->n - 1].replies += replies;
+    struct out_part *last = p->n > first ? &p->v[p->n - 1] : NULL;
+    if (last != NULL && last->pos == part->pos && last->stays == part->stays) {
+        last->len += part->len;
+        last->replies += part->replies;
     } else {
         out_parts_reserve(p, 1);
-        p->v[p->n++] = (struct out_part){.pos = pos, .len = len, .replies = replies};
+        p->v[p->n++] = *part;
     }
+}
+
+void out_parts_add(struct out_parts *p, size_t first, uint64_t pos, size_t len, uint32_t replies)
+{
+    struct out_part part = {.pos = pos, .len = len, .replies = replies};
+    parts_add(p, first, &part);
+}
+
+void out_parts_add_staying(struct out_parts *p, size_t first, uint64_t pos, size_t len)
+{
+    struct out_part part = {.pos = pos, .len = len, .stays = true};
+    parts_add(p, first, &part);
 }
 
 void outq_fini(struct outq *q)
@@ -115,11 +128,12 @@ void outq_settle(struct outq *q, const struct outq_judge *judge)
         if (state == BK_EAGAIN) {
             break;
         }
-        if (state != BK_OK && !rewritten) {
+        bool undone = state != BK_OK && !part->stays;
+        if (undone && !rewritten) {
             bk_buf_append(&kept, q->bytes.data + q->sent, q->settled);
             rewritten = true;
         }
-        if (state != BK_OK) {
+        if (undone) {
             size_t before = kept.len;
             judge->undone(judge->arg2, part->replies, &kept);
             q->settled += kept.len - before;

@@ -6,7 +6,7 @@
  *   bytes:  | sent | settled: may leave | part | part | ... |
  *
  * A part becomes settled when its position is committed. When its write was undone, each of its
- * replies is replaced by one error.
+ * replies is replaced by one error, unless the part stays.
  */
 #ifndef BK_NET_OUTQ_H
 #define BK_NET_OUTQ_H
@@ -22,6 +22,7 @@ struct out_part {
     uint64_t pos; /* 0: depends on nothing */
     size_t len;
     uint32_t replies; /* commands answered here with at least one byte */
+    bool stays;       /* leaves also when the write was undone: no reply, and still true */
 };
 
 /* Parts in the making: those of all connections of a tick. All zero is empty. */
@@ -33,6 +34,7 @@ void out_parts_fini(struct out_parts *p);
 /* Adds to the part at index first or later whose position is the same and which is the last, or
  * begins a new one. */
 void out_parts_add(struct out_parts *p, size_t first, uint64_t pos, size_t len, uint32_t replies);
+void out_parts_add_staying(struct out_parts *p, size_t first, uint64_t pos, size_t len);
 
 /* All zero is a valid empty queue. */
 struct outq {

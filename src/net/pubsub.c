@@ -32,7 +32,7 @@ static void count_topics(struct conn *c)
         RELAXED_STORE(&c->session.listens[kind], (uint32_t)n);
         all += n;
     }
-    RELAXED_STORE(&c->peer->subscribed, all > 0);
+    RELAXED_STORE(&conn_peer_made(c)->subscribed, all > 0);
 }
 
 static bool pubsub_join(void *arg, struct session *s, enum topic_kind kind, struct bk_span name)
@@ -119,7 +119,7 @@ static struct push *message_new(const struct publishing *p, const struct bk_span
     }
     add_bulk(&text, p->channel);
     add_bulk(&text, p->message);
-    struct push *body = push_new(p->pos, true, text.len);
+    struct push *body = push_new(p->pos, PUSH_MESSAGE, text.len);
     memcpy(body->bytes, text.data, text.len);
     bk_buf_fini(&text);
     return body;
@@ -145,7 +145,7 @@ static size_t pubsub_publish(void *arg, struct session *from, enum topic_kind ki
     struct publishing p = {.kind = kind, .channel = channel, .message = message, .pos = pos};
     if (c != NULL) {
         p.from = c->loop;
-        p.self = c->peer;
+        p.self = conn_peer_made(c);
         p.pos = c->waits_pos > pos ? c->waits_pos : pos;
     }
     size_t n = topics_publish(net->topics, kind, channel, hear, &p);
@@ -210,7 +210,7 @@ static bool monitor_begin(void *arg, struct session *s)
 static void monitor_end(void *arg, struct session *s)
 {
     struct net *net = arg;
-    const struct conn *c = conn_of(s);
+    const struct peer *me = conn_peer_made(conn_of(s));
     if (!RELAXED_LOAD(&s->monitors)) {
         return;
     }
@@ -218,7 +218,7 @@ static void monitor_end(void *arg, struct session *s)
     atomic_fetch_sub(&net->watch.monitors, 1);
     bk_mutex_lock(&net->monitors_mu);
     size_t i = 0;
-    while (net->monitors[i] != c->peer) {
+    while (net->monitors[i] != me) {
         i++;
     }
     net->monitors_n--;
@@ -251,7 +251,8 @@ void conn_tell_monitors(struct conn *c, uint64_t pos)
 {
     struct loop *l = c->loop;
     struct net *net = l->net;
-    struct push *lines = push_new(pos > c->waits_pos ? pos : c->waits_pos, false, l->monitored.len);
+    struct push *lines =
+        push_new(pos > c->waits_pos ? pos : c->waits_pos, PUSH_LINES, l->monitored.len);
     memcpy(lines->bytes, l->monitored.data, l->monitored.len);
     bk_buf_fini(&l->monitored);
     bk_mutex_lock(&net->monitors_mu);

@@ -14,12 +14,12 @@
 
 /* ---- Messages and peers ---- */
 
-struct push *push_new(uint64_t pos, bool is_push, size_t len)
+struct push *push_new(uint64_t pos, enum push_kind kind, size_t len)
 {
     struct push *p = bk_alloc(sizeof(*p) + len);
     atomic_init(&p->refs, 1);
     p->pos = pos;
-    p->is_push = is_push;
+    p->kind = kind;
     p->len = len;
     return p;
 }
@@ -132,16 +132,51 @@ static bool must_wait(const struct conn *c)
     return c->pending != NULL && c != c->loop->answering;
 }
 
+static void put_invalidation(struct bk_buf *out, const struct push *p, bool resp3)
+{
+    bk_buf_printf(out, "%s",
+                  resp3 ? ">2\r\n$10\r\ninvalidate\r\n"
+                        : "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n");
+    if (p->len == 0) {
+        bk_buf_printf(out, "%s", resp3 ? "_\r\n" : "$-1\r\n");
+    }
+    bk_buf_append(out, p->bytes, p->len);
+}
+
+static void put_push(struct conn *c, const struct push *p)
+{
+    struct bk_buf *out = &c->loop->out;
+    bool resp3 = RELAXED_LOAD(&c->session.proto) == 3;
+    bool subscribed = RELAXED_LOAD(&conn_peer_made(c)->subscribed);
+    size_t before = out->len;
+    switch (p->kind) {
+    case PUSH_INVALIDATE:
+    case PUSH_INVALIDATE_REDIRECTED:
+        if (resp3 || (subscribed && p->kind == PUSH_INVALIDATE_REDIRECTED)) {
+            put_invalidation(out, p, resp3);
+        }
+        break;
+    case PUSH_RESP3:
+        bk_buf_append(out, p->bytes, resp3 ? p->len : 0);
+        break;
+    case PUSH_MESSAGE:
+        bk_buf_append(out, p->bytes, p->len);
+        out->data[before] = resp3 ? '>' : '*';
+        break;
+    case PUSH_LINES:
+        bk_buf_append(out, p->bytes, p->len);
+        break;
+    }
+}
+
 static void conn_push(struct conn *c, const struct push *p)
 {
     struct loop *l = c->loop;
+    bool stays = p->kind == PUSH_INVALIDATE || p->kind == PUSH_INVALIDATE_REDIRECTED;
     conn_out_begin(c);
     size_t before = l->out.len;
-    bk_buf_append(&l->out, p->bytes, p->len);
-    if (p->is_push) {
-        l->out.data[before] = RELAXED_LOAD(&c->session.proto) == 3 ? '>' : '*';
-    }
-    conn_out_end(c, before, p->pos, false);
+    put_push(c, p);
+    conn_out_end(c, before, p->pos, stays ? OUT_STAYS : OUT_MESSAGE);
     if (l->out.len >= NET_TICK_OUTPUT) {
         loop_flush(l);
     }
@@ -257,7 +292,8 @@ void loop_take_pushes(struct loop *l)
 
 bool conn_has_pushes(const struct conn *c)
 {
-    return c->peer != NULL && atomic_load_explicit(&c->peer->queued, memory_order_relaxed) > 0;
+    const struct peer *me = conn_peer_made(c);
+    return me != NULL && atomic_load_explicit(&me->queued, memory_order_relaxed) > 0;
 }
 
 bool conn_take_pushes(struct conn *c, bool whole)
@@ -275,26 +311,66 @@ void conn_take_held(struct conn *c)
 
 /* ---- A connection's own peer ---- */
 
-struct peer *conn_peer(struct conn *c)
+/* c is in the registry. */
+static struct peer *made_locked(struct conn *c)
 {
-    BK_ASSERT(c->state != CONN_CLOSED);
-    if (c->peer == NULL) {
-        struct peer *p = bk_alloc_zero(1, sizeof(*p));
+    bk_mutex_assert_held(&c->loop->registry_mu);
+    struct peer *p = conn_peer_made(c);
+    if (p == NULL) {
+        p = bk_alloc_zero(1, sizeof(*p));
         atomic_init(&p->refs, 1);
         p->loop = c->loop;
         p->conn = c;
-        c->peer = p;
+        atomic_store_explicit(&c->peer, p, memory_order_release);
     }
-    return c->peer;
+    return p;
+}
+
+struct peer *conn_peer(struct conn *c)
+{
+    struct peer *p = conn_peer_made(c);
+    BK_ASSERT(c->state != CONN_CLOSED);
+    if (p == NULL) {
+        bk_mutex_lock(&c->loop->registry_mu);
+        p = made_locked(c);
+        bk_mutex_unlock(&c->loop->registry_mu);
+    }
+    return p;
+}
+
+static struct peer *find_on_loop(struct loop *l, uint64_t id)
+{
+    struct peer *found = NULL;
+    bk_mutex_lock(&l->registry_mu);
+    for (struct list *node = l->registry.next; node != &l->registry && found == NULL;
+         node = node->next) {
+        struct conn *c = LIST_OWNER(node, struct conn, registered);
+        if (c->session.id == id) {
+            found = peer_ref(made_locked(c));
+        }
+    }
+    bk_mutex_unlock(&l->registry_mu);
+    return found;
+}
+
+struct peer *net_find_peer(struct net *net, uint64_t id)
+{
+    struct peer *found = NULL;
+    for (unsigned i = 0; i < net->loops_n && found == NULL; i++) {
+        found = find_on_loop(&net->loops[i], id);
+    }
+    return found;
 }
 
 void conn_leave_peer(struct conn *c)
 {
-    if (c->peer != NULL) {
-        c->peer->conn = NULL;
-        atomic_store(&c->peer->full, true);
+    struct peer *me = conn_peer_made(c);
+    if (me != NULL) {
+        me->conn = NULL;
+        atomic_store(&me->full, true);
         list_remove(&c->receives);
         push_queue_fini(&c->held);
-        peer_unref(&c->peer);
+        atomic_store_explicit(&c->peer, NULL, memory_order_relaxed);
+        peer_unref(&me);
     }
 }

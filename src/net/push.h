@@ -8,7 +8,7 @@
  *                       what a tick has no room for waits in the connection's own queue
  *
  * Promises: what one thread sends to one peer arrives in that order. A push leaves when the log
- * position that it depends on is committed, and vanishes if that was undone. It waits for the reply
+ * position that it depends on is committed; most vanish if that was undone. It waits for the reply
  * of a command that its connection has begun. For a connection that is gone it is dropped; one that
  * has more waiting than its output limit allows is closed. A tick hands over no more than
  * NET_TICK_PUSHES, taking connections in turn, so that a flood for some does not keep the others
@@ -27,16 +27,28 @@
 struct conn;
 struct loop;
 
+/* How its bytes become what the receiver's protocol asks for. */
+enum push_kind {
+    PUSH_LINES,   /* they are it */
+    PUSH_MESSAGE, /* bytes[0] becomes '>' for a client that speaks RESP3, '*' for another */
+    /* An array of keys to forget, or nothing for all of them. RESP2 has nothing to carry it, unless
+     * it is redirected to a client that is subscribed: then it is a message of a channel. It is
+     * sent also when the write was undone: the value has changed, there and back. */
+    PUSH_INVALIDATE,
+    PUSH_INVALIDATE_REDIRECTED,
+    PUSH_RESP3 /* they are it, for RESP3 alone */
+};
+
 /* A message: filled by who made it, then shared read-only by all who get it. Counted. */
 struct push {
     atomic_uint refs;
     uint64_t pos; /* of the log; 0: depends on nothing */
-    bool is_push; /* bytes[0] becomes '>' for a client that speaks RESP3, '*' for another */
+    enum push_kind kind;
     size_t len;
     uint8_t bytes[];
 };
 
-struct push *push_new(uint64_t pos, bool is_push, size_t len); /* bytes are not initialised */
+struct push *push_new(uint64_t pos, enum push_kind kind, size_t len); /* bytes are not set */
 struct push *push_ref(struct push *p);
 void push_unref(struct push **p); /* takes and nulls; NULL inside is accepted */
 
@@ -48,7 +60,8 @@ struct peer {
     atomic_uint refs;
     _Atomic uint64_t queued; /* bytes sent and not yet in the connection's output */
     atomic_bool subscribed;  /* pub/sub's output limit holds, else that of normal clients */
-    atomic_bool full;        /* takes no more: over its limit, or closed */
+    atomic_bool full;        /* takes no more: over its limit, closing, or closed */
+    atomic_bool broken;      /* what it is to hear as a cache goes to a client that is gone */
     /* The loop's thread only. */
     struct conn *conn; /* borrowed; NULL once closed */
 };

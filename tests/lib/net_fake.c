@@ -199,7 +199,7 @@ static void run_tell(struct fake *f, struct session *s, const struct resp_comman
     bk_buf_printf(&bytes, "?1\r\n$%zu\r\n", text.len);
     bk_buf_append(&bytes, text.data, text.len);
     bk_buf_append(&bytes, "\r\n", 2);
-    struct push *p = push_new((uint64_t)number_of(cmd, 2), true, bytes.len);
+    struct push *p = push_new((uint64_t)number_of(cmd, 2), PUSH_MESSAGE, bytes.len);
     memcpy(p->bytes, bytes.data, bytes.len);
     for (unsigned i = 0; i < atomic_load(&f->joined_n); i++) {
         peer_send(atomic_load(&f->joined[i]), p, l);

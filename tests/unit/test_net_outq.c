@@ -154,6 +154,27 @@ static void test_outq__stolen_buffer__sends_the_rest_first(void **state)
     outq_fini(&q);
 }
 
+static void test_outq__staying_part_of_an_undone_write__leaves_as_it_is(void **state)
+{
+    struct store s = {.committed = 4, .undone_from = 4, .undone_to = 8};
+    struct outq_judge judge = judge_of(&s);
+    struct outq q = {0};
+    struct out_parts p = {0};
+    (void)state;
+    out_parts_add_staying(&p, 0, 6, 3);
+    out_parts_add(&p, 0, 6, 3, 1); /* of the same position, but a part of its own */
+    out_parts_add_staying(&p, 0, 9, 2);
+    assert_int_equal(p.n, 3);
+    outq_add(&q, bk_span_str("abcdefgh"), p.v, p.n);
+    outq_settle(&q, &judge);
+    assert_ready(&q, "abc!");
+    s.committed = 9;
+    outq_settle(&q, &judge);
+    assert_ready(&q, "abc!gh");
+    out_parts_fini(&p);
+    outq_fini(&q);
+}
+
 static void test_out_parts__same_position__makes_one_part_of_one_connection(void **state)
 {
     struct out_parts p = {0};
@@ -227,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_outq__undone_part_without_reply__vanishes),
         cmocka_unit_test(test_outq__never_empty__does_not_creep),
         cmocka_unit_test(test_outq__stolen_buffer__sends_the_rest_first),
+        cmocka_unit_test(test_outq__staying_part_of_an_undone_write__leaves_as_it_is),
         cmocka_unit_test(test_out_parts__same_position__makes_one_part_of_one_connection),
         cmocka_unit_test(test_outq__random_operations__match_a_plain_model),
     };
