@@ -15,7 +15,7 @@ set names {
     del unlink exists touch type keys scan randomkey rename renamenx expire pexpire expireat pexpireat ttl pttl
     expiretime pexpiretime persist multi exec discard watch unwatch dump restore object object|encoding object|freq object|idletime object|refcount object|help copy move swapdb sort sort_ro wait migrate
     ping echo quit reset hello auth select client client|id client|getname client|setname client|info client|list
-    client|kill client|no-evict client|reply client|help client|getredir client|pause client|unpause client|unblock
+    client|kill client|no-evict client|reply client|help client|getredir client|caching client|tracking client|trackinginfo client|pause client|unpause client|unblock
     command command|count command|info command|list command|docs command|getkeys command|getkeysandflags command|help
     config config|get config|set config|resetstat config|rewrite config|help
     dbsize flushdb flushall info shutdown time debug bgrewriteaof bgsave save lastsave memory memory|doctor memory|help memory|malloc-stats memory|purge memory|stats memory|usage

@@ -43,6 +43,7 @@ static unsigned group_of(enum option_id id)
     case OPTION_PROTECTED_MODE:
     case OPTION_CLIENT_OUTPUT_BUFFER_LIMIT:
     case OPTION_CLIENT_QUERY_BUFFER_LIMIT:
+    case OPTION_TRACKING_TABLE_MAX_KEYS:
         return GROUP_NET;
     case OPTION_APPENDFSYNC:
     case OPTION_MAX_FILE_SIZE:

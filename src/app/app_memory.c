@@ -112,7 +112,7 @@ static void sample(struct app *a)
 static void tell_evicted(void *arg, uint32_t db, struct bk_span key)
 {
     struct app *a = arg;
-    notify_publish(a->ops.pubsub, NULL, NOTIFY_EVICTED, "evicted", db, key, ks_tail(a->ks));
+    notify_vanished(&a->ops, NULL, NOTIFY_EVICTED, "evicted", db, key, ks_tail(a->ks));
 }
 
 /* BK_OK: keys have gone, or may do so soon. */

@@ -314,6 +314,7 @@ void app_server_ops(struct app *a)
     a->ops.proto_max_bulk_len = proto_max_bulk_len;
     a->ops.hll_sparse_max_bytes = hll_sparse_max_bytes;
     a->ops.pubsub = net_pubsub_ops(a->net);
+    a->ops.tracking = net_tracking_ops(a->net);
 }
 
 /* ---- For loops. While the store is being opened no command has come to it: nothing was written,
@@ -360,7 +361,7 @@ static uint64_t store_tail(void *arg)
 static void tell_expired(void *arg, uint32_t num, struct bk_span key)
 {
     struct app *a = arg;
-    notify_publish(a->ops.pubsub, NULL, NOTIFY_EXPIRED, "expired", num, key, 0);
+    notify_vanished(&a->ops, NULL, NOTIFY_EXPIRED, "expired", num, key, 0);
 }
 
 static size_t store_expire_step(void *arg, size_t max, bool *more)

@@ -73,6 +73,7 @@ void app_net_tunables(const struct options *o, struct net_tunables *out)
     out->obuf_pubsub_soft_bytes = limits[OPTION_CLASS_PUBSUB].soft_bytes;
     out->obuf_pubsub_soft_s = clip32(limits[OPTION_CLASS_PUBSUB].soft_seconds);
     out->query_buffer_bytes = (uint64_t)option_num(o, OPTION_CLIENT_QUERY_BUFFER_LIMIT);
+    out->tracking_keys = (uint64_t)option_num(o, OPTION_TRACKING_TABLE_MAX_KEYS);
 }
 
 void app_listen(const struct options *o, struct net_listen *out, const char **bind,

@@ -64,7 +64,7 @@ void info_clients(struct info *i)
     info_num(i, "client_recent_max_input_buffer", i->net.input_buffer_max);
     info_num(i, "client_recent_max_output_buffer", i->net.output_buffer_max);
     info_num(i, "blocked_clients", i->net.blocked);
-    info_num(i, "tracking_clients", 0);
+    info_num(i, "tracking_clients", i->net.tracking_clients);
     info_num(i, "clients_in_timeout_table", 0);
 }
 

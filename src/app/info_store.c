@@ -98,9 +98,9 @@ void info_stats(struct info *i)
     info_num(i, "latest_fork_usec", 0);
     info_num(i, "total_forks", 0);
     info_num(i, "migrate_cached_sockets", 0);
-    info_num(i, "tracking_total_keys", 0);
-    info_num(i, "tracking_total_items", 0);
-    info_num(i, "tracking_total_prefixes", 0);
+    info_num(i, "tracking_total_keys", i->net.tracking_keys);
+    info_num(i, "tracking_total_items", i->net.tracking_items);
+    info_num(i, "tracking_total_prefixes", i->net.tracking_prefixes);
     info_num(i, "unexpected_error_replies", 0);
     info_num(i, "total_error_replies", i->commands.errors);
 }

@@ -30,19 +30,21 @@
 #define BK_GUARDED(mu)
 
 enum bk_rank {
-    BK_RANK_KEY = 10,     /* key lock stripes */
-    BK_RANK_CONFIG = 15,  /* options: held while a change is put to use */
-    BK_RANK_CONTROL = 20, /* background work: prepare, seal, merge control */
-    BK_RANK_EDITS = 25,   /* the manifest; held across I/O, never taken by a loop */
-    BK_RANK_FILES = 30,   /* file list */
-    BK_RANK_KEYDIR = 40,  /* keydir stripes */
-    BK_RANK_WRITE = 45,   /* the one writer of the log's buffer */
-    BK_RANK_LOG = 50,     /* the log's tail */
-    BK_RANK_TOPICS = 55,  /* who listens to what */
-    BK_RANK_SERVER = 60,  /* loops: connection lists, queues between loops */
-    BK_RANK_READS = 65,   /* reads that wait for the disk, and those that are done */
-    BK_RANK_CACHE = 70,   /* value cache shards */
-    BK_RANK_STATS = 90    /* statistics, logging */
+    BK_RANK_KEY = 10,      /* key lock stripes */
+    BK_RANK_CONFIG = 15,   /* options: held while a change is put to use */
+    BK_RANK_CONTROL = 20,  /* background work: prepare, seal, merge control */
+    BK_RANK_EDITS = 25,    /* the manifest; held across I/O, never taken by a loop */
+    BK_RANK_FILES = 30,    /* file list */
+    BK_RANK_KEYDIR = 40,   /* keydir stripes */
+    BK_RANK_WRITE = 45,    /* the one writer of the log's buffer */
+    BK_RANK_LOG = 50,      /* the log's tail */
+    BK_RANK_TRACKING = 53, /* which clients track, and by which prefixes */
+    BK_RANK_TOPICS = 55,   /* who listens to what, who remembers which key */
+    BK_RANK_TRACKER = 57,  /* how one client tracks */
+    BK_RANK_SERVER = 60,   /* loops: connection lists, queues between loops */
+    BK_RANK_READS = 65,    /* reads that wait for the disk, and those that are done */
+    BK_RANK_CACHE = 70,    /* value cache shards */
+    BK_RANK_STATS = 90     /* statistics, logging */
 };
 
 struct BK_CAPABILITY bk_mutex {

@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "command/args.h"
 #include "command/table.h"
+#include "command/tracking.h"
 
 #include <stdlib.h>
 
@@ -280,13 +281,7 @@ static void client_unblock(struct command_ctx *c)
     }
 }
 
-/* ---- GETREDIR, NO-EVICT, NO-TOUCH, REPLY, HELP ---- */
-
-/* Nobody is tracked, so no messages go anywhere. */
-static void client_getredir(struct command_ctx *c)
-{
-    resp_write_int(c->reply, -1);
-}
+/* ---- NO-EVICT, NO-TOUCH, REPLY, HELP ---- */
 
 static void set_flag(struct command_ctx *c, atomic_bool *flag)
 {
@@ -330,6 +325,8 @@ static void client_reply(struct command_ctx *c)
 static void client_help(struct command_ctx *c)
 {
     static const char *const lines[] = {
+        "CACHING (YES|NO)",
+        "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
         "GETREDIR",
         "    Return the client ID we are redirecting to when tracking is enabled.",
         "GETNAME",
@@ -370,6 +367,11 @@ static void client_help(struct command_ctx *c)
         "    Assign the name <name> to the current connection.",
         "UNBLOCK <clientid> [TIMEOUT|ERROR]",
         "    Unblock the specified blocked client.",
+        "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+        "         [OPTIN] [OPTOUT] [NOLOOP]",
+        "    Control server assisted client side caching.",
+        "TRACKINGINFO",
+        "    Report tracking status for the current connection.",
         "NO-EVICT (ON|OFF)",
         "    Protect current client connection from eviction.",
         "NO-TOUCH (ON|OFF)",
@@ -405,6 +407,11 @@ static const struct command_row subcommands[] = {
      .categories = CAT_OTHERS,
      .run = client_no_evict},
     {.name = "no-touch", .arity = 3, .flags = OWN, .categories = CAT_OWN, .run = client_no_touch},
+    {.name = "caching",
+     .arity = 3,
+     .flags = OWN | CMD_TRACKS,
+     .categories = CAT_OWN,
+     .run = client_caching},
     {.name = "getredir", .arity = 2, .flags = OWN, .categories = CAT_OWN, .run = client_getredir},
     {.name = "pause",
      .arity = -3,
@@ -422,6 +429,16 @@ static const struct command_row subcommands[] = {
      .categories = CAT_OTHERS,
      .run = client_unblock},
     {.name = "reply", .arity = 3, .flags = OWN, .categories = CAT_OWN, .run = client_reply},
+    {.name = "tracking",
+     .arity = -3,
+     .flags = OWN | CMD_TRACKS,
+     .categories = CAT_OWN,
+     .run = client_tracking},
+    {.name = "trackinginfo",
+     .arity = 2,
+     .flags = OWN,
+     .categories = CAT_OWN,
+     .run = client_trackinginfo},
     {.name = "help",
      .arity = 2,
      .flags = CMD_LOADING | CMD_STALE | CMD_NO_STORE,

@@ -92,6 +92,7 @@ static void reset_run(struct command_ctx *c)
     struct session *s = c->session;
     session_end(s, c->ks);
     pubsub_reset(c);
+    c->ops->tracking->off(c->ops->tracking->arg, s);
     set_proto(c, 2);
     atomic_store_explicit(&s->db, 0, memory_order_relaxed);
     s->authenticated = !c->ops->auth_required(c->ops->arg);

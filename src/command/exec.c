@@ -15,6 +15,7 @@
  */
 #include "command/exec_private.h"
 #include "command/multi.h"
+#include "command/tracking.h"
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -198,19 +199,6 @@ static bool is_paused(const struct exec_run *r)
 
 /* ---- Values first ---- */
 
-/* Redis's commands take keys out that have run out of time before they do anything with them, and
- * tell of it at once. from: how many keys had been named before. */
-static void expire_named(const struct command_ctx *c, size_t from)
-{
-    for (size_t i = from; i < ks_txn_named(c->txn); i++) {
-        uint32_t db;
-        struct bk_span key;
-        if (ks_expire(c->txn, i, &db, &key)) {
-            notify_publish(c->ops->pubsub, c->session, NOTIFY_EXPIRED, "expired", db, key, 0);
-        }
-    }
-}
-
 /* "new" asks of every key that is written whether it is there. */
 static enum ks_need need_for(const struct command_ctx *c, int arg)
 {
@@ -245,8 +233,11 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
 {
     size_t from = ks_txn_named(c->txn);
     enum ks_need most = name_keys(c);
-    if ((c->exec->notify.classes & NOTIFY_EXPIRED) != 0) {
-        expire_named(c, from);
+    if (c->exec->notify.expires) {
+        notify_expire(c, from);
+    }
+    if ((c->row->flags & CMD_READONLY) != 0) {
+        tracking_remember(c, from);
     }
     return most;
 }
@@ -267,8 +258,10 @@ void exec_begin(struct exec_run *r, struct bk_error *err)
     if (e->txn == NULL) {
         e->txn = ks_txn_new(e->ks); /* not before there is a store */
         e->reader = e->wake == NULL ? NULL : ks_reader_new(e->ks, e->wake, e->wake_arg);
+        ks_txn_on_commit(e->txn, e->ops->tracking != NULL ? tracking_committed : NULL, e);
     }
     c->txn = e->txn;
+    e->session = c->session;
     ks_txn_begin(c->txn, atomic_load_explicit(&c->session->db, memory_order_relaxed), c->now_ms);
     if (e->reader != NULL) {
         ks_txn_reads(c->txn, e->reader, &e->reads, c->session);
@@ -525,6 +518,7 @@ static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
         exec_count(&e->errors, r->ctx.reply->errors - r->errors_start);
         exec_stat_error(e, r->ctx.reply, r->reply_start, r->errors_start);
         obey_reply_mode(r);
+        tracking_next(s, r->slot);
     }
     return result;
 }

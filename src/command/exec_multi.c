@@ -39,9 +39,12 @@ static bool looks_at_all(const struct command_row *row)
 static struct plan name_all(const struct exec_run *r, struct multi *m)
 {
     struct plan p = {.most = KS_NEED_NOTHING};
+    struct exec *e = r->ctx.exec;
     for (size_t i = 0; i < m->n; i++) {
         struct command_ctx c = ctx_of(r, &m->v[i]);
         m->v[i].first_key = ks_txn_named(c.txn);
+        /* Whatever CLIENT TRACKING or CACHING will say: to remember too much does no harm. */
+        e->remember_all = e->remember_all || (c.row->flags & CMD_TRACKS) != 0;
         p.writes = p.writes || exec_will_write(&c);
         p.whole = p.whole || looks_at_all(c.row);
         if ((c.row->flags & CMD_NO_STORE) == 0 || c.row->name_keys != NULL) {
@@ -49,6 +52,7 @@ static struct plan name_all(const struct exec_run *r, struct multi *m)
             p.most = need > p.most ? need : p.most;
         }
     }
+    e->remember_all = false;
     return p;
 }
 

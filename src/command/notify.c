@@ -3,6 +3,7 @@
 #include "command/notify.h"
 
 #include "command/exec_private.h"
+#include "command/tracking.h"
 
 #include <string.h>
 
@@ -50,6 +51,8 @@ static unsigned wanted(const struct server_watch *watch)
 void notify_begin(struct notify_log *log, const struct server_watch *watch)
 {
     log->classes = wanted(watch);
+    log->expires = (log->classes & NOTIFY_EXPIRED) != 0 ||
+                   atomic_load_explicit(&watch->tracking, memory_order_relaxed) > 0;
     log->events.len = 0;
 }
 
@@ -129,6 +132,26 @@ void notify_publish(const struct pubsub_ops *ops, struct session *from, unsigned
     }
     if ((want & NOTIFY_KEYEVENT) != 0) {
         publish(ops, from, "keyevent", db, name, key, pos);
+    }
+}
+
+void notify_vanished(const struct server_ops *ops, struct session *from, unsigned classes,
+                     const char *event, uint32_t db, struct bk_span key, uint64_t pos)
+{
+    if (ops->tracking != NULL) {
+        tracking_vanished(ops->tracking, ops->pubsub->watch, from, key, pos);
+    }
+    notify_publish(ops->pubsub, from, classes, event, db, key, pos);
+}
+
+void notify_expire(const struct command_ctx *c, size_t from)
+{
+    for (size_t i = from; i < ks_txn_named(c->txn); i++) {
+        uint32_t db;
+        struct bk_span key;
+        if (ks_expire(c->txn, i, &db, &key)) {
+            notify_vanished(c->ops, c->session, NOTIFY_EXPIRED, "expired", db, key, 0);
+        }
     }
 }
 

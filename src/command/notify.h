@@ -56,16 +56,25 @@ void command_notify_new(struct command_ctx *c, size_t index);
 void notify_publish(const struct pubsub_ops *ops, struct session *from, unsigned classes,
                     const char *event, uint32_t db, struct bk_span key, uint64_t pos);
 
+/* A key has run out of time, or was evicted: published at once, as above, and told to clients that
+ * remember it. */
+void notify_vanished(const struct server_ops *ops, struct session *from, unsigned classes,
+                     const char *event, uint32_t db, struct bk_span key, uint64_t pos);
+
 /* ---- For the executor ---- */
 
 /* What one request has told so far; kept in struct exec. All zero is empty. */
 struct notify_log {
     unsigned classes; /* wanted, as of the request's begin; 0: nothing is collected */
+    bool expires;     /* somebody wants to hear of keys that have run out of time */
     struct bk_buf events;
 };
 
 /* A request begins, or begins again: what was collected is forgotten. */
 void notify_begin(struct notify_log *log, const struct server_watch *watch);
+/* Redis's commands take keys out that have run out of time before they do anything with them, and
+ * tell of it at once. from: how many keys had been named before c's. */
+void notify_expire(const struct command_ctx *c, size_t from);
 /* It is done: publishes all of it. */
 void notify_end(struct notify_log *log, const struct pubsub_ops *ops, struct session *from,
                 uint64_t pos);

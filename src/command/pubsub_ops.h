@@ -24,6 +24,7 @@ typedef void topic_each_fn(void *arg, struct bk_span name);
 struct server_watch {
     atomic_uint monitors; /* clients that MONITOR */
     atomic_uint notify;   /* notify-keyspace-events: enum notify_class, 0 = off */
+    atomic_uint tracking; /* clients that track (tracking_ops.h) */
 };
 
 struct pubsub_ops {

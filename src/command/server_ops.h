@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/span.h"
 #include "command/pubsub_ops.h"
+#include "command/tracking_ops.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -166,6 +167,7 @@ struct server_ops {
 
     /* Messages to other clients; borrowed from net/. */
     const struct pubsub_ops *pubsub;
+    const struct tracking_ops *tracking; /* the same; NULL: nobody tracks (tests) */
 };
 
 #endif

@@ -34,6 +34,8 @@ struct session {
     _Atomic uint32_t multi_count; /* commands queued by MULTI, and 1; 0: not inside one */
     _Atomic uint64_t multi_bytes; /* what they and the watches hold */
     atomic_bool no_evict, no_touch;
+    _Atomic uint32_t tracking; /* enum tracking_flag; all but CACHING changed by net/ */
+    _Atomic uint64_t redirect; /* the client that hears instead; 0: none. Changed by net/ */
     _Atomic uint32_t listens[TOPIC_KINDS]; /* subscriptions; changed by net/ */
     atomic_bool monitors;
     atomic_bool

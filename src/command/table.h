@@ -46,7 +46,8 @@ enum command_flag {
     CMD_RUNS_QUEUE = 1 << 28, /* EXEC */
     /* Reads, and keeps what it has worked out in the value: locks and commits as a writing command
      * as long as the store takes writes, and goes without when it does not. */
-    CMD_CACHES = 1 << 29
+    CMD_CACHES = 1 << 29,
+    CMD_TRACKS = 1 << 30 /* changes which keys its client remembers */
 };
 
 /* Redis's ACL categories, as bits in the order of ACL CAT; a few follow from the flags by Redis's

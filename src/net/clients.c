@@ -23,6 +23,23 @@ static bool listens_to_any(const struct conn *c)
             RELAXED_LOAD(&s->listens[TOPIC_SHARD])) != 0;
 }
 
+static size_t tracking_letters(const struct conn *c, char *letters)
+{
+    uint32_t tracking = RELAXED_LOAD(&c->session.tracking);
+    const struct peer *p = conn_peer_made(c);
+    size_t n = 0;
+    if ((tracking & TRACKING_ON) != 0) {
+        letters[n++] = 't';
+    }
+    if ((tracking & TRACKING_ON) != 0 && p != NULL && RELAXED_LOAD(&p->broken)) {
+        letters[n++] = 'R';
+    }
+    if ((tracking & TRACKING_BCAST) != 0) {
+        letters[n++] = 'B';
+    }
+    return n;
+}
+
 static void flag_letters(const struct conn *c, char letters[16])
 {
     size_t n = 0;
@@ -38,6 +55,7 @@ static void flag_letters(const struct conn *c, char letters[16])
     if (RELAXED_LOAD(&c->blocked)) {
         letters[n++] = 'b';
     }
+    n += tracking_letters(c, letters + n);
     if (RELAXED_LOAD(&c->closing)) {
         letters[n++] = 'c';
     }
@@ -54,6 +72,12 @@ static void flag_letters(const struct conn *c, char letters[16])
         letters[n++] = 'N';
     }
     letters[n] = '\0';
+}
+
+static long long redirect_of(const struct session *s)
+{
+    bool on = (RELAXED_LOAD(&s->tracking) & TRACKING_ON) != 0;
+    return on ? (long long)RELAXED_LOAD(&s->redirect) : -1;
 }
 
 static long long age_s(int64_t since_ms, int64_t now_ms)
@@ -84,9 +108,10 @@ void client_line(const struct conn *c, int64_t now_ms, struct bk_buf *out)
                   RELAXED_LOAD(&s->listens[TOPIC_SHARD]), (int)RELAXED_LOAD(&s->multi_count) - 1,
                   (unsigned long long)RELAXED_LOAD(&c->input_pending),
                   (unsigned long long)RELAXED_LOAD(&s->multi_bytes), output > 0 ? 1 : 0);
-    bk_buf_printf(out, "omem=%llu tot-mem=%llu events=%s cmd=%s user=default redir=-1 resp=%d",
+    bk_buf_printf(out, "omem=%llu tot-mem=%llu events=%s cmd=%s user=default redir=%lld resp=%d",
                   output, (unsigned long long)RELAXED_LOAD(&c->memory), output > 0 ? "rw" : "r",
-                  last != NULL ? command_name(last) : "NULL", RELAXED_LOAD(&s->proto));
+                  last != NULL ? command_name(last) : "NULL", redirect_of(s),
+                  RELAXED_LOAD(&s->proto));
     if (s->lib_name != NULL || s->lib_ver != NULL) {
         bk_buf_printf(out, " lib-name=%s lib-ver=%s", s->lib_name != NULL ? s->lib_name : "",
                       s->lib_ver != NULL ? s->lib_ver : "");

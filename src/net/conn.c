@@ -156,6 +156,7 @@ void conn_close(struct conn *c)
     }
     conn_leave_topics(c);
     conn_leave_monitors(c);
+    conn_leave_tracking(c);
     list_remove(&c->dirty_link);
     c->dirty = false;
     if (c->waits) {

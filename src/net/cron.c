@@ -59,6 +59,7 @@ static void cron_cb(evutil_socket_t fd, short what, void *arg)
     (void)what;
     loop_tick_begin(&net->loops[0]);
     sample_rates(net);
+    tracking_cron(net);
     if (net->store.cron != NULL) {
         net->store.cron(net->store.arg, net->loops[0].now_ms);
     }

@@ -30,6 +30,7 @@ int net_new(struct net **out, unsigned io_threads, struct bk_error *err)
     net->execs = bk_alloc_zero(net->loops_n, sizeof(struct exec *));
     bk_mutex_init(&net->listen_mu, "listeners", BK_RANK_SERVER);
     pubsub_setup(net);
+    tracking_setup(net);
     bk_mutex_init(&net->pause_mu, "client pause", BK_RANK_SERVER);
     for (unsigned i = 0; i < net->loops_n && rc == BK_OK; i++) {
         rc = loop_setup(&net->loops[i], net, i, err);
@@ -52,6 +53,7 @@ void net_free(struct net **net)
     for (unsigned i = 0; i < n->loops_n; i++) {
         loop_teardown(&n->loops[i]);
     }
+    tracking_teardown(n);
     pubsub_teardown(n);
     bk_mutex_fini(&n->listen_mu);
     bk_mutex_fini(&n->pause_mu);
@@ -180,7 +182,8 @@ void net_tunables_read(struct net *net, struct net_tunables *out)
                               .obuf_pubsub_hard_bytes = RELAXED_LOAD(&net->obuf_pubsub_hard_bytes),
                               .obuf_pubsub_soft_bytes = RELAXED_LOAD(&net->obuf_pubsub_soft_bytes),
                               .obuf_pubsub_soft_s = RELAXED_LOAD(&net->obuf_pubsub_soft_s),
-                              .query_buffer_bytes = RELAXED_LOAD(&net->query_buffer_bytes)};
+                              .query_buffer_bytes = RELAXED_LOAD(&net->query_buffer_bytes),
+                              .tracking_keys = RELAXED_LOAD(&net->tracking_keys_max)};
 }
 
 void net_tunables_get(struct net *net, struct net_tunables *out)
@@ -201,6 +204,7 @@ void net_tune(struct net *net, const struct net_tunables *t)
     RELAXED_STORE(&net->obuf_pubsub_soft_bytes, t->obuf_pubsub_soft_bytes);
     RELAXED_STORE(&net->obuf_pubsub_soft_s, t->obuf_pubsub_soft_s);
     RELAXED_STORE(&net->query_buffer_bytes, t->query_buffer_bytes);
+    RELAXED_STORE(&net->tracking_keys_max, t->tracking_keys);
 }
 
 /* ---- Statistics ---- */
@@ -255,6 +259,10 @@ void net_stats_get(struct net *net, struct net_stats *out)
                               .output_bytes_per_sec = RELAXED_LOAD(&net->out_per_sec),
                               .accept_errors = RELAXED_LOAD(&net->accept_errors),
                               .expire_capped = RELAXED_LOAD(&net->expire_capped)};
+    out->tracking_clients = RELAXED_LOAD(&net->watch.tracking);
+    out->tracking_keys = tracks_keys(net->tracks);
+    out->tracking_items = tracks_items(net->tracks);
+    out->tracking_prefixes = RELAXED_LOAD(&net->prefixes_n);
     for (int kind = 0; kind < TOPIC_KINDS; kind++) {
         out->topics[kind] = topics_count(net->topics, (enum topic_kind)kind);
     }

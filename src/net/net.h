@@ -45,6 +45,7 @@ struct net_tunables {
     uint64_t obuf_pubsub_hard_bytes, obuf_pubsub_soft_bytes; /* the same, pubsub */
     uint32_t obuf_pubsub_soft_s;
     uint64_t query_buffer_bytes; /* client-query-buffer-limit */
+    uint64_t tracking_keys;      /* tracking-table-max-keys */
 };
 
 /* What net needs of the store and of the server's regular work; app fills it from bitkv.h. All are
@@ -89,6 +90,8 @@ void net_client_set_text(struct net *net, struct session *s, enum client_text wh
 
 /* Pub/sub and MONITOR for commands; borrowed until net_free. */
 const struct pubsub_ops *net_pubsub_ops(const struct net *net);
+/* CLIENT TRACKING for commands; borrowed until net_free. */
+const struct tracking_ops *net_tracking_ops(const struct net *net);
 
 /* CLIENT PAUSE for so many milliseconds from now; UNPAUSE; does a pause hold? The mode: what
  * server_ops.pause points to. */
@@ -140,6 +143,8 @@ struct net_stats {
     uint64_t accept_errors, misconf_replies;
     uint64_t topics[TOPIC_KINDS]; /* names that somebody listens to now */
     uint64_t expire_capped;       /* slices of expiry that ended with more to do */
+    /* Clients that track now, keys that they remember, pairs of the two, prefixes. */
+    uint64_t tracking_clients, tracking_keys, tracking_items, tracking_prefixes;
 };
 void net_stats_get(struct net *net, struct net_stats *out);
 /* Upper bound in microseconds of the ticks up to the given share (0.5, 0.99), from tick_us. */

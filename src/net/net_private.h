@@ -16,6 +16,7 @@
 #include "net/outq.h"
 #include "net/push.h"
 #include "net/topics.h"
+#include "net/tracks.h"
 
 #include <event2/event_struct.h>
 #include <pthread.h>
@@ -28,6 +29,8 @@
 #define NET_TICK_OUTPUT ((size_t)1 << 20)  /* gathered on one loop before it is sent early */
 
 struct loop;
+struct prefix;
+struct tracker;
 
 /* ---- Connections (conn.c, conn_io.c) ---- */
 
@@ -81,6 +84,7 @@ struct conn {
     size_t seg_at, seg_len, part_at, part_n;
     int64_t soft_since_ms;    /* over the soft output limit since; 0: is not */
     struct topic_set *topics; /* owned; NULL: it has never subscribed, or left all for good */
+    struct tracker *tracker;  /* counted; NULL: it has never tracked */
     uint64_t waits_pos;       /* the highest position that its output may still wait for */
     struct push_queue held;   /* wait for the reply of the command that runs, or for their turn */
     struct list receives;     /* loop->receivers */
@@ -195,7 +199,9 @@ struct net {
     const struct server_ops *ops; /* borrowed */
     struct net_store_ops store;
     struct topics *topics; /* owned; has mutexes of its own */
+    struct tracks *tracks; /* the same */
     struct pubsub_ops pubsub;
+    struct tracking_ops tracking;
     bool started;
     /* Atomics. */
     atomic_bool stop;
@@ -211,6 +217,12 @@ struct net {
     _Atomic uint64_t obuf_pubsub_hard_bytes, obuf_pubsub_soft_bytes;
     _Atomic uint32_t obuf_pubsub_soft_s;
     struct server_watch watch;
+    _Atomic uint64_t tracking_keys_max, tracking_random;
+    /* Guarded by tracking_mu; how many prefixes, written under it. */
+    struct bk_mutex tracking_mu;
+    struct list trackers BK_GUARDED(tracking_mu);     /* clients that track */
+    struct prefix **prefixes BK_GUARDED(tracking_mu); /* owned, in rising order */
+    _Atomic uint64_t prefixes_n;
     /* Guarded by monitors_mu. */
     struct bk_mutex monitors_mu;
     struct peer **monitors; /* owned array of borrowed pointers: who closes takes itself out */
@@ -296,6 +308,12 @@ void pubsub_teardown(struct net *net);
 void conn_leave_topics(struct conn *c);
 void conn_leave_monitors(struct conn *c);
 void conn_tell_monitors(struct conn *c, uint64_t pos); /* of loop->monitored, which it empties */
+
+/* tracking.c */
+void tracking_setup(struct net *net);
+void tracking_teardown(struct net *net);
+void tracking_cron(struct net *net); /* on loop 0, 10 times a second */
+void conn_leave_tracking(struct conn *c);
 
 /* loop.c */
 BK_MUST_USE int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error *err);

@@ -20,8 +20,9 @@
 
 #define SHARDS 64u /* a power of two */
 #define BUCKETS_MIN 8u
-#define GIVE_BACK 8u /* steps for each new key: what was cleared is gone before as much has come \
-                      */
+#define GIVE_BACK                                                                  \
+    8u /* steps for each new key: what was cleared is gone before as much has come \
+        */
 
 /* A key. Most are remembered by one client, which needs no array. */
 struct entry {
