@@ -5,15 +5,19 @@
  * that came due meanwhile, and not in one request per connection.
  *
  *   load port=N [rate=PER_SECOND] [seconds=S] [keys=N] [size=BYTES] [sets=PERCENT] [zipf=EXPONENT]
- *        [connections=N] [depth=N] [seed=N]
+ *        [connections=N] [depth=N] [seed=N] [ordered=1 [first=N]] [expire_at=UNIX_SECONDS]
+ * [every=1]
  *
  * rate=0: as fast as it goes, with depth requests on their way in each connection. zipf=0: uniform;
  * 0.99 as YCSB has it (drawn as in Hoermann and Derflinger, "Rejection-inversion to generate
  * variates from monotone discrete distributions", 1996), the frequent keys spread over all.
- * Prints for each of GET and SET: how many, per second, and p50, p99, p99.9 and the longest in
- * microseconds.
+ * ordered=1: each key from first to keys once, in order, then the end; so stores are filled and
+ * caches warmed. expire_at: SETs carry EXAT. SIGTERM ends a run early, as its time would.
+ * Prints for each of GET and SET: how many, per second, and p50 to p99.9 and the longest in
+ * microseconds; with every=1 also a line each second.
  */
 #include "lib/rng.h"
+#include "lib/spread.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,6 +26,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -31,12 +36,12 @@
 #define BUFFER (1u << 20)
 #define CONNECTIONS_MAX 512u
 #define WAITING_MAX 65536u /* requests on their way in a connection; a power of two */
-#define HISTOGRAM_SUB 32u  /* buckets to each doubling: 3 % wide */
 #define NS 1000000000u
 #define FRONT 128u /* bytes of a request before its value, at most */
 
 static struct options {
     uint64_t port, rate, seconds, keys, size, sets, connections, depth, seed;
+    uint64_t ordered, first, expire_at, every;
     double zipf;
 } opt = {.rate = 1000,
          .seconds = 10,
@@ -46,11 +51,6 @@ static struct options {
          .connections = 16,
          .depth = 16,
          .seed = 1};
-
-struct histogram {
-    uint64_t n, longest;
-    uint64_t buckets[64 * HISTOGRAM_SUB];
-};
 
 struct request {
     uint64_t due_ns;
@@ -69,7 +69,10 @@ struct conn {
 };
 
 static struct conn *conns[CONNECTIONS_MAX];
-static struct histogram times[2]; /* GET, SET */
+static struct spread times[2];  /* GET, SET */
+static struct spread second[2]; /* of the second that runs, with every=1 */
+static uint64_t next_key;       /* with ordered=1 */
+static volatile sig_atomic_t ended;
 static uint64_t errors;
 static char *value;
 
@@ -88,46 +91,31 @@ static uint64_t now_ns(void)
 
 /* ---- Times ---- */
 
-static unsigned bucket_of(uint64_t v)
+static void print_times(const char *name, const struct spread *h, double seconds)
 {
-    if (v < HISTOGRAM_SUB) {
-        return (unsigned)v;
+    static const struct {
+        const char *name;
+        double part;
+    } at[] = {{"p50", 0.5},  {"p90", 0.9},    {"p95", 0.95},
+              {"p99", 0.99}, {"p995", 0.995}, {"p999", 0.999}};
+    printf("%s n=%" PRIu64 " per_second=%.0f", name, h->n, (double)h->n / seconds);
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        printf(" %s=%.0f", at[i].name, (double)spread_at(h, at[i].part) / 1000);
     }
-    unsigned shift = 63u - (unsigned)__builtin_clzll(v) - 5u;
-    return (shift + 1) * HISTOGRAM_SUB + (unsigned)(v >> shift) - HISTOGRAM_SUB;
+    printf(" max=%.0f\n", (double)h->longest / 1000);
 }
 
-static uint64_t bucket_start(unsigned b)
+/* Prints and forgets the second that ends at `now`. */
+static void print_second(uint64_t start, uint64_t now)
 {
-    unsigned shift = b / HISTOGRAM_SUB;
-    return shift == 0 ? b : (uint64_t)(HISTOGRAM_SUB + b % HISTOGRAM_SUB) << (shift - 1);
-}
-
-static void note(struct histogram *h, uint64_t ns)
-{
-    h->n++;
-    h->longest = ns > h->longest ? ns : h->longest;
-    h->buckets[bucket_of(ns)]++;
-}
-
-static uint64_t percentile(const struct histogram *h, double p)
-{
-    uint64_t left = (uint64_t)((double)h->n * p);
-    for (unsigned b = 0; b < 64 * HISTOGRAM_SUB; b++) {
-        if (left < h->buckets[b]) {
-            return bucket_start(b);
-        }
-        left -= h->buckets[b];
+    printf("second=%.1f", (double)(now - start) / NS);
+    for (int i = 0; i < 2; i++) {
+        printf(" %s=%" PRIu64 " %s_p99=%.0f", i == 0 ? "gets" : "sets", second[i].n,
+               i == 0 ? "get" : "set", (double)spread_at(&second[i], 0.99) / 1000);
+        second[i] = (struct spread){0};
     }
-    return h->longest;
-}
-
-static void print_times(const char *name, const struct histogram *h, double seconds)
-{
-    printf("%s n=%" PRIu64 " per_second=%.0f p50=%.0f p99=%.0f p999=%.0f max=%.0f\n", name, h->n,
-           (double)h->n / seconds, (double)percentile(h, 0.5) / 1000,
-           (double)percentile(h, 0.99) / 1000, (double)percentile(h, 0.999) / 1000,
-           (double)h->longest / 1000);
+    printf("\n");
+    fflush(stdout);
 }
 
 /* ---- Keys ---- */
@@ -158,6 +146,9 @@ static uint64_t draw_zipf(struct rng *rng)
 
 static uint64_t draw_key(struct rng *rng)
 {
+    if (opt.ordered) {
+        return next_key++;
+    }
     if (opt.zipf == 0) {
         return rng_below(rng, opt.keys);
     }
@@ -203,18 +194,23 @@ static void send_out(struct conn *c)
 static bool request(struct conn *c, struct rng *rng, uint64_t due_ns)
 {
     bool set = rng_below(rng, 100) < opt.sets;
-    if (c->last - c->first == WAITING_MAX || BUFFER - c->out_n < opt.size + FRONT) {
+    if (c->last - c->first == WAITING_MAX || BUFFER - c->out_n < opt.size + FRONT ||
+        (opt.ordered && next_key == opt.keys)) {
         return false;
     }
     uint64_t key = draw_key(rng);
     char *to = c->out + c->out_n;
     int n;
     if (set) {
-        n = snprintf(to, FRONT, "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012" PRIu64 "\r\n$%" PRIu64 "\r\n",
-                     key, opt.size);
+        n = snprintf(to, FRONT, "*%d\r\n$3\r\nSET\r\n$16\r\nkey:%012" PRIu64 "\r\n$%" PRIu64 "\r\n",
+                     opt.expire_at > 0 ? 5 : 3, key, opt.size);
         memcpy(to + n, value, opt.size);
         memcpy(to + n + opt.size, "\r\n", 2);
         n += (int)opt.size + 2;
+        if (opt.expire_at > 0) {
+            n += snprintf(to + n, FRONT / 2, "$4\r\nEXAT\r\n$10\r\n%010" PRIu64 "\r\n",
+                          opt.expire_at);
+        }
     } else {
         n = snprintf(to, FRONT, "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012" PRIu64 "\r\n", key);
     }
@@ -230,7 +226,10 @@ static void replied(struct conn *c, uint64_t now)
         fail("a reply that nobody asked for");
     }
     struct request *r = &c->waiting[c->first++ % WAITING_MAX];
-    note(&times[r->set], now - r->due_ns);
+    spread_add(&times[r->set], now - r->due_ns);
+    if (opt.every) {
+        spread_add(&second[r->set], now - r->due_ns);
+    }
 }
 
 /* Takes the replies that are whole out of c->in; values are stepped over as they come. */
@@ -328,6 +327,17 @@ static void wait_and_receive(int ep, uint64_t until)
     }
 }
 
+static bool goes_on(uint64_t start, uint64_t now)
+{
+    return !ended && (opt.ordered ? next_key < opt.keys : now < start + opt.seconds * NS);
+}
+
+static void end_cb(int signal_number)
+{
+    (void)signal_number;
+    ended = 1;
+}
+
 static void run(void)
 {
     struct rng rng = {opt.seed};
@@ -338,14 +348,18 @@ static void run(void)
         epoll_ctl(ep, EPOLL_CTL_ADD, conns[i]->fd, &ev);
     }
     uint64_t start = now_ns();
-    uint64_t end = start + opt.seconds * NS;
     uint64_t sent = 0;
-    for (uint64_t now = start; now < end || anything_waits(); now = now_ns()) {
+    uint64_t printed = start;
+    for (uint64_t now = start; goes_on(start, now) || anything_waits(); now = now_ns()) {
         uint64_t next = now + NS / 10;
-        if (now < end && opt.rate > 0) {
+        if (goes_on(start, now) && opt.rate > 0) {
             next = queue_due(&rng, start, now, &sent);
-        } else if (now < end) {
+        } else if (goes_on(start, now)) {
             queue_deep(&rng, now);
+        }
+        if (opt.every && now - printed >= NS) {
+            print_second(start, now);
+            printed = now;
         }
         for (uint64_t i = 0; i < opt.connections; i++) {
             send_out(conns[i]);
@@ -363,9 +377,12 @@ static bool set_option(const char *word)
     const struct {
         const char *name;
         uint64_t *to;
-    } names[] = {{"port", &opt.port},   {"rate", &opt.rate}, {"seconds", &opt.seconds},
-                 {"keys", &opt.keys},   {"size", &opt.size}, {"sets", &opt.sets},
-                 {"depth", &opt.depth}, {"seed", &opt.seed}, {"connections", &opt.connections}};
+    } names[] = {
+        {"port", &opt.port},       {"rate", &opt.rate},   {"seconds", &opt.seconds},
+        {"keys", &opt.keys},       {"size", &opt.size},   {"sets", &opt.sets},
+        {"depth", &opt.depth},     {"seed", &opt.seed},   {"connections", &opt.connections},
+        {"ordered", &opt.ordered}, {"first", &opt.first}, {"expire_at", &opt.expire_at},
+        {"every", &opt.every}};
     const char *is = strchr(word, '=');
     if (is == NULL) {
         return false;
@@ -399,7 +416,10 @@ int main(int argc, char **argv)
         return 1;
     }
     value = malloc(opt.size + 1);
-    memset(value, 'x', opt.size);
+    struct rng rng = {opt.seed}; /* bytes that no file of Redis's makes smaller */
+    rng_fill(&rng, value, opt.size);
+    next_key = opt.first;
+    signal(SIGTERM, end_cb);
     run();
     return errors > 0;
 }
