@@ -1,54 +1,58 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench_engine.c - what the engine alone costs, through bitkv.h: one thread, keys of 16 bytes,
- * values of 64.
+ * bench_engine.c - what the engine alone costs, through bitkv.h: keys of 16 bytes, values of 64.
  *
- *   bench_engine [KEYS]     (default 1000000); `make bench-engine N=10000000`
+ *   bench_engine [KEYS [PART...]]     (default 1000000, all parts); `make bench-engine N=10000000`
  *
- * Writes go the server's way: a batch, and a flush every 16 writes, as after a pipeline's tick. The
- * first table has the mean over a whole loop without a clock in it, then the distribution with a
- * clock around each call, its own cost taken off. The last lines are the CPU time of each insert
- * while the key index grows: no insert may wait for it.
+ * Parts: inserts (CPU time of each insert while the key index grows: no insert may wait for it),
+ * calls (what one thread pays for each kind of call), stages (what a put and a get consist of),
+ * threads (1 to 8 at once). Writes go the server's way: a batch, and a flush every 16 writes, as
+ * after a pipeline's tick. Means are taken over whole loops without a clock in them, percentiles
+ * with a clock around each call, its own cost taken off.
  */
 #include "base/buf.h"
 #include "base/checksum.h"
 #include "engine/bitkv.h"
 #include "lib/rng.h"
+#include "lib/spread.h"
 #include "lib/tmpdir.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define KEY_BYTES 16
 #define VALUE_BYTES 64
 #define HOT_KEYS 10000
 #define FLUSH_EVERY 16
-#define SUB_BITS 4
-#define BUCKETS (64u << SUB_BITS)
+#define CACHE_BYTES ((uint64_t)64 << 20)
+#define THREADS_MAX 8
 
-/* Logarithmic in powers of two, each cut into 16: values are known to 6 %. */
-struct histogram {
-    uint64_t count[BUCKETS];
-    uint64_t total;
-    uint64_t max;
-};
-
-struct bench {
-    struct bk_db *db;       /* owned */
+/* What one thread works with. */
+struct user {
+    struct bk_db *db;       /* borrowed */
     struct bk_batch *batch; /* owned */
     struct bk_buf value;
+    struct bk_item item;
     struct rng rng;
     uint64_t keys;
     uint64_t writes;
-    uint64_t clock_cost[2]; /* ns of one reading of wall and of CPU time */
-    uint8_t key_bytes[KEY_BYTES];
+    uint8_t key_bytes[FLUSH_EVERY][KEY_BYTES];
     uint8_t value_bytes[VALUE_BYTES];
 };
 
-static void die(const char *what, int rc, const struct bk_error *err)
+/* Set by main before anything runs. */
+static uint64_t wall_cost, cpu_cost; /* ns of one reading of a clock */
+static struct tmpdir dir;
+
+_Noreturn static void die(const char *what, int rc, const struct bk_error *err)
 {
     fprintf(stderr, "bench_engine: %s: %d %s\n", what, rc, err != NULL ? err->text : "");
     exit(1);
@@ -61,170 +65,207 @@ static uint64_t clock_ns(clockid_t id)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static unsigned bucket_of(uint64_t v)
+static uint64_t cost_of(clockid_t id)
 {
-    unsigned high = 0;
-    if (v < 1u << SUB_BITS) {
-        return (unsigned)v;
+    uint64_t begin = clock_ns(CLOCK_MONOTONIC);
+    for (int i = 0; i < 100000; i++) {
+        (void)clock_ns(id);
     }
-    high = 63u - (unsigned)__builtin_clzll(v);
-    return ((high - SUB_BITS + 1) << SUB_BITS) +
-           (unsigned)((v >> (high - SUB_BITS)) & ((1u << SUB_BITS) - 1));
+    return (clock_ns(CLOCK_MONOTONIC) - begin) / 100000;
 }
 
-static uint64_t bucket_floor(unsigned b)
+static uint64_t less(uint64_t took, uint64_t cost)
 {
-    unsigned high = b >> SUB_BITS;
-    uint64_t low = b & ((1u << SUB_BITS) - 1);
-    return high == 0 ? low : ((1u << SUB_BITS) + low) << (high - 1);
+    return took > cost ? took - cost : 0;
 }
 
-static void histogram_add(struct histogram *h, uint64_t v)
+static void user_init(struct user *u, struct bk_db *db, uint64_t keys, uint64_t seed)
 {
-    h->count[bucket_of(v)]++;
-    h->total++;
-    h->max = v > h->max ? v : h->max;
+    *u = (struct user){.db = db, .keys = keys, .rng = {seed}};
+    u->batch = bk_batch_new(db);
 }
 
-static uint64_t histogram_at(const struct histogram *h, double part)
+static void user_fini(struct user *u)
 {
-    uint64_t want = (uint64_t)((double)h->total * part);
-    uint64_t seen = 0;
-    unsigned b = 0;
-    while (b < BUCKETS - 1 && (seen += h->count[b]) <= want) {
-        b++;
-    }
-    return bucket_floor(b);
+    bk_batch_free(&u->batch);
+    bk_buf_fini(&u->value);
+    bk_item_fini(&u->item);
 }
 
-/* Key number i; numbers from b->keys on are never written. */
-static struct bk_key key_of(struct bench *b, uint64_t i)
+/* Key number i, in slot `at`; numbers from u->keys on are never written. */
+static struct bk_key key_at(struct user *u, unsigned at, uint64_t i)
 {
     struct bk_key key;
-    bk_put64(b->key_bytes, i * 0x9e3779b97f4a7c15u);
-    bk_put64(b->key_bytes + 8, i);
-    bk_key_init(b->db, &key, b->key_bytes, KEY_BYTES);
+    bk_put64(u->key_bytes[at], i * 0x9e3779b97f4a7c15u);
+    bk_put64(u->key_bytes[at] + 8, i);
+    bk_key_init(u->db, &key, u->key_bytes[at], KEY_BYTES);
     return key;
 }
 
-static void write_one(struct bench *b, uint64_t i, bool remove)
+static struct bk_key key_of(struct user *u, uint64_t i)
+{
+    return key_at(u, 0, i);
+}
+
+static struct bk_value value_of(struct user *u, uint64_t i)
+{
+    bk_put64(u->value_bytes, i);
+    return (struct bk_value){bk_span_of(u->value_bytes, VALUE_BYTES), NULL};
+}
+
+/* Commits what `fill` puts into the batch, as often as the log has no room for it. */
+static uint64_t commit(struct user *u, void (*fill)(struct user *u, uint64_t i), uint64_t i)
 {
     struct bk_error err = {0};
-    struct bk_key key = key_of(b, i);
-    struct bk_value value = {bk_span_of(b->value_bytes, VALUE_BYTES), NULL};
     uint64_t pos = 0;
     int rc = BK_EAGAIN;
-
-    bk_put64(b->value_bytes, i);
     while (rc == BK_EAGAIN) {
-        bk_batch_begin(b->batch);
-        if (remove) {
-            bk_batch_delete(b->batch, 0, &key);
-        } else {
-            bk_batch_put(b->batch, 0, &key, &value, 0, 0);
-        }
-        rc = bk_batch_commit(b->batch, &pos, &err);
+        bk_batch_begin(u->batch);
+        fill(u, i);
+        rc = bk_batch_commit(u->batch, &pos, &err);
         if (rc == BK_EAGAIN) {
-            bk_flush(b->db, bk_tail(b->db));
-            bk_ignore(bk_wait(b->db, bk_tail(b->db)), "the next commit tells");
+            bk_flush(u->db, bk_tail(u->db));
+            bk_ignore(bk_wait(u->db, bk_tail(u->db)), "the next commit tells");
         }
     }
     if (rc != BK_OK) {
         die("write", rc, &err);
     }
-    if (++b->writes % FLUSH_EVERY == 0) {
-        bk_flush(b->db, pos);
+    return pos;
+}
+
+static void flush_sometimes(struct user *u, uint64_t pos)
+{
+    if (++u->writes % FLUSH_EVERY == 0) {
+        bk_flush(u->db, pos);
     }
 }
 
-static void op_put(struct bench *b, uint64_t i)
+/* ---- The calls ---- */
+
+static void fill_put(struct user *u, uint64_t i)
 {
-    write_one(b, i % b->keys, false);
+    struct bk_key key = key_of(u, i);
+    struct bk_value value = value_of(u, i);
+    bk_batch_put(u->batch, 0, &key, &value, 0, 0);
 }
 
-static void op_put_durable(struct bench *b, uint64_t i)
+static void fill_delete(struct user *u, uint64_t i)
 {
-    struct bk_key key = key_of(b, i % b->keys);
-    int rc = bk_put(b->db, 0, key.bytes, bk_span_of(b->value_bytes, VALUE_BYTES), 0);
+    struct bk_key key = key_of(u, i);
+    bk_batch_delete(u->batch, 0, &key);
+}
+
+static void fill_many(struct user *u, uint64_t i)
+{
+    struct bk_value value = value_of(u, i);
+    for (unsigned n = 0; n < FLUSH_EVERY; n++) {
+        struct bk_key key = key_at(u, n, (i * FLUSH_EVERY + n) % u->keys);
+        bk_batch_put(u->batch, 0, &key, &value, 0, 0);
+    }
+}
+
+static void op_put(struct user *u, uint64_t i)
+{
+    flush_sometimes(u, commit(u, fill_put, i % u->keys));
+}
+
+static void op_batch(struct user *u, uint64_t i)
+{
+    bk_flush(u->db, commit(u, fill_many, i));
+}
+
+static void op_put_durable(struct user *u, uint64_t i)
+{
+    struct bk_key key = key_of(u, i % u->keys);
+    int rc = bk_put(u->db, 0, key.bytes, bk_span_of(u->value_bytes, VALUE_BYTES), 0);
     if (rc != BK_OK) {
         die("put", rc, NULL);
     }
 }
 
-static void get(struct bench *b, uint64_t i, int expected)
+static void get(struct user *u, uint64_t i, int expected)
 {
-    struct bk_key key = key_of(b, i);
-    int rc = bk_get(b->db, 0, key.bytes, &b->value, NULL);
+    struct bk_key key = key_of(u, i);
+    int rc = bk_get(u->db, 0, key.bytes, &u->value, NULL);
     if (rc != expected) {
         die("get", rc, NULL);
     }
 }
 
-static void op_get_hot(struct bench *b, uint64_t i)
+static uint64_t hot_key(struct user *u)
+{
+    return rng_below(&u->rng, u->keys < HOT_KEYS ? u->keys : HOT_KEYS);
+}
+
+static void op_get_hot(struct user *u, uint64_t i)
 {
     (void)i;
-    get(b, rng_below(&b->rng, b->keys < HOT_KEYS ? b->keys : HOT_KEYS), BK_OK);
+    get(u, hot_key(u), BK_OK);
 }
 
-static void op_get_any(struct bench *b, uint64_t i)
+static void op_get_any(struct user *u, uint64_t i)
 {
     (void)i;
-    get(b, rng_below(&b->rng, b->keys), BK_OK);
+    get(u, rng_below(&u->rng, u->keys), BK_OK);
 }
 
-static void op_get_absent(struct bench *b, uint64_t i)
+static void op_get_absent(struct user *u, uint64_t i)
 {
-    get(b, b->keys + i, BK_NOTFOUND);
+    get(u, u->keys + i, BK_NOTFOUND);
 }
 
-static void op_delete(struct bench *b, uint64_t i)
+static void op_delete(struct user *u, uint64_t i)
 {
-    write_one(b, i, true);
+    flush_sometimes(u, commit(u, fill_delete, i));
 }
 
-/* Half of the calls without a clock between them, half with one around each. */
-static void measure(struct bench *b, const char *name, void (*op)(struct bench *b, uint64_t i),
-                    uint64_t calls)
+/* Half of the calls without a clock between them, half with one around each. A call does `per`
+ * operations, and the figures are those of one. */
+static void measure(struct user *u, const char *name, void (*op)(struct user *u, uint64_t i),
+                    uint64_t calls, uint64_t per)
 {
-    static struct histogram h;
-    uint64_t half = calls / 2;
-    uint64_t begin = clock_ns(CLOCK_MONOTONIC);
-    double mean = 0;
+    static struct spread h;
+    uint64_t half = calls > 1 ? calls / 2 : 1;
+    uint64_t wall = clock_ns(CLOCK_MONOTONIC);
+    uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
     for (uint64_t i = 0; i < half; i++) {
-        op(b, i);
+        op(u, i);
     }
-    mean = (double)(clock_ns(CLOCK_MONOTONIC) - begin) / (double)(half > 0 ? half : 1);
-    h = (struct histogram){{0}, 0, 0};
+    cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    wall = clock_ns(CLOCK_MONOTONIC) - wall;
+    h = (struct spread){0};
     for (uint64_t i = half; i < calls; i++) {
         uint64_t before = clock_ns(CLOCK_MONOTONIC);
-        op(b, i);
-        uint64_t took = clock_ns(CLOCK_MONOTONIC) - before;
-        histogram_add(&h, took > b->clock_cost[0] ? took - b->clock_cost[0] : 0);
+        op(u, i);
+        spread_add(&h, less(clock_ns(CLOCK_MONOTONIC) - before, wall_cost) / per);
     }
-    printf("| %s | %.0f | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " |\n", name, mean,
-           histogram_at(&h, 0.5), histogram_at(&h, 0.99), histogram_at(&h, 0.999), h.max);
+    printf("| %s | %.0f | %.0f | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " |\n", name,
+           (double)cpu / (double)(half * per), (double)wall / (double)(half * per),
+           spread_at(&h, 0.5), spread_at(&h, 0.99), spread_at(&h, 0.999), h.longest);
 }
 
-static void insert_all(struct bench *b)
+/* ---- Parts ---- */
+
+static void insert_all(struct user *u)
 {
-    static struct histogram h;
+    static struct spread h;
     static const double parts[] = {0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999};
     struct bk_stats stats;
 
-    for (uint64_t i = 0; i < b->keys; i++) {
+    for (uint64_t i = 0; i < u->keys; i++) {
         uint64_t before = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-        write_one(b, i, false);
-        uint64_t took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - before;
-        histogram_add(&h, took > b->clock_cost[1] ? took - b->clock_cost[1] : 0);
+        op_put(u, i);
+        spread_add(&h, less(clock_ns(CLOCK_THREAD_CPUTIME_ID) - before, cpu_cost));
     }
-    bk_stats_get(b->db, &stats);
-    printf("CPU time of each of %" PRIu64 " inserts, ns:", h.total);
+    bk_stats_get(u->db, &stats);
+    printf("CPU time of each of %" PRIu64 " inserts, ns:", h.n);
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        printf(" p%g %" PRIu64 ",", parts[i] * 100, histogram_at(&h, parts[i]));
+        printf(" p%g %" PRIu64 ",", parts[i] * 100, spread_at(&h, parts[i]));
     }
-    printf(" max %" PRIu64 "\n", h.max);
-    printf("most entries that one insert moved: %" PRIu64 "; key index: %.1f bytes a key\n\n",
+    printf(" max %" PRIu64 "\n", h.longest);
+    printf("most entries that one insert moved: %" PRIu64 "; key index: %.1f bytes a key\n",
            stats.keydir_moved_max,
            (double)stats.keydir_bytes / (double)(stats.keys > 0 ? stats.keys : 1));
 }
@@ -235,76 +276,268 @@ static void count_cb(void *arg, const struct bk_scan_entry *entry)
     ++*(uint64_t *)arg;
 }
 
-static void iterate(struct bench *b)
+static void iterate(struct user *u)
 {
     uint64_t cursor = 0;
     uint64_t seen = 0;
-    uint64_t begin = clock_ns(CLOCK_MONOTONIC);
+    uint64_t wall = clock_ns(CLOCK_MONOTONIC);
+    uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     do {
-        bk_scan(b->db, 0, &cursor, 1000, count_cb, &seen);
+        bk_scan(u->db, 0, &cursor, 1000, count_cb, &seen);
     } while (cursor != 0);
-    if (seen < b->keys) {
+    cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    wall = clock_ns(CLOCK_MONOTONIC) - wall;
+    if (seen < u->keys) {
         die("scan saw too few keys", (int)seen, NULL);
     }
-    printf("| iterate, a key | %.0f | | | | |\n",
-           (double)(clock_ns(CLOCK_MONOTONIC) - begin) / (double)seen);
+    printf("| iterate, a key | %.1f | %.1f | | | | |\n", (double)cpu / (double)seen,
+           (double)wall / (double)seen);
 }
 
-static void measure_clocks(struct bench *b)
+/* The kernel forgets what it holds of the files, where its file system can. */
+static void drop_pages(struct user *u)
 {
-    static const clockid_t ids[2] = {CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID};
-    for (int c = 0; c < 2; c++) {
-        uint64_t begin = clock_ns(CLOCK_MONOTONIC);
-        for (int i = 0; i < 100000; i++) {
-            (void)clock_ns(ids[c]);
+    struct dirent *e;
+    DIR *d = opendir(dir.path);
+    bk_flush(u->db, bk_tail(u->db));
+    sync();
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        char path[512];
+        tmpdir_join(&dir, e->d_name, path, sizeof(path));
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0) {
+            (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+            close(fd);
         }
-        b->clock_cost[c] = (clock_ns(CLOCK_MONOTONIC) - begin) / 100000;
+    }
+    if (d != NULL) {
+        closedir(d);
     }
 }
 
-static void run(struct bench *b)
+static void calls(struct user *u)
 {
-    measure_clocks(b);
-    insert_all(b);
-    printf("| %" PRIu64 " keys | mean ns | p50 | p99 | p99.9 | max |\n|---|---|---|---|---|---|\n",
-           b->keys);
-    measure(b, "put", op_put, b->keys);
-    measure(b, "put, waiting for each", op_put_durable, b->keys / 4);
-    measure(b, "get hot", op_get_hot, b->keys);
-    measure(b, "get any", op_get_any, b->keys);
-    measure(b, "get absent", op_get_absent, b->keys);
-    iterate(b);
-    measure(b, "delete", op_delete, b->keys);
+    uint64_t cold = u->keys / 50 < 20000 ? u->keys / 50 : 20000;
+    printf("\n| one thread, %" PRIu64 " keys of 16 bytes, values of 64 | CPU ns | mean ns | p50 |"
+           " p99 | p99.9 | max |\n|---|---|---|---|---|---|---|\n",
+           u->keys);
+    measure(u, "put", op_put, u->keys, 1);
+    measure(u, "put, in batches of 16", op_batch, u->keys / FLUSH_EVERY, FLUSH_EVERY);
+    measure(u, "put, waiting for each", op_put_durable, u->keys / 4, 1);
+    measure(u, "get hot", op_get_hot, u->keys, 1);
+    measure(u, "get any", op_get_any, u->keys, 1);
+    measure(u, "get absent", op_get_absent, u->keys, 1);
+    bk_cache_limit(u->db, 0);
+    measure(u, "get, value from the page cache", op_get_any, u->keys, 1);
+    drop_pages(u);
+    measure(u, "get cold", op_get_any, cold, 1);
+    bk_cache_limit(u->db, CACHE_BYTES);
+    iterate(u);
+}
+
+/* ---- Stages ---- */
+
+enum stage { GET_KEY, GET_LOOK_UP, GET_VALUE, PUT_KEY, PUT_COMPOSE, PUT_COMMIT, PUT_FLUSH, STAGES };
+static const char *const stage_names[STAGES] = {"get hot: hash of the key",
+                                                "get hot: pin and look-up",
+                                                "get hot: value from the cache, checked",
+                                                "put: hash of the key",
+                                                "put: begin, compose",
+                                                "put: commit (locks, append, swing)",
+                                                "put: flush, its 16th part"};
+static struct spread stage_times[STAGES];
+
+/* Adds what passed since *since, and sets it to now. */
+static void stage_ends(enum stage stage, uint64_t *since, uint64_t parts)
+{
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+    spread_add(&stage_times[stage], less(now - *since, wall_cost) / parts);
+    *since = clock_ns(CLOCK_MONOTONIC);
+}
+
+static void get_in_stages(struct user *u)
+{
+    uint32_t num = 0;
+    uint64_t i = hot_key(u);
+    uint64_t since = clock_ns(CLOCK_MONOTONIC);
+    struct bk_key key = key_of(u, i);
+    stage_ends(GET_KEY, &since, 1);
+    unsigned token = bk_pin(u->db);
+    bk_locate(u->db, &num, &key, 1, &u->item);
+    stage_ends(GET_LOOK_UP, &since, 1);
+    int rc = bk_load(u->db, &key, &u->item, NULL);
+    bk_unpin(u->db, token);
+    stage_ends(GET_VALUE, &since, 1);
+    if (rc != BK_OK && rc != BK_CHANGED) {
+        die("load", rc, NULL);
+    }
+}
+
+static void put_in_stages(struct user *u)
+{
+    uint64_t i = rng_below(&u->rng, u->keys);
+    uint64_t since = clock_ns(CLOCK_MONOTONIC);
+    uint64_t pos = 0;
+    struct bk_key key = key_of(u, i);
+    struct bk_value value = value_of(u, i);
+    stage_ends(PUT_KEY, &since, 1);
+    bk_batch_begin(u->batch);
+    bk_batch_put(u->batch, 0, &key, &value, 0, 0);
+    stage_ends(PUT_COMPOSE, &since, 1);
+    int rc = bk_batch_commit(u->batch, &pos, NULL);
+    stage_ends(PUT_COMMIT, &since, 1);
+    if (rc == BK_EAGAIN) {
+        bk_flush(u->db, bk_tail(u->db));
+        bk_ignore(bk_wait(u->db, bk_tail(u->db)), "the next commit tells");
+    } else if (rc != BK_OK) {
+        die("commit", rc, NULL);
+    } else if (++u->writes % FLUSH_EVERY == 0) {
+        since = clock_ns(CLOCK_MONOTONIC);
+        bk_flush(u->db, pos);
+        stage_ends(PUT_FLUSH, &since, FLUSH_EVERY);
+    }
+}
+
+static void stages(struct user *u)
+{
+    for (uint64_t i = 0; i < u->keys / 2; i++) {
+        get_in_stages(u);
+    }
+    for (uint64_t i = 0; i < u->keys / 2; i++) {
+        put_in_stages(u);
+    }
+    printf("\n| stage, one thread | p50 ns | mean ns |\n|---|---|---|\n");
+    for (int i = 0; i < STAGES; i++) {
+        printf("| %s | %" PRIu64 " | %.0f |\n", stage_names[i], spread_at(&stage_times[i], 0.5),
+               spread_mean(&stage_times[i]));
+    }
+}
+
+/* ---- Threads ---- */
+
+struct worker {
+    struct user user;
+    void (*op)(struct user *u, uint64_t i);
+    uint64_t calls;
+    uint64_t cpu_ns; /* set by the thread */
+    pthread_barrier_t *start;
+};
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    pthread_barrier_wait(w->start);
+    uint64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    for (uint64_t i = 0; i < w->calls; i++) {
+        w->op(&w->user, rng_next(&w->user.rng) % w->user.keys);
+    }
+    w->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    return NULL;
+}
+
+static void run_threads(struct user *u, const char *name, void (*op)(struct user *u, uint64_t i),
+                        unsigned n)
+{
+    static struct worker workers[THREADS_MAX];
+    pthread_t threads[THREADS_MAX];
+    pthread_barrier_t start;
+    uint64_t total = 0;
+    uint64_t cpu = 0;
+
+    pthread_barrier_init(&start, NULL, n + 1);
+    for (unsigned i = 0; i < n; i++) {
+        workers[i] = (struct worker){.op = op, .calls = u->keys / n, .start = &start};
+        user_init(&workers[i].user, u->db, u->keys, i + 1);
+        if (pthread_create(&threads[i], NULL, worker_main, &workers[i]) != 0) {
+            die("pthread_create", 0, NULL);
+        }
+        total += workers[i].calls;
+    }
+    pthread_barrier_wait(&start);
+    uint64_t wall = clock_ns(CLOCK_MONOTONIC);
+    for (unsigned i = 0; i < n; i++) {
+        pthread_join(threads[i], NULL);
+        cpu += workers[i].cpu_ns;
+        user_fini(&workers[i].user);
+    }
+    wall = clock_ns(CLOCK_MONOTONIC) - wall;
+    pthread_barrier_destroy(&start);
+    printf("| %s | %u | %.0f | %.0f |\n", name, n, (double)total * 1e9 / (double)wall,
+           (double)cpu / (double)total);
+}
+
+static void threads(struct user *u)
+{
+    printf("\n| call | threads, on %ld cores | calls a second | CPU ns a call |\n"
+           "|---|---|---|---|\n",
+           sysconf(_SC_NPROCESSORS_ONLN));
+    for (unsigned n = 1; n <= THREADS_MAX; n *= 2) {
+        run_threads(u, "put", op_put, n);
+    }
+    for (unsigned n = 1; n <= THREADS_MAX; n *= 2) {
+        run_threads(u, "get hot", op_get_hot, n);
+    }
+    for (unsigned n = 1; n <= THREADS_MAX; n *= 2) {
+        run_threads(u, "get any", op_get_any, n);
+    }
+}
+
+static bool wanted(int argc, char **argv, const char *part)
+{
+    bool found = argc <= 2;
+    for (int i = 2; i < argc; i++) {
+        found = found || strcmp(argv[i], part) == 0;
+    }
+    return found;
+}
+
+static void run(struct user *u, int argc, char **argv)
+{
+    insert_all(u);
+    if (wanted(argc, argv, "calls")) {
+        calls(u);
+    }
+    if (wanted(argc, argv, "stages")) {
+        stages(u);
+    }
+    if (wanted(argc, argv, "threads")) {
+        threads(u);
+    }
+    if (wanted(argc, argv, "calls")) {
+        printf("\n| deletes, at the end | CPU ns | mean ns | p50 | p99 | p99.9 | max |\n"
+               "|---|---|---|---|---|---|---|\n");
+        measure(u, "delete", op_delete, u->keys, 1);
+    }
 }
 
 int main(int argc, char **argv)
 {
-    struct bench b = {.keys = 1000000, .rng = {1}};
+    struct user u;
+    struct bk_db *db = NULL;
     struct bk_error err = {0};
     struct bk_options o;
-    struct tmpdir dir;
+    uint64_t keys = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000;
     int rc = BK_OK;
 
-    if (argc > 1) {
-        b.keys = strtoull(argv[1], NULL, 10);
-    }
-    if (b.keys == 0) {
-        fprintf(stderr, "usage: bench_engine [KEYS]\n");
+    if (keys < 1000) {
+        fprintf(stderr, "usage: bench_engine [KEYS [inserts|calls|stages|threads ...]], 1000 keys"
+                        " or more\n");
         return 2;
     }
+    wall_cost = cost_of(CLOCK_MONOTONIC);
+    cpu_cost = cost_of(CLOCK_THREAD_CPUTIME_ID);
     tmpdir_make(&dir, "bench_engine");
     bk_options_init(&o);
     o.dir = dir.path;
-    o.cache_bytes = (uint64_t)64 << 20;
-    rc = bk_open(&b.db, &o, &err);
+    o.cache_bytes = CACHE_BYTES;
+    rc = bk_open(&db, &o, &err);
     if (rc != BK_OK) {
         die("open", rc, &err);
     }
-    b.batch = bk_batch_new(b.db);
-    run(&b);
-    bk_batch_free(&b.batch);
-    bk_buf_fini(&b.value);
-    rc = bk_close(&b.db, &err);
+    user_init(&u, db, keys, 1);
+    run(&u, argc, argv);
+    user_fini(&u);
+    rc = bk_close(&db, &err);
     tmpdir_remove(&dir);
     return rc == BK_OK ? 0 : 1;
 }
