@@ -216,7 +216,9 @@ test-unit test-engine test-server test-crash test-tcl redis-suite lint asan ubsa
 fuzz:
 	@B=$(B) MAKE="$(MAKE)" FUZZ_SECONDS=$(T) tests/run.sh fuzz
 
-bench: all $(B)/release/tests/bench/load
+bench:
+	@deps/install.sh build bench
+	@$(MAKE) --no-print-directory all build-release-bench
 	@B=$(B) tests/bench/bench.sh
 bench-engine: $(B)/release/tests/bench/bench_engine
 	@$< $(N)
@@ -236,6 +238,7 @@ help:
 	@echo "make test-clients  install client libraries of seven languages, and run tests/clients with all of them"
 	@echo "make redis-suite   Redis's own tests (fetched once) against bitkv: unit, passed, failed, what Redis passes"
 	@echo "make asan | ubsan | tsan | valgrind | cover | fuzz T=60"
-	@echo "make bench | bench-engine [N=keys]"
+	@echo "make bench         half an hour beside redis-server: tests/bench/results.md and plots; BENCH=quick: build/bench"
+	@echo "make bench-engine [N=keys]"
 	@echo "make format        clang-format over src/ and tests/;  make clean: remove build/"
 	@echo "CI=1 or WERROR=1: warnings are errors. VERBOSE=1: show commands. B=dir: another build directory."

@@ -1,78 +1,91 @@
 # SPDX-License-Identifier: MIT
-# merge.bash - the rows of bench.sh that take their time: what merges cost in space and in waiting, and expiry. They use
-# load.c, which sends at a fixed rate and times each request from when it was due.
-#
-#   SECONDS_SPACE    of overwriting, per distribution (default 120)
-#   SECONDS_LATENCY  of each run of the latency rows (default 20)
+# merge.bash - the groups of bench.sh that take their time: what merges cost in space and in waiting, expiry, snapshots.
+# They send at a fixed rate and time each request from when it was due (load.c).
 
-SECONDS_SPACE=${SECONDS_SPACE:-120}
-SECONDS_LATENCY=${SECONDS_LATENCY:-20}
-LOAD=$B/release/tests/bench/load
-
-# load NAME OPTION...
-load() {
-    local name=$1
-    shift
-    "$LOAD" port="${port[$name]}" keys="$KEYS" "$@"
+# used NAME: bytes of its directory on the disk.
+used() {
+    du -s --block-size=1 "$work/$1" | cut -f1
 }
 
-# field LINE NAME FILE: of what load printed.
-field() {
-    sed -nE "s/^$1 .*\b$2=([0-9.]+).*/\1/p" "$3"
-}
-
-# half_rate NAME OPTION...: half of what the server takes from as many connections without pipeline.
-half_rate() {
-    load "$@" rate=0 depth=1 connections=16 seconds=5 >"$work/full"
-    awk '{ sub(/.*per_second=/, ""); sub(/ .*/, ""); n += $0 } END { printf "%d", n / 2 }' \
-        <(grep per_second "$work/full")
-}
-
-info() {
-    ask bitkv info "$1" | tr -d '\r' | sed -n "s/^$2://p"
-}
-
-# What lies on the disk over what is live, each second while the load runs.
-watch_space() {
-    while kill -0 "$1" 2>/dev/null; do
-        echo "$(du -s --block-size=1 "$work/bitkv" | cut -f1) $(info bitkv live_bytes)" >>"$2"
-        read -rt 1 <> <(:) || true
-    done
-}
-
-# space_row NAME OPTION...: the second half of the run counts, when merges have come to their rhythm.
-space_row() {
-    local name=$1 run rate
-    shift
-    start_both "" "--appendfsync everysec"
-    stop redis KILL
-    fill bitkv 1024
-    rate=$(half_rate bitkv sets=100 size=1024 "$@")
-    rm -f "$work/space"
-    load bitkv sets=100 size=1024 rate="$rate" seconds="$SECONDS_SPACE" "$@" >"$work/load" &
+# overwrite NAME RATE SECONDS OPTION...: SETs of 1 KiB; each second "second bytes_on_disk live_bytes" goes to
+# $work/space.NAME, and the load's own lines to $work/over.NAME.
+overwrite() {
+    local name=$1 rate=$2 seconds=$3 run begin
+    shift 3
+    rm -f "$work/space.$name"
+    load "$name" sets=100 size=1024 rate="$rate" seconds="$seconds" every=1 "$@" >"$work/over.$name" &
     run=$!
-    watch_space $run "$work/space"
+    begin=$(date +%s%N)
+    while kill -0 $run 2>/dev/null; do
+        echo "$(awk -v ns=$(($(date +%s%N) - begin)) 'BEGIN { printf "%.1f", ns / 1e9 }') $(used "$name")" \
+            "$([ "$name" = redis ] || info bitkv live_bytes)" >>"$work/space.$name"
+        nap 1
+    done
     wait $run
-    awk -v name="$name" -v rate="$rate" -v written="$(info merge merge_bytes_written)" \
-        -v user="$(info bitkv write_bytes)" '
-        { ratio[NR] = $1 / $2 }
+}
+
+# space_row TEXT RATE OPTION...: as many SETs as SPACE_TIMES times there are keys; the second half of the run counts, when
+# merges have come to their rhythm. $seconds is left.
+space_row() {
+    local text=$1 rate=$2
+    shift 2
+    seconds=$((SPACE_TIMES * KEYS / rate + 1))
+    overwrite bitkv "$rate" $seconds "$@"
+    read -r mean most < <(awk '{ ratio[NR] = $2 / $3 }
         END {
             for (i = int(NR / 2) + 1; i <= NR; i++) { sum += ratio[i]; n++; if (ratio[i] > most) most = ratio[i] }
-            printf "| %s, %d SETs/s | %.2f | %.2f | %.2f |\n", name, rate, sum / n, most, written / user
-        }' "$work/space" >>"$work/space_rows"
-    tail -n 1 "$work/space_rows" >&2
+            printf "%.2f %.2f\n", sum / n, most
+        }' "$work/space.bitkv")
+    merged=$(ratio "$(info merge merge_bytes_written)" "$(info bitkv write_bytes)")
+    cells "$text, $rate SETs/s, $seconds s" "$mean" "$most" "$merged" "$(field SET p99 "$work/over.bitkv")" \
+        "$(field SET p999 "$work/over.bitkv")"
 }
 
+SPACE_COLUMNS=("bytes on disk over live, mean" most "merge bytes per user byte" "SET p99, us" "p99.9, us")
+
+# Redis with its rewrites on takes the same load: its line of the plots.
 group_space() {
-    space_row "overwriting 1 KiB, uniform"
-    space_row "overwriting 1 KiB, Zipf 0.99" zipf=0.99
+    local rate name mean most merged seconds KEYS=$KEYS_SPACE REDIS_REWRITES=100
+    start_bitkv
+    fill bitkv 1024
+    rate=$(half_rate bitkv sets=100 size=1024)
+    table "overwriting values of 1 KiB, $KEYS keys, half of the full rate" "${SPACE_COLUMNS[@]}"
+    space_row "uniform" "$rate"
+    target "bytes on disk over live bytes, uniform overwriting of 1 KiB" 1 "$mean" "<=" 1.6
+    target "bytes written by merge per byte written by users, same load" 1 "$merged" "<=" 2
+    stop_all
+    rm -rf "$work/redis"
+    start redis --appendfsync everysec
+    fill redis 1024
+    wait_rewritten
+    overwrite redis "$rate" "$seconds"
+    mean=$(awk -v live=$((KEYS * 1040)) '{ v[NR] = $2 / live }
+        END { for (i = int(NR / 2) + 1; i <= NR; i++) { sum += v[i]; n++ } printf "%.2f", sum / n }' "$work/space.redis")
+    most=$(awk -v live=$((KEYS * 1040)) '$2 / live > most { most = $2 / live } END { printf "%.2f", most }' "$work/space.redis")
+    cells "Redis, uniform, its rewrites on; live: keys and values" "$mean" "$most" - \
+        "$(field SET p99 "$work/over.redis")" "$(field SET p999 "$work/over.redis")"
+    for name in bitkv redis; do
+        awk '{ print $1, $2 / 1e9 }' "$work/space.$name" >"$work/space_$name.data"
+        sed -nE 's/^second=([0-9.]+) .* set_p99=([0-9]+).*/\1 \2/p' "$work/over.$name" | awk '{ print $1, $2 / 1000 }' \
+            >"$work/waits_$name.data"
+    done
+    awk -v live=$((KEYS * 1040)) -v most="$seconds" 'BEGIN { print 0, live / 1e9; print most, live / 1e9 }' \
+        >"$work/space_live.data"
+}
+
+group_zipf() {
+    local rate mean most merged seconds KEYS=$KEYS_SPACE
+    start_bitkv
+    fill bitkv 1024
+    rate=$(half_rate bitkv sets=100 size=1024 zipf=0.99)
+    table "overwriting values of 1 KiB, $KEYS keys, half of the full rate" "${SPACE_COLUMNS[@]}"
+    space_row "Zipf 0.99" "$rate" zipf=0.99
 }
 
 # The same load with merges held and with one after the other running.
 group_merge() {
-    local rate i what column
-    start_both "--merge-dead-ratio 25" "--appendfsync everysec"
-    stop redis KILL
+    local rate i what column command
+    start_bitkv --merge-dead-ratio 25
     fill bitkv 1024
     rate=$(half_rate bitkv sets=50 size=1024)
     rm -f "$work"/without.* "$work"/with.*
@@ -90,12 +103,17 @@ group_merge() {
             done
         done
     done
+    table "us, half GETs and half SETs of 1 KiB, $rate a second" "while merges run" "while none runs" ratio
     for command in GET SET; do
         for column in 1 2; do
-            what=$(median $column "$work/without.$command")
-            i=$(median $column "$work/with.$command")
-            echo "| $command $([ $column = 1 ] && echo p99 || echo p99.9), us, at $rate/s | $i | $what | $(ratio "$i" "$what") |" |
-                tee -a "$work/merge_rows" >&2
+            what=$([ $column = 1 ] && echo p99 || echo p99.9)
+            paste -d' ' "$work/with.$command" "$work/without.$command" |
+                awk -v c=$column '{ printf "%.4f\n", $c / $(c + 2) }' >"$work/with.r"
+            i=$(median 1 "$work/with.r")
+            cells "$command $what" "$(median $column "$work/with.$command")" "$(median $column "$work/without.$command")" \
+                "$(printf %.2f "$i")"
+            target "$what of $command while a merge runs, over the same load without" "$ROUNDS" "$i" "<=" \
+                $([ $column = 1 ] && echo 1.5 || echo 3)
         done
     done
 }
@@ -103,43 +121,34 @@ group_merge() {
 # Every key has the same expiry; the load goes on while they leave.
 group_expiry() {
     local at before run=0 gone
-    start_both "--cache-size 0" "--appendfsync everysec"
-    stop redis KILL
+    start_bitkv --cache-size 0
     before=$(rss_kb bitkv)
     at=$((($(date +%s) + 10 + KEYS / 150000)))
-    awk -v n="$KEYS" -v at="$at" 'BEGIN {
-        for (i = 0; i < n; i++)
-            printf "*5\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$8\r\nxxxxxxxx\r\n$4\r\nEXAT\r\n$10\r\n%s\r\n", i, at }' |
-        send bitkv
-    [ "$(ask bitkv dbsize)" = "$KEYS" ] || { say "the fill took too long"; return; }
-    awk -v a="$before" -v b="$(rss_kb bitkv)" -v n="$KEYS" \
-        'BEGIN { printf "| memory per key with an expiry, bytes | %.1f |\n", (b - a) * 1024 / n }' >>"$work/expiry_rows"
-    while [ "$(date +%s)" -lt "$at" ]; do read -rt 0.1 <> <(:) || true; done
+    fill bitkv 8 expire_at=$at
+    table "expiry, $KEYS keys" bitkv
+    cells "memory per key with an expiry, bytes" "$(grown bitkv "$before")"
+    while [ "$(date +%s)" -lt "$at" ]; do nap 0.1; done
     load bitkv sets=0 rate=4000 connections=8 seconds=$((5 + KEYS / 150000)) >"$work/load" &
     run=$!
-    until [ "$(ask bitkv dbsize)" = 0 ]; do read -rt 0.2 <> <(:) || true; done
+    until [ "$(ask bitkv dbsize)" = 0 ]; do nap 0.2; done
     gone=$(($(date +%s%3N) - at * 1000))
     wait $run
-    {
-        echo "| $KEYS keys with the same expiry are gone after, s | $(awk -v ms=$gone 'BEGIN { printf "%.1f", ms / 1000 }') |"
-        echo "| GET p99 / p99.9 / longest meanwhile, ms, at 4000/s | $(awk -v a="$(field GET p99 "$work/load")" \
-            -v b="$(field GET p999 "$work/load")" -v c="$(field GET max "$work/load")" \
-            'BEGIN { printf "%.2f / %.2f / %.2f", a / 1000, b / 1000, c / 1000 }') |"
-    } >>"$work/expiry_rows"
-    cat "$work/expiry_rows" >&2
+    cells "all with the same expiry are gone after, s" "$(awk -v ms=$gone 'BEGIN { printf "%.1f", ms / 1000 }')"
+    cells "GET p99 / p99.9 / longest meanwhile, ms, at 4000/s" "$(awk -v a="$(field GET p99 "$work/load")" \
+        -v b="$(field GET p999 "$work/load")" -v c="$(field GET max "$work/load")" \
+        'BEGIN { printf "%.2f / %.2f / %.2f", a / 1000, b / 1000, c / 1000 }')"
 }
 
 # wait_saved COUNT: until INFO tells of so many snapshots made.
 wait_saved() {
-    until [ "$(info persistence rdb_saves)" = "$1" ]; do read -rt 0.1 <> <(:) || true; done
+    until [ "$(info persistence rdb_saves)" = "$1" ]; do nap 0.1; done
 }
 
 # SETs as fast as they go; the longest tick of a loop, waits for a processor taken off, and the longest reply, in
 # stretches of the same length without a snapshot and with one made in each.
 group_snapshot() {
-    local i what n=0
-    start_both "--snapshot-keep 1" "--appendfsync everysec"
-    stop redis KILL
+    local i what run n=0
+    start_bitkv --snapshot-keep 1
     fill bitkv 1024
     rm -f "$work"/without "$work"/with "$work/took"
     for ((i = 0; i < ROUNDS; i++)); do
@@ -148,7 +157,7 @@ group_snapshot() {
             load bitkv sets=100 size=1024 rate=0 seconds=10 >"$work/load" &
             run=$!
             if [ $what = with ]; then
-                read -rt 3 <> <(:) || true
+                nap 3
                 ask bitkv bgsave >/dev/null
                 wait_saved $((++n))
                 info bitkv snapshot_last_us >>"$work/took"
@@ -157,40 +166,14 @@ group_snapshot() {
             echo "$(info bitkv tick_ran_us_max) $(field SET max "$work/load")" >>"$work/$what"
         done
     done
-    {
-        echo "| longest tick, waits for a processor taken off, ms | $(longest 1 with) | $(longest 1 without) |"
-        echo "| longest wait of a SET, ms | $(longest 2 with) | $(longest 2 without) |"
-        echo "| the snapshot took, ms | $(longest 1 took) | |"
-        echo "| its bytes | $(info bitkv snapshot_last_bytes), copied $(info bitkv snapshot_last_copied_bytes) | |"
-    } >>"$work/snapshot_rows"
-    cat "$work/snapshot_rows" >&2
+    table "SETs of 1 KiB at the full rate, $KEYS keys, $ROUNDS times 10 s" "a snapshot in each" none
+    cells "longest tick, waits for a processor taken off, ms" "$(longest 1 with)" "$(longest 1 without)"
+    cells "longest wait of a SET, ms" "$(longest 2 with)" "$(longest 2 without)"
+    cells "the snapshot took, ms" "$(longest 1 took)" ""
+    cells "its bytes" "$(info bitkv snapshot_last_bytes), copied $(info bitkv snapshot_last_copied_bytes)" ""
 }
 
 # longest COLUMN FILE: in ms, of microseconds.
 longest() {
     awk -v c="$1" '$c > most { most = $c } END { printf "%.2f", most / 1000 }' "$work/$2"
-}
-
-# rows FILE TITLE COLUMNS...: a table of its own, if there are any.
-rows() {
-    local file=$work/$1 title=$2 column line="|---|"
-    shift 2
-    [ -s "$file" ] || return 0
-    echo
-    printf '| %s |' "$title"
-    for column in "$@"; do
-        printf ' %s |' "$column"
-        line="$line---|"
-    done
-    printf '\n%s\n' "$line"
-    cat "$file"
-}
-
-merge_tables() {
-    rows space_rows "default settings, half of the full rate, $SECONDS_SPACE s" \
-        "bytes on disk over live, mean" "most" "merge bytes per user byte"
-    rows merge_rows "GETs and SETs of 1 KiB, half of the full rate" "while merges run" "while none runs" ratio
-    rows expiry_rows "expiry" bitkv
-    rows snapshot_rows "SETs of 1 KiB at the full rate, $KEYS keys, $ROUNDS times 10 s" "a snapshot in each" "none"
-    rows loading_rows "$KEYS keys, each overwritten once, a tenth deleted, killed" "at most" afterwards ratio
 }
