@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Clients that keep values in caches of their own: the same scripts against redis-server, byte for
- * byte, and caches that are held against the truth while others write on several loops.
+ * byte. That no cache keeps an old value: test_tracking_caches.c.
  */
 #include "base/buf.h"
 #include "lib/expect.h"
