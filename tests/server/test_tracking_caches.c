@@ -208,9 +208,9 @@ static void *cache_main(void *arg)
 static size_t choose(struct writer *w, char *text, size_t size, struct bk_span *argv)
 {
     static const char *const forms[] = {
-        "SET K N",       "SET K N PX 5",   "SET K N PX 40", "DEL K k1",    "APPEND K x",
-        "MSET K N k2 f", "RENAME K k3",    "COPY K k4",     "GETDEL K",    "PEXPIRE K 3",
-        "PERSIST K",     "SETRANGE K 2 z", "BITKV MERGE",   "EXPIRE K -1", "SETBIT K 7 1",
+        "SET K N",       "SET K N PX 5",   "SET K N PX 40",   "DEL K k1",    "APPEND K x",
+        "MSET K N k2 f", "RENAME K k3",    "COPY K k4",       "GETDEL K",    "PEXPIRE K 3",
+        "PERSIST K",     "SETRANGE K 2 z", "BITKV MERGE NOW", "EXPIRE K -1", "SETBIT K 7 1",
     };
     const char *form = forms[rng_below(&w->rng, sizeof forms / sizeof *forms)];
     char *rest = text;
@@ -314,6 +314,17 @@ static void open_cache(struct cache *k, unsigned n, uint64_t seed)
     }
 }
 
+static void close_caches(struct cache *caches)
+{
+    for (unsigned i = 0; i < CACHES; i++) {
+        forget_all(&caches[i]);
+        if (caches[i].hears != caches[i].c) {
+            respc_close(&caches[i].hears);
+        }
+        respc_close(&caches[i].c);
+    }
+}
+
 static void run_round(struct cache *caches, struct writer *writers)
 {
     atomic_store(&writing, WRITERS);
@@ -352,12 +363,8 @@ static void cache_while_others_write(uint64_t seed)
         print_message("cache %u: forgot %lu, hits %lu, compared %lu\n", i, k->forgot, k->hits,
                       k->compared);
         assert_true(k->forgot > 0 && k->hits > 0 && k->compared > 0);
-        forget_all(k);
-        if (k->hears != k->c) {
-            respc_close(&k->hears);
-        }
-        respc_close(&k->c);
     }
+    close_caches(caches);
     for (unsigned i = 0; i < WRITERS; i++) {
         respc_close(&writers[i].c);
     }
@@ -381,6 +388,93 @@ static void test_tracking__small_table_and_synced_writes__hold_no_old_value(void
     expect_clean_stop(&server);
 }
 
+/* A number in the text of INFO or of BITKV MERGE STATUS. */
+static long figure(struct respc *c, const char *name, const char *word1, const char *word2,
+                   const char *word3)
+{
+    struct reply *r = respc_command(c, word1, word2, word3, NULL);
+    assert_non_null(r);
+    const char *at = strstr(r->text, name);
+    assert_non_null(at);
+    long n = strtol(at + strlen(name), NULL, 10);
+    reply_free(&r);
+    return n;
+}
+
+/* Every cache reads every key. */
+static void read_all(struct cache *caches)
+{
+    for (unsigned i = 0; i < CACHES; i++) {
+        open_cache(&caches[i], i, 1);
+        for (unsigned key = 0; key < KEYS; key++) {
+            read_key(&caches[i], key);
+        }
+    }
+}
+
+static void write_all(struct respc *c, const char *value)
+{
+    for (unsigned key = 0; key < KEYS; key++) {
+        char name[16];
+        snprintf(name, sizeof name, "k%u", key);
+        expect_reply(c, "+OK", "SET", name, value, NULL);
+    }
+}
+
+static void test_tracking__evicted_keys__are_forgotten(void **state)
+{
+    (void)state;
+    START("--appendfsync", "no", "--maxmemory-policy", "allkeys-random");
+    struct respc *c = expect_connection(&server);
+    struct cache caches[CACHES];
+    write_all(c, "v");
+    read_all(caches);
+    expect_reply(c, "+OK", "CONFIG", "SET", "maxmemory", "1", NULL);
+    long left = KEYS;
+    while (left > 0) {
+        struct reply *r = respc_command(c, "DBSIZE", NULL);
+        assert_non_null(r);
+        left = (long)r->integer;
+        reply_free(&r);
+    }
+    for (unsigned i = 0; i < CACHES; i++) {
+        catch_up(&caches[i]);
+        for (unsigned key = 0; key < KEYS; key++) {
+            assert_false(caches[i].known[key]);
+        }
+    }
+    close_caches(caches);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
+static void test_tracking__merge_and_snapshot__make_nobody_forget(void **state)
+{
+    (void)state;
+    START("--appendfsync", "no", "--max-file-size", "1mb", "--merge-policy", "always");
+    struct respc *c = expect_connection(&server);
+    struct cache caches[CACHES];
+    char *big = malloc(100001);
+    memset(big, 'x', 100000);
+    big[100000] = '\0';
+    write_all(c, big);
+    write_all(c, big); /* what the first ones have written is dead now */
+    read_all(caches);
+    expect_reply(c, "+OK", "BITKV", "MERGE", "NOW", NULL);
+    while (figure(c, "merge_runs:", "BITKV", "MERGE", "STATUS") == 0) {
+        /* It is under way. */
+    }
+    expect_reply(c, "+OK", "SAVE", NULL);
+    for (unsigned i = 0; i < CACHES; i++) {
+        catch_up(&caches[i]);
+        assert_int_equal(caches[i].forgot, 0);
+    }
+    free(big);
+    close_caches(caches);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_none, teardown_server)
 
 int main(void)
@@ -388,6 +482,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_tracking__caches_while_others_write__hold_no_old_value),
         TEST(test_tracking__small_table_and_synced_writes__hold_no_old_value),
+        TEST(test_tracking__evicted_keys__are_forgotten),
+        TEST(test_tracking__merge_and_snapshot__make_nobody_forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
