@@ -68,6 +68,10 @@ void exec_submit_reads(struct exec *e);
  * as long as its slice was not freed); NULL: no more for the moment. */
 struct session *exec_read_next(struct exec *e);
 
+/* s's command waits for its reads; cmds are behind it, in order: begins to read what the first of
+ * them will need, as far as they are plain reads, within bounds. */
+void exec_read_ahead(struct exec *e, struct session *s, const struct resp_command *cmds, size_t n);
+
 /* A command that is run in slices, or whose values are being read, keeps its state here; owned by
  * the connection, NULL when none. */
 struct exec_slice;

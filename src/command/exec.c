@@ -264,7 +264,7 @@ void exec_begin(struct exec_run *r, struct bk_error *err)
     e->session = c->session;
     ks_txn_begin(c->txn, atomic_load_explicit(&c->session->db, memory_order_relaxed), c->now_ms);
     if (e->reader != NULL) {
-        ks_txn_reads(c->txn, e->reader, &e->reads, c->session);
+        ks_txn_reads(c->txn, e->reader, &e->reads, c->session->ahead, c->session);
     }
 }
 
@@ -519,6 +519,11 @@ static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
         exec_stat_error(e, r->ctx.reply, r->reply_start, r->errors_start);
         obey_reply_mode(r);
         tracking_next(s, r->slot);
+    }
+    if (s->ahead != NULL && result == EXEC_DONE) {
+        exec_ahead_ran(s);
+    } else if (result == EXEC_PAUSED) {
+        ks_reads_free(&s->ahead); /* as with its own: a pause may be long */
     }
     return result;
 }

@@ -139,6 +139,8 @@ struct exec_slice {
     bool parked;      /* with more: but not before the next wake call */
     int64_t until_ms; /* with parked: or before this moment; see exec_slice_until_ms */
 };
+/* exec_read_ahead.c: a command of a session with reads ahead is done. */
+void exec_ahead_ran(struct session *s);
 /* exec_slice.c. What was read for the command that is about to run again, now the caller's;
  * took_us: how long it has run so far. A slice with nothing else in it goes. */
 struct bk_reads *exec_take_reads(struct exec_slice **slice, int64_t *took_us);

@@ -68,6 +68,7 @@ void multi_discard(struct session *s, struct keyspace *ks)
 void session_end(struct session *s, struct keyspace *ks)
 {
     multi_discard(s, ks);
+    ks_reads_free(&s->ahead);
 }
 
 /* ---- Commands ---- */

@@ -17,6 +17,7 @@
 
 enum session_reply { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP };
 
+struct bk_reads;
 struct command_row;
 struct keyspace;
 struct ks_watches;
@@ -46,6 +47,8 @@ struct session {
     bool close_after_reply;     /* QUIT, protocol errors */
     struct multi *multi;        /* owned; what MULTI has queued; NULL: not inside one */
     struct ks_watches *watches; /* owned; NULL: none */
+    struct bk_reads *ahead;     /* owned; what was read for commands that come next, or NULL */
+    size_t ahead_left;          /* how many of them have not run */
     bool watch_lost;            /* WATCH came before there was a store: EXEC will fail */
     /* Changed through server_ops.client_set_text only, since other loops read them. Owned by net/.
      */

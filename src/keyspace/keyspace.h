@@ -103,17 +103,21 @@ BK_MUST_USE int ks_txn_fetch(struct ks_txn *t, struct bk_error *err);
  * With ks_txn_reads, after begin, a fetch that would wait has everything read that the command
  * needs and answers BK_READING: the transaction is ended, and the whole command begins again, with
  * the same reads, once ks_reader_next tells its owner. *reads is made when needed; what it brought
- * is borrowed by the transaction: it is freed after that has ended. wake is called on another
+ * is borrowed by the transaction: it is freed after that has ended. So is ahead, which may be
+ * NULL: reads of the same owner that may have what is needed. wake is called on another
  * thread and must not block.
  */
 struct bk_reader *ks_reader_new(struct keyspace *ks, void (*wake)(void *arg), void *arg);
 void ks_reader_free(struct bk_reader **reader);  /* all its reads are freed; waits for the disk */
 void ks_reader_submit(struct bk_reader *reader); /* before the thread goes to sleep */
 bool ks_reader_next(struct bk_reader *reader, void **owner); /* false: none for the moment */
-bool ks_reads_done(const struct bk_reads *reads);
 void ks_reads_free(
     struct bk_reads **reads); /* at any time; takes and nulls; NULL inside: nothing */
-void ks_txn_reads(struct ks_txn *t, struct bk_reader *reader, struct bk_reads **reads, void *owner);
+void ks_txn_reads(struct ks_txn *t, struct bk_reader *reader, struct bk_reads **reads,
+                  struct bk_reads *ahead, void *owner);
+/* In place of a fetch: begins to read the values of the keys in their order, up to bytes of them,
+ * and waits for none. After ks_txn_reads. */
+void ks_txn_read_ahead(struct ks_txn *t, uint64_t bytes);
 
 /*
  * Several commands in one transaction (MULTI). All keys are named before the first command runs, in

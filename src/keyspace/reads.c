@@ -26,11 +26,6 @@ bool ks_reader_next(struct bk_reader *reader, void **owner)
     return bk_reader_next(reader, owner);
 }
 
-bool ks_reads_done(const struct bk_reads *reads)
-{
-    return bk_reads_done(reads);
-}
-
 void ks_reads_free(struct bk_reads **reads)
 {
     bk_reads_free(reads);

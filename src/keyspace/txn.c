@@ -63,6 +63,7 @@ struct ks_txn {
     const struct ks_watches *watches; /* borrowed; NULL: none to lock */
     struct bk_reader *reader;         /* borrowed; NULL: a fetch waits for the disk */
     struct bk_reads **reads;          /* borrowed; the command's, NULL inside: it has none yet */
+    struct bk_reads *ahead;           /* borrowed; or NULL */
     void *owner;                      /* of reads */
     uint32_t *lies; /* owned; database by number before the txn's swaps; NULL: none */
     size_t first;   /* key that the running command calls 0 */
@@ -145,10 +146,12 @@ void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
     t->n = 0;
 }
 
-void ks_txn_reads(struct ks_txn *t, struct bk_reader *reader, struct bk_reads **reads, void *owner)
+void ks_txn_reads(struct ks_txn *t, struct bk_reader *reader, struct bk_reads **reads,
+                  struct bk_reads *ahead, void *owner)
 {
     t->reader = reader;
     t->reads = reads;
+    t->ahead = ahead;
     t->owner = owner;
 }
 
@@ -282,6 +285,9 @@ static int load_without_wait(struct ks_txn *t, size_t i, struct bk_error *err)
     const struct bk_key *key = &t->keys[i];
     struct bk_item *item = &t->items[i];
     int rc = *t->reads == NULL ? BK_NOTFOUND : bk_reads_take(*t->reads, key, item, err);
+    if (rc == BK_NOTFOUND && t->ahead != NULL) {
+        rc = bk_reads_take(t->ahead, key, item, err);
+    }
     if (rc == BK_NOTFOUND) {
         rc = bk_load_cached(t->ks->db, key, item, err);
         if (rc == BK_READING) {
@@ -322,7 +328,7 @@ int ks_txn_fetch(struct ks_txn *t, struct bk_error *err)
             break;
         }
     }
-    if (rc == BK_READING) {
+    if (rc == BK_READING && *t->reads != NULL) {
         bk_reads_ready(*t->reads);
     }
     if (rc == BK_CHANGED) {
@@ -334,6 +340,25 @@ int ks_txn_fetch(struct ks_txn *t, struct bk_error *err)
     }
 out:
     return rc;
+}
+
+void ks_txn_read_ahead(struct ks_txn *t, uint64_t bytes)
+{
+    uint64_t sum = 0;
+    if (t->n > 0) {
+        bk_locate(t->ks->db, t->dbs, t->keys, t->n, t->items);
+    }
+    for (size_t i = 0; i < t->n && sum < bytes; i++) {
+        struct bk_error err;
+        if (present(t, &t->items[i])) {
+            sum += t->items[i].size;
+            int rc = sum > bytes ? BK_OK : load_without_wait(t, i, &err);
+            bk_ignore(rc, "the command itself finds out what is wrong, and what has changed");
+        }
+    }
+    if (*t->reads != NULL) {
+        bk_reads_ready(*t->reads);
+    }
 }
 
 static void begin_batch(struct ks_txn *t)

@@ -25,6 +25,14 @@ enum resp_status ahead_fill(struct ahead *a, struct resp_reader *r,
     return status;
 }
 
+void ahead_more(struct ahead *a, struct resp_reader *r, const struct resp_limits *limits)
+{
+    if (a->at == a->n) {
+        a->at = 0;
+        a->n = resp_reader_ahead(r, limits, a->cmd, AHEAD_MAX);
+    }
+}
+
 void ahead_put_back(struct ahead *a, struct resp_reader *r)
 {
     if (a->at < a->n) {

@@ -28,6 +28,8 @@ void ahead_fini(struct ahead *a);
  * cmd[0 .. n) are there. *error as resp_reader_next sets it. */
 enum resp_status ahead_fill(struct ahead *a, struct resp_reader *r,
                             const struct resp_limits *limits, size_t max, const char **error);
+/* The same for a look at what comes, and nothing else: there may be none to see. */
+void ahead_more(struct ahead *a, struct resp_reader *r, const struct resp_limits *limits);
 /* Gives what has not been run back to the reader that it came from. */
 void ahead_put_back(struct ahead *a, struct resp_reader *r);
 

@@ -413,15 +413,32 @@ static bool conn_lags(struct conn *c)
     return conn_has_pushes(c) && !conn_take_pushes(c, false);
 }
 
+static struct resp_limits conn_limits(const struct conn *c)
+{
+    const struct server_ops *ops = c->loop->net->ops;
+    return (struct resp_limits){.bulk_max = ops->proto_max_bulk_len(ops->arg),
+                                .query_max = c->loop->tun.query_buffer_bytes,
+                                .authenticated =
+                                    c->session.authenticated || !ops->auth_required(ops->arg)};
+}
+
+/* While its command waits for the disk, the values that those behind it will need are read too. */
+static void conn_read_ahead(struct conn *c)
+{
+    struct loop *l = c->loop;
+    struct ahead *ahead = &l->ahead;
+    struct resp_limits limits = conn_limits(c);
+    if (c->session.authenticated) {
+        ahead_more(ahead, c->reader, &limits);
+        exec_read_ahead(l->exec, &c->session, ahead->cmd + ahead->at, ahead->n - ahead->at);
+    }
+}
+
 /* Parses on: one command, or several of a client whose limits no command changes. */
 static enum resp_status conn_parse(struct conn *c, size_t max, const char **error)
 {
     struct loop *l = c->loop;
-    const struct server_ops *ops = l->net->ops;
-    struct resp_limits limits = {.bulk_max = ops->proto_max_bulk_len(ops->arg),
-                                 .query_max = l->tun.query_buffer_bytes,
-                                 .authenticated =
-                                     c->session.authenticated || !ops->auth_required(ops->arg)};
+    struct resp_limits limits = conn_limits(c);
     enum resp_status status =
         ahead_fill(&l->ahead, c->reader, &limits, c->session.authenticated ? max : 0, error);
     if (l->ahead.n > 1) {
@@ -467,6 +484,9 @@ void conn_run(struct conn *c)
         if (!c->session.authenticated) {
             ahead_put_back(ahead, c->reader); /* RESET: stricter limits for what follows */
         }
+    }
+    if (c->state == CONN_READING) {
+        conn_read_ahead(c);
     }
     ahead_put_back(ahead, c->reader);
     if ((left == 0 || lags) && c->state == CONN_OPEN && resp_reader_pending(c->reader) > 0) {

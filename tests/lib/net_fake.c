@@ -348,6 +348,14 @@ void exec_submit_reads(struct exec *e)
     (void)e;
 }
 
+void exec_read_ahead(struct exec *e, struct session *s, const struct resp_command *cmds, size_t n)
+{
+    (void)e;
+    (void)s;
+    (void)cmds;
+    (void)n;
+}
+
 struct session *exec_read_next(struct exec *e)
 {
     struct session *s = NULL;

@@ -177,6 +177,53 @@ static void test_cold_reads__all_keys_of_a_command__are_read_together(void **sta
     assert_int_equal(info(f, "disk_reads"), 3);
 }
 
+static void test_cold_reads__pipelined_reads__are_read_together(void **state)
+{
+    struct fixture *f = *state;
+    struct bk_buf out = {0};
+    for (int i = 0; i < 10; i++) {
+        char key[8];
+        snprintf(key, sizeof(key), "k%d", i);
+        put(f, key, key);
+        respc_format(&out, "GET", key, NULL);
+    }
+    respc_format(&out, "SET", "k9", "later", NULL);
+    respc_format(&out, "MGET", "k9", "k0", NULL);
+    hold(f);
+    assert_true(respc_send(f->a, out.data, out.len));
+    until(f, "disk_reads_pending", 10);
+    put(f, "k4", "changed");
+    expect_reply(f->b, ":1", "DEL", "k5", NULL);
+    let_go(f);
+    for (int i = 0; i < 10; i++) {
+        static const char *const want[] = {"$\"k0\"",      "$\"k1\"", "$\"k2\"", "$\"k3\"",
+                                           "$\"changed\"", "$null",   "$\"k6\"", "$\"k7\"",
+                                           "$\"k8\"",      "$\"k9\""};
+        expect_next(f->a, want[i]);
+    }
+    expect_next(f->a, "+OK");
+    expect_next(f->a, "*2 [$\"later\" $\"k0\"]");
+    assert_int_equal(info(f, "disk_reads"), 13); /* the new k4; k9 and k0 once more */
+    bk_buf_fini(&out);
+}
+
+static void test_cold_reads__closed_with_reads_ahead__nothing_is_left(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "a", "1");
+    put(f, "b", "2");
+    hold(f);
+    send_text(f->a, "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nGET\r\n$1\r\nb\r\n");
+    until(f, "disk_reads_pending", 2);
+    struct reply *r = respc_command(f->b, "CLIENT", "KILL", "TYPE", "normal", NULL);
+    assert_int_equal(r->integer, 1);
+    reply_free(&r);
+    expect_closed(f->a);
+    let_go(f);
+    until(f, "disk_reads_pending", 0);
+    expect_reply(f->b, "*2 [$\"1\" $\"2\"]", "MGET", "a", "b", NULL);
+}
+
 static void test_cold_reads__client_goes_while_it_waits__nothing_is_left(void **state)
 {
     struct fixture *f = *state;
@@ -438,13 +485,15 @@ static void test_cold_reads__pipelines__answer_in_order(void **state)
         for (size_t i = 0; i < n; i++) {
             int k = (int)rng_below(&rng, KEYS);
             if (rng_percent(&rng, 20)) {
-                bk_buf_printf(&out, "INCR k%d\r\n", k);
+                snprintf(text, sizeof(text), "k%d", k);
+                respc_format(&out, "INCR", text, NULL);
                 snprintf(want[i], sizeof(want[i]), ":%ld", ++value[k]);
             } else if (rng_percent(&rng, 20)) {
                 bk_buf_printf(&out, "SET k%d %ld\r\n", k, value[k] += 10);
                 snprintf(want[i], sizeof(want[i]), "+OK");
             } else {
-                bk_buf_printf(&out, "GET k%d\r\n", k);
+                snprintf(text, sizeof(text), "k%d", k);
+                respc_format(&out, "GET", text, NULL);
                 snprintf(want[i], sizeof(want[i]), "$\"%ld\"", value[k]);
             }
         }
@@ -462,6 +511,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cold_reads__disk_hangs__other_clients_are_answered),
         TEST(test_cold_reads__all_keys_of_a_command__are_read_together),
+        TEST(test_cold_reads__pipelined_reads__are_read_together),
+        TEST(test_cold_reads__closed_with_reads_ahead__nothing_is_left),
         TEST(test_cold_reads__client_goes_while_it_waits__nothing_is_left),
         TEST(test_cold_reads__half_closed_client__still_gets_its_reply),
         TEST(test_cold_reads__server_stops__waits_for_the_read),
