@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * txn.c - one command's view of its keys: fetch, lock, look, write, commit ("values first",
- * keyspace.h).
+ * txn.c - one command's view of its keys: lock, look, write, commit ("values first", keyspace.h).
+ * Not here: the fetch (txn_fetch.c).
  *
  * A reading command never begins a batch: it works on what one bk_locate found for all of its keys.
  * A writing one works on what bk_batch_peek finds under the key locks; the only thing it takes from
@@ -12,7 +12,7 @@
  * does not allocate; what grew unusually large is given back at the end.
  */
 #include "engine/bitkv.h"
-#include "keyspace/keyspace_private.h"
+#include "keyspace/txn_private.h"
 
 #include "base/assert.h"
 
@@ -22,61 +22,9 @@
 #define KEYS_KEPT 1024
 #define BYTES_KEPT 65536
 
-/* BK_CHANGED in a row before a fetch gives up. Each one means that another writer or a merge has
- * moved the record and left a newer one in memory, so a few are already rare. */
-#define FETCH_TRIES 1000
-
 /* In the flags byte, above the type: bits 3 and 4. */
 #define ENCODING_SHIFT 3
 #define ENCODING_MASK 3u
-
-struct txn_key {
-    enum ks_need need;
-    uint32_t db;     /* as the command names it; dbs says where the key lies before the txn */
-    bool flushed;    /* it lies nowhere: the txn flushes its database first */
-    bool changed;    /* by the txn */
-    uint8_t mark;    /* the caller's */
-    uint64_t peeked; /* the txn's generation when peeks[i] was filled; 0 = not filled */
-};
-
-struct ks_txn {
-    /* Set once. */
-    struct keyspace *ks;        /* borrowed */
-    struct bk_batch *batch;     /* owned */
-    ks_committed_fn *committed; /* NULL: nobody is told */
-    void *committed_arg;        /* borrowed */
-    /* This thread only. */
-    uint32_t db;
-    int64_t now_ms;
-    uint64_t pos;        /* what the reply depends on so far */
-    uint64_t generation; /* rises with each begin, lock and write: older peeks are void */
-    bool any_value;      /* a key needs its value */
-    bool no_touch;       /* to look at a key is not to use it */
-    bool all_keys;
-    bool begun; /* the batch is */
-    bool pinned;
-    unsigned pin; /* from begin to end: what was located stays where it is */
-    bool locked;
-    bool wrote;          /* a put: a count of 0 no longer says that a database is empty */
-    bool changes, whole; /* there are some; of whole databases too, the last behind whole_first */
-    size_t whole_first;
-    const struct ks_watches *watches; /* borrowed; NULL: none to lock */
-    struct bk_reader *reader;         /* borrowed; NULL: a fetch waits for the disk */
-    struct bk_reads **reads;          /* borrowed; the command's, NULL inside: it has none yet */
-    struct bk_reads *ahead;           /* borrowed; or NULL */
-    void *owner;                      /* of reads */
-    uint32_t *lies; /* owned; database by number before the txn's swaps; NULL: none */
-    size_t first;   /* key that the running command calls 0 */
-    size_t n, cap;
-    struct bk_key *keys;   /* owned, cap long, as the four below */
-    uint32_t *dbs;         /* where each lies in the store, before the txn's own swaps */
-    struct bk_item *items; /* what fetch located and loaded */
-    struct bk_item *peeks; /* what ks_get found under the locks */
-    struct txn_key *info;
-    struct bk_block *
-        *held; /* owned; counted: blocks of puts, whose bytes must last until the end */
-    size_t held_n, held_cap;
-};
 
 struct ks_txn *ks_txn_new(struct keyspace *ks)
 {
@@ -144,15 +92,6 @@ void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
     t->reader = NULL;
     t->first = 0;
     t->n = 0;
-}
-
-void ks_txn_reads(struct ks_txn *t, struct bk_reader *reader, struct bk_reads **reads,
-                  struct bk_reads *ahead, void *owner)
-{
-    t->reader = reader;
-    t->reads = reads;
-    t->ahead = ahead;
-    t->owner = owner;
 }
 
 /* ---- Several commands in one transaction ---- */
@@ -267,100 +206,6 @@ void ks_txn_all_keys(struct ks_txn *t)
     t->all_keys = true;
 }
 
-static void depend(struct ks_txn *t, uint64_t pos)
-{
-    if (pos > t->pos) {
-        t->pos = pos;
-    }
-}
-
-static bool present(const struct ks_txn *t, const struct bk_item *item)
-{
-    return item->at != 0 && !ks_expired(item->expire_ms, t->now_ms);
-}
-
-/* What the command's reads have brought, else what is in memory, else it will be read. */
-static int load_without_wait(struct ks_txn *t, size_t i, struct bk_error *err)
-{
-    const struct bk_key *key = &t->keys[i];
-    struct bk_item *item = &t->items[i];
-    int rc = *t->reads == NULL ? BK_NOTFOUND : bk_reads_take(*t->reads, key, item, err);
-    if (rc == BK_NOTFOUND && t->ahead != NULL) {
-        rc = bk_reads_take(t->ahead, key, item, err);
-    }
-    if (rc == BK_NOTFOUND) {
-        rc = bk_load_cached(t->ks->db, key, item, err);
-        if (rc == BK_READING) {
-            *t->reads = *t->reads == NULL ? bk_reads_new(t->reader, t->owner) : *t->reads;
-            rc = bk_reads_add(*t->reads, t->dbs[i], key, item);
-        }
-    }
-    return rc;
-}
-
-/* Loads the values that are needed of what was located; stops at the first that cannot be had, but
- * not at those that must be read: they are read together. */
-static int load_values(struct ks_txn *t, struct bk_error *err)
-{
-    int rc = BK_OK;
-    bool waits = false;
-    for (size_t i = 0; i < t->n && rc == BK_OK; i++) {
-        if (t->info[i].need == KS_NEED_VALUE && !t->info[i].flushed && present(t, &t->items[i])) {
-            rc = t->reader == NULL ? bk_load(t->ks->db, &t->keys[i], &t->items[i], err)
-                                   : load_without_wait(t, i, err);
-            waits = waits || rc == BK_READING;
-            rc = rc == BK_READING ? BK_OK : rc;
-        }
-    }
-    return rc == BK_OK && waits ? BK_READING : rc;
-}
-
-int ks_txn_fetch(struct ks_txn *t, struct bk_error *err)
-{
-    int rc = BK_OK;
-    if (t->n == 0) {
-        goto out;
-    }
-    for (int tries = 0; tries < FETCH_TRIES; tries++) {
-        bk_locate(t->ks->db, t->dbs, t->keys, t->n, t->items);
-        rc = t->any_value ? load_values(t, err) : BK_OK;
-        if (rc != BK_CHANGED) {
-            break;
-        }
-    }
-    if (rc == BK_READING && *t->reads != NULL) {
-        bk_reads_ready(*t->reads);
-    }
-    if (rc == BK_CHANGED) {
-        rc = bk_error_set(err, BK_EIO, 0, NULL, 0,
-                          "a value was replaced faster than it could be read");
-    }
-    for (size_t i = 0; i < t->n; i++) {
-        depend(t, t->items[i].pos);
-    }
-out:
-    return rc;
-}
-
-void ks_txn_read_ahead(struct ks_txn *t, uint64_t bytes)
-{
-    uint64_t sum = 0;
-    if (t->n > 0) {
-        bk_locate(t->ks->db, t->dbs, t->keys, t->n, t->items);
-    }
-    for (size_t i = 0; i < t->n && sum < bytes; i++) {
-        struct bk_error err;
-        if (present(t, &t->items[i])) {
-            sum += t->items[i].size;
-            int rc = sum > bytes ? BK_OK : load_without_wait(t, i, &err);
-            bk_ignore(rc, "the command itself finds out what is wrong, and what has changed");
-        }
-    }
-    if (*t->reads != NULL) {
-        bk_reads_ready(*t->reads);
-    }
-}
-
 static void begin_batch(struct ks_txn *t)
 {
     if (!t->begun) {
@@ -374,7 +219,7 @@ static const struct bk_item *peek(struct ks_txn *t, size_t i)
     struct bk_item *item = &t->peeks[i];
     if (t->info[i].peeked != t->generation) {
         bk_batch_peek(t->batch, t->info[i].db, &t->keys[i], item);
-        depend(t, item->pos);
+        ks_txn_depend(t, item->pos);
         t->info[i].peeked = t->generation;
     }
     return item;
@@ -387,7 +232,7 @@ static bool values_current(struct ks_txn *t)
     for (size_t i = 0; i < t->n && current; i++) {
         if (t->info[i].need == KS_NEED_VALUE && !t->info[i].flushed) {
             bk_batch_peek(t->batch, t->dbs[i], &t->keys[i], &t->peeks[i]);
-            depend(t, t->peeks[i].pos);
+            ks_txn_depend(t, t->peeks[i].pos);
             /* Of use to ks_get where no swap comes in between. */
             t->info[i].peeked = t->dbs[i] == t->info[i].db ? t->generation : 0;
             current = t->peeks[i].at == t->items[i].at;
@@ -431,7 +276,7 @@ void ks_get(struct ks_txn *t, size_t index, struct ks_value *out)
     const struct bk_item *fetched = &t->items[index];
     const struct bk_item *found = t->locked ? peek(t, index) : fetched;
     BK_ASSERT(index < t->n);
-    *out = (struct ks_value){.exists = present(t, found)};
+    *out = (struct ks_value){.exists = ks_txn_present(t, found)};
     if (out->exists) {
         /* The bytes come with an own write; otherwise from the fetch, whose record this is
          * (values_current). */
@@ -530,7 +375,7 @@ void ks_flush(struct ks_txn *t, uint32_t db)
     if (t->wrote || bk_count(t->ks->db, db) != 0) {
         bk_batch_flush(t->batch, db);
     }
-    depend(t, bk_tail(t->ks->db));
+    ks_txn_depend(t, bk_tail(t->ks->db));
     note_whole(t);
     t->generation++;
 }
@@ -634,7 +479,7 @@ int ks_txn_commit(struct ks_txn *t, uint64_t *pos, struct bk_error *err)
             rc = bk_batch_commit(t->batch, &written, err);
         }
         if (rc == BK_OK) {
-            depend(t, written);
+            ks_txn_depend(t, written);
         }
     }
     if (rc == BK_OK && t->changes && t->committed != NULL) {
