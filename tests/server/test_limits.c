@@ -2,10 +2,12 @@
 /*
  * Limits: what one client may hold, how many may come, how long they may idle; and that memory
  * stays within what the limits allow, whatever a client does. Larger amounts by hand:
- * BITKV_TEST_GARBAGE_MB=1024, BITKV_TEST_CONNECTIONS=10000.
+ * BITKV_TEST_GARBAGE_MB=1024, BITKV_TEST_CONNECTIONS=10000, BITKV_TEST_COMMANDS=100000000.
  */
+#include "base/buf.h"
 #include "base/error.h"
 #include "lib/expect.h"
+#include "lib/rawconn.h"
 #include "lib/rng.h"
 
 #include <inttypes.h>
@@ -458,6 +460,81 @@ static void test_limits__many_clients_wait_for_room__a_commit_tries_a_few_again(
     expect_clean_stop(&server);
 }
 
+/* ---- Allocations ---- */
+
+#define CHUNK 1000 /* commands sent at once */
+
+/* Requests that the allocator has served so far, by its own count; 0: it keeps none. */
+static unsigned long long requests_served(struct rawconn *c)
+{
+    static const char ask[] = "MEMORY MALLOC-STATS\r\n";
+    struct raw reply;
+    assert_true(rawconn_send(c, ask, sizeof(ask) - 1));
+    assert_true(rawconn_reply(c, RESPC_PATIENCE_MS, &reply));
+    struct bk_buf text = {0};
+    bk_buf_append(&text, reply.data, reply.len);
+    bk_buf_append(&text, "", 1);
+    const char *at = strstr((const char *)text.data, "\ntotal:");
+    unsigned long long served = 0;
+    if (at != NULL) {
+        at += strlen("\ntotal:");
+        for (int column = 0; column < 6; column++) { /* the sixth: nrequests */
+            char *end;
+            served = strtoull(at, &end, 10);
+            at = end;
+        }
+    }
+    bk_buf_fini(&text);
+    return served;
+}
+
+static void append_chunk(struct bk_buf *b)
+{
+    for (int i = 0; i < CHUNK / 4; i++) {
+        int key = i % 100;
+        bk_buf_printf(b, "*3\r\n$3\r\nSET\r\n$3\r\nk%02d\r\n$64\r\n%064d\r\n", key, i);
+        bk_buf_printf(b, "*2\r\n$3\r\nGET\r\n$3\r\nk%02d\r\n", key);
+        bk_buf_printf(b, "*2\r\n$6\r\nSTRLEN\r\n$3\r\nk%02d\r\n", key);
+        bk_buf_printf(b, "*3\r\n$6\r\nEXISTS\r\n$3\r\nk%02d\r\n$3\r\nnil\r\n", key);
+    }
+}
+
+static void run_chunks(struct rawconn *c, const struct bk_buf *chunk, unsigned long n)
+{
+    struct raw reply;
+    for (unsigned long i = 0; i < n; i++) {
+        assert_true(rawconn_send(c, chunk->data, chunk->len));
+        for (int k = 0; k < CHUNK; k++) {
+            assert_true(rawconn_reply(c, RESPC_PATIENCE_MS, &reply));
+            assert_false(raw_is_error(reply));
+        }
+    }
+}
+
+/* What is allocated belongs to ticks. (A value that a read brings into the cache takes memory
+ * there; these are read while they are in the log's buffer.) */
+static void test_limits__million_commands__allocate_nothing_each(void **state)
+{
+    (void)state;
+    unsigned long chunks = from_env("BITKV_TEST_COMMANDS", 1000000) / CHUNK;
+    struct rawconn c;
+    struct bk_buf chunk = {0};
+    START("--io-threads", "1");
+    assert_true(rawconn_open(&c, server.port));
+    append_chunk(&chunk);
+    run_chunks(&c, &chunk, 10);
+    unsigned long long before = requests_served(&c);
+    if (before > 0) { /* a sanitizer's allocator has no such figures */
+        run_chunks(&c, &chunk, chunks);
+        unsigned long long served = requests_served(&c) - before;
+        print_message("%llu requests to the allocator by %lu commands\n", served, chunks * CHUNK);
+        assert_true(served < chunks * CHUNK / 20);
+    }
+    rawconn_close(&c);
+    bk_buf_fini(&chunk);
+    expect_clean_stop(&server);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup_none, teardown_server)
 
 int main(void)
@@ -473,6 +550,7 @@ int main(void)
         CASE(test_limits__garbage__leaves_memory_and_service_alone),
         CASE(test_limits__claims_of_many_clients__hold_their_own_bytes_only),
         CASE(test_limits__many_clients_wait_for_room__a_commit_tries_a_few_again),
+        CASE(test_limits__million_commands__allocate_nothing_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
