@@ -141,10 +141,12 @@ whole_report() {
         printf '\n## Targets\n\n| row | asked | measured | runs | |\n|---|---|---|---|---|\n'
         cat "$work/targets"
     fi
-    printf '\n## Plots\n\n'
-    for plot in "$RESULTS"/plots/*.svg; do
-        [ ! -e "$plot" ] || echo "![$(basename "$plot" .svg)](plots/$(basename "$plot"))"
-    done
+    if compgen -G "$RESULTS/plots/*.svg" >/dev/null; then
+        printf '\n## Plots\n\n'
+        for plot in "$RESULTS"/plots/*.svg; do
+            echo "![$(basename "$plot" .svg)](plots/$(basename "$plot"))"
+        done
+    fi
     printf '\n## Tables\n'
     cat "$report"
 }

@@ -22,6 +22,9 @@ many_memory() {
         KEYS=$n
         for name in bitkv redis; do
             fill $name 8 first=$last
+        done
+        settle bitkv redis
+        for name in bitkv redis; do
             bytes[$name]=$(grown $name "${before[$name]}")
         done
         last=$n
@@ -112,6 +115,7 @@ group_most() {
     seconds=$(date +%s%N)
     fill bitkv 8
     seconds=$((($(date +%s%N) - seconds) / 1000000))
+    settle bitkv
     table "$KEYS keys of 16 bytes, values of 8, \`cache-size 0\`" bitkv
     cells "memory a key, bytes" "$(grown bitkv "$before")"
     cells "resident set, MiB" $(($(rss_kb bitkv) / 1024))

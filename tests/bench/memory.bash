@@ -1,6 +1,22 @@
 # SPDX-License-Identifier: MIT
 # memory.bash - what a key costs in memory, with and without an expiry, and what loading takes.
 
+# settle NAME...: until their memory has stood still for two seconds, or 20 have passed. What the fill itself took (buffers,
+# hints being made) goes back to the system within some ten seconds.
+settle() {
+    local name i falls
+    local -A was
+    for ((i = 0; i < 10; i++)); do
+        falls=0
+        for name in "$@"; do was[$name]=$(rss_kb "$name"); done
+        nap 2
+        for name in "$@"; do
+            [ $((was[$name] - $(rss_kb "$name"))) -le $((was[$name] / 200)) ] || falls=1
+        done
+        [ $falls = 1 ] || return 0
+    done
+}
+
 # grown NAME BEFORE: bytes of resident set a key since it was BEFORE KiB.
 grown() {
     awk -v a="$2" -v b="$(rss_kb "$1")" -v n="$KEYS" 'BEGIN { printf "%.1f", (b - a) * 1024 / n }'
@@ -8,16 +24,19 @@ grown() {
 
 # memory_row TEXT [OPTION OF load...]: ROUNDS pairs of servers that begin empty; the medians are left in $ours and $theirs.
 memory_row() {
-    local text=$1 i name before
+    local text=$1 i name
+    local -A before
     shift
     rm -f "$work"/grown.*
     for ((i = 0; i < ROUNDS; i++)); do
         start_both "--cache-size 0" "--appendfsync everysec"
         for name in bitkv redis; do
-            before=$(rss_kb $name)
+            before[$name]=$(rss_kb $name)
             fill $name 8 "$@"
-            grown $name "$before" >>"$work/grown.$name"
-            echo >>"$work/grown.$name"
+        done
+        settle bitkv redis
+        for name in bitkv redis; do
+            echo "$(grown $name "${before[$name]}")" >>"$work/grown.$name"
         done
     done
     ours=$(median 1 "$work/grown.bitkv")
