@@ -64,6 +64,7 @@ struct bki_file {
     atomic_bool suspect;           /* a merge found less in it than there should be */
     /* Sync thread only. */
     int old_fd;       /* owned; -1 unless the file was rescued */
+    uint64_t plain;   /* the log's records and zeros were written up to here */
     bool sync_failed; /* never synced again: the kernel may have dropped what it could not write */
 };
 

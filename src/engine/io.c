@@ -14,10 +14,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -75,6 +77,14 @@ static int64_t sys_free_bytes(void *arg, const char *path)
         return -errno;
     }
     return (int64_t)((uint64_t)s.f_bavail * s.f_frsize);
+}
+
+/* Those that are known to; others may put what is written elsewhere first. */
+static int sys_in_place(void *arg, const char *path)
+{
+    (void)arg;
+    struct statfs s;
+    return statfs(path, &s) == 0 && (s.f_type == EXT4_SUPER_MAGIC || s.f_type == XFS_SUPER_MAGIC);
 }
 
 static int sys_allocate(void *arg, int fd, uint64_t offset, uint64_t len)
@@ -265,6 +275,7 @@ const struct bk_io bk_io_system = {
     .truncate = sys_truncate,
     .size = sys_size,
     .free_bytes = sys_free_bytes,
+    .in_place = sys_in_place,
     .mkdir = sys_mkdir,
     .rmdir = sys_rmdir,
     .rename = sys_rename,

@@ -41,6 +41,8 @@ struct bk_io {
     int (*truncate)(void *arg, int fd, uint64_t size);
     int64_t (*size)(void *arg, int fd);
     int64_t (*free_bytes)(void *arg, const char *path); /* on the file system of a directory */
+    /* 1: there, what is written over bytes of a file takes their place, and so no more room. */
+    int (*in_place)(void *arg, const char *path);
 
     int (*mkdir)(void *arg, const char *path); /* 0750; -EEXIST when it is there */
     int (*rmdir)(void *arg, const char *path); /* -ENOTEMPTY when something lies in it */

@@ -74,6 +74,11 @@ static int64_t ro_free_bytes(void *arg, const char *path)
     return below(arg)->free_bytes(below(arg)->arg, path);
 }
 
+static int ro_in_place(void *arg, const char *path)
+{
+    return below(arg)->in_place(below(arg)->arg, path);
+}
+
 static int ro_mkdir(void *arg, const char *path)
 {
     (void)arg;
@@ -139,6 +144,7 @@ void bki_io_readonly(struct bk_io *out, const struct bk_io *under)
         .truncate = ro_truncate,
         .size = ro_size,
         .free_bytes = ro_free_bytes,
+        .in_place = ro_in_place,
         .mkdir = ro_mkdir,
         .rmdir = ro_leave,
         .rename = ro_rename,

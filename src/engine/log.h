@@ -71,6 +71,7 @@ struct bki_log {
     void *wake_arg;
     void (*took)(void *arg, enum bk_took what, int64_t us);
     void *took_arg;
+    bool in_place; /* zeros written ahead take no room of their own; set by bki_log_start */
     /* Atomic settings. */
     atomic_int sync; /* enum bk_sync */
     _Atomic uint64_t max_file_bytes, buffer_bytes, cache_bytes;
@@ -121,6 +122,7 @@ struct bki_log {
     uint64_t gathered BK_GUARDED(mu);     /* appends that the last sync took, and all before it */
     uint64_t gather_want BK_GUARDED(mu);  /* so many came together for it */
     int64_t sync_us_usual BK_GUARDED(mu); /* how long a sync takes */
+    uint64_t sync_bytes_usual BK_GUARDED(mu); /* and how much there is to sync */
     int64_t retry_us
         BK_GUARDED(mu); /* monotonic; making room failed: not again before; 0 = no failure */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* log_private.h - what the files of the log share: log.c appends, log_write.c writes, log_step.c
- * syncs, log_room.c makes room. */
+ * syncs, log_room.c makes room, log_zero.c prepares it. */
 #ifndef BK_ENGINE_LOG_PRIVATE_H
 #define BK_ENGINE_LOG_PRIVATE_H
 
@@ -54,6 +54,9 @@ BK_MUST_USE int bki_log_first_file(struct bki_log *log, struct bki_file **fresh,
 void bki_log_retry_later(struct bki_log *log, const struct bk_error *err);
 /* A record of need bytes found no room on disk, and neither would others. */
 void bki_log_set_full_locked(struct bki_log *log, uint64_t need, const struct bk_error *why);
+/* With always, writes zeros ahead of the log's end where that makes syncs cheaper. False: that
+ * failed, and so would a write; the log has failed. The sync thread's. */
+bool bki_log_zero_ahead(struct bki_log *log) BK_REQUIRES(log->write_mu);
 /* As many writes wait for the next sync as the last one took. */
 bool bki_log_gathered_locked(const struct bki_log *log) BK_REQUIRES(log->mu);
 /* Calls the owner of the store. Without a lock held. */

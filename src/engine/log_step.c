@@ -111,7 +111,7 @@ static bool plan_sync(struct bki_log *log, struct sync_plan *p)
     int64_t write_us = now_us(log);
     bk_mutex_lock(&log->write_mu);
     p->appends = user_appends(log);
-    bool ok = bki_log_write_out(log);
+    bool ok = bki_log_zero_ahead(log) && bki_log_write_out(log);
     bk_mutex_lock(&log->mu);
     ok = ok && atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK;
     p->target = load(&log->written_pos);
@@ -153,6 +153,8 @@ static void end_sync(struct bki_log *log, const struct sync_plan *p, int rc)
         count(&log->syncs, 1);
         count(&log->sync_us_total, took);
         log->sync_us_usual += ((int64_t)took - log->sync_us_usual) / 8;
+        uint64_t bytes = p->target - load(&log->synced_pos);
+        log->sync_bytes_usual = (log->sync_bytes_usual * 7 + bytes) / 8;
         if (took > load(&log->sync_us_max)) {
             store(&log->sync_us_max, took);
         }
@@ -289,6 +291,7 @@ int bki_log_start(struct bki_log *log, struct bk_error *err)
 {
     struct bki_file *f = NULL;
     struct bk_error why = {0};
+    log->in_place = log->files->io->in_place(log->files->io->arg, log->files->dir) == 1;
     int rc = bki_log_first_file(log, &f, &why);
     if (rc == BK_OK) {
         bk_mutex_lock(&log->mu);

@@ -116,6 +116,11 @@ static inline int64_t rare_free_bytes(void *arg, const char *path)
     return rare_base(arg)->free_bytes(rare_base(arg)->arg, path);
 }
 
+static inline int rare_in_place(void *arg, const char *path)
+{
+    return rare_base(arg)->in_place(rare_base(arg)->arg, path);
+}
+
 static inline int rare_mkdir(void *arg, const char *path)
 {
     return rare_base(arg)->mkdir(rare_base(arg)->arg, path);
@@ -182,6 +187,7 @@ static inline struct rare *rare_new(uint64_t seed, enum bk_sync sync)
         .truncate = rare_truncate,
         .size = rare_size,
         .free_bytes = rare_free_bytes,
+        .in_place = rare_in_place,
         .mkdir = rare_mkdir,
         .rename = rare_rename,
         .unlink = rare_unlink,

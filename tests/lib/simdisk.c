@@ -265,6 +265,13 @@ static int sd_truncate(void *arg, int fd, uint64_t size)
     return (int)sim_call_end(d, "truncate", handle_path(d, fd), size, 0, rc);
 }
 
+static int sd_in_place(void *arg, const char *path)
+{
+    (void)arg;
+    (void)path;
+    return 1;
+}
+
 static int64_t sd_free_bytes(void *arg, const char *path)
 {
     struct simdisk *d = arg;
@@ -538,6 +545,7 @@ void simdisk_fill_table(struct simdisk *d)
         .truncate = sd_truncate,
         .size = sd_size,
         .free_bytes = sd_free_bytes,
+        .in_place = sd_in_place,
         .mkdir = sd_mkdir,
         .rmdir = sd_rmdir,
         .rename = sd_rename,
