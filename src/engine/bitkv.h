@@ -228,10 +228,10 @@ BK_MUST_USE int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_it
  * For a thread that serves many and must not stand still: what is not in memory is read by the
  * threads of bk_options.disk_threads, and the caller does something else meanwhile.
  *
- *   bk_locate, then bk_load_cached for each key; BK_READING: bk_reads_add it to the command's
- * reads; bk_reads_ready when all are added; bk_reader_submit before the thread goes to sleep;
- * wake(arg) is called: bk_reader_next tells whose reads are done; bk_locate again, bk_reads_take
- * for each key (BK_NOTFOUND: bk_load_cached); what has changed its place meanwhile is added anew.
+ * bk_locate, then bk_load_cached for each key; BK_READING: bk_reads_add it to the command's reads;
+ * bk_reads_ready when all are added; bk_reader_submit before the thread goes to sleep. wake(arg) is
+ * called: bk_reader_next tells whose reads are done; bk_locate again, bk_reads_take for each key
+ * (BK_NOTFOUND: bk_load_cached); what has changed its place meanwhile is added anew.
  *
  * One bk_reader belongs to one thread, and so do its bk_reads. Bound: of one reader reads are under
  * way, or done and still held, for 64 MiB, or for one bk_reads however large; others wait for that.
@@ -253,8 +253,7 @@ bool bk_reader_next(struct bk_reader *reader, void **owner);
 
 /* Holds a pin of its own from here to bk_reads_free. */
 struct bk_reads *bk_reads_new(struct bk_reader *reader, void *owner);
-/* At any time: those under way are dropped when they come back. Takes and nulls; NULL is accepted.
- */
+/* At any time: what is under way is dropped on its return. Takes and nulls; NULL is accepted. */
 void bk_reads_free(struct bk_reads **reads);
 bool bk_reads_done(const struct bk_reads *reads); /* nothing is under way */
 
