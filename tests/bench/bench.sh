@@ -7,7 +7,8 @@
 #   BENCH     standard (the default): every target and every plot, about half an hour
 #             quick: the same groups with less of everything, some minutes, for trying
 #             or names of groups: everysec64 everysec1k always nocache loops latency sizes connections engine (speed.bash),
-#             memory loading (memory.bash), many most (many.bash), merge space zipf expiry snapshot (merge.bash)
+#             memory loading (memory.bash), many most (many.bash), merge space zipf expiry snapshot (merge.bash),
+#             cold (cold.bash)
 #   RESULTS   where results.md and plots/ go (default: tests/bench for the standard set, else build/bench)
 #   ROUNDS    paired runs of each row, bitkv first, then Redis; figures are medians, ratios the medians of the pairs'
 #             ratios (default 5)
@@ -27,7 +28,7 @@ B=${B:-build}
 BENCH=${BENCH:-standard}
 PORT=${PORT:-17000}
 REDIS_REWRITES=0
-STANDARD="everysec64 everysec1k always nocache loops latency memory many merge space sizes connections engine"
+STANDARD="everysec64 everysec1k always nocache loops latency memory many merge space cold sizes connections engine"
 case $BENCH in
 standard) groups=$STANDARD ;;
 quick)
@@ -74,7 +75,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
 
-for part in common speed memory many merge plots; do
+for part in common speed memory many merge cold plots; do
     # shellcheck source=/dev/null
     . "tests/bench/$part.bash"
 done
