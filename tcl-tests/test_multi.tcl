@@ -62,6 +62,12 @@ test "WATCH: written, deleted, flushed, run out" {
         is {ping} +QUEUED
         is {exec} nilarray
     }
+    is {set k 1 exat 9000000000} +OK
+    is {watch k} +OK
+    is {expireat k 9000000000} :1
+    is {multi} +OK
+    is {ping} +QUEUED
+    is {exec} nilarray
     is {set k 1 px 20} +OK
     is {watch k} +OK
     while {[r exists k]} {}

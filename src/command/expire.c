@@ -90,11 +90,7 @@ static void expire_key(struct command_ctx *c, enum arg_unit unit, int64_t base_m
             resp_write_int(c->reply, 1);
         } else {
             struct ks_write w = {v.type, v.bytes, v.block, when, v.encoding};
-            if (when != v.expire_ms) {
-                ks_put(c->txn, 0, &w);
-            } else {
-                ks_touch(c->txn, 0);
-            }
+            ks_put(c->txn, 0, &w); /* the same time too: who watches the key sees a change */
             command_notify(c, NOTIFY_GENERIC, "expire", ks_key(c->txn, 0));
             resp_write_int(c->reply, 1);
         }

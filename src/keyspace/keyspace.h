@@ -166,8 +166,6 @@ void ks_put_idle(struct ks_txn *t, size_t index, uint64_t idle_ms);
 void ks_delete(struct ks_txn *t, size_t index);
 void ks_flush(struct ks_txn *t, uint32_t db);
 void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2);
-/* Nothing is written; those who are told of changes hear of the key all the same. */
-void ks_touch(struct ks_txn *t, size_t index);
 
 /* Ends the transaction. BK_EAGAIN: no room in the log, nothing changed, run the command again after
  * a wake call. BK_ETOOBIG, BK_ENOSPC, BK_EIO: nothing changed. *pos: log position that the reply

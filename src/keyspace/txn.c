@@ -389,11 +389,6 @@ void ks_swap(struct ks_txn *t, uint32_t db1, uint32_t db2)
     t->generation++;
 }
 
-void ks_touch(struct ks_txn *t, size_t index)
-{
-    note_change(t, index + t->first);
-}
-
 /* ---- What has changed ---- */
 
 void ks_txn_on_commit(struct ks_txn *t, ks_committed_fn *fn, void *arg)

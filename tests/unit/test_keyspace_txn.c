@@ -509,7 +509,7 @@ static void test_txn__commit__tells_what_it_has_changed(void **state)
     ks_txn_focus(f->t, 0, 2);
     ks_flush(f->t, 0);
     ks_put(f->t, 0, &w); /* c */
-    ks_touch(f->t, 2);   /* e */
+    ks_delete(f->t, 2);  /* e */
     assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
     assert_int_equal(told.calls, 1);
     assert_string_equal(told.changed, " a *c7 *e");
