@@ -183,7 +183,7 @@ $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
 # ---- Words ----
 
 FORCE:
-.PHONY: FORCE all run install test bench bench-engine asan ubsan tsan valgrind fuzz lint cover format clean help tests
+.PHONY: FORCE all run install test bench bench-engine profile asan ubsan tsan valgrind fuzz lint cover format clean help tests
 .PHONY: test-unit test-engine test-server test-crash test-tcl test-clients redis-suite
 
 PRODUCTS := $(patsubst $(B)/release/%,$(B)/%,$(call products,release))
@@ -220,6 +220,8 @@ bench:
 	@deps/install.sh build bench
 	@$(MAKE) --no-print-directory all build-release-bench
 	@B=$(B) tests/bench/bench.sh
+profile: all $(B)/release/tests/bench/bench_engine
+	@B=$(B) tests/bench/profile.sh
 bench-engine: $(B)/release/tests/bench/bench_engine
 	@$< $(N)
 
@@ -239,6 +241,6 @@ help:
 	@echo "make redis-suite   Redis's own tests (fetched once) against bitkv: unit, passed, failed, what Redis passes"
 	@echo "make asan | ubsan | tsan | valgrind | cover | fuzz T=60"
 	@echo "make bench         half an hour beside redis-server: tests/bench/results.md and plots; BENCH=quick: build/bench"
-	@echo "make bench-engine [N=keys]"
+	@echo "make bench-engine [N=keys] | profile"
 	@echo "make format        clang-format over src/ and tests/;  make clean: remove build/"
 	@echo "CI=1 or WERROR=1: warnings are errors. VERBOSE=1: show commands. B=dir: another build directory."
