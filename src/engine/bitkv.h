@@ -270,9 +270,8 @@ void bk_reads_ready(struct bk_reads *reads);
 BK_MUST_USE int bk_reads_take(struct bk_reads *reads, const struct bk_key *key,
                               struct bk_item *item, struct bk_error *err);
 
-/* Brings what look-ups of n keys in database num, and loads of values that are held in memory, will
- * touch into the processor's cache: the waits for memory of all of them at once, not one after the
- * other. n is at most BK_PREFETCH_MAX. */
+/* Fetches what look-ups of up to BK_PREFETCH_MAX keys, and loads of values held in memory, touch
+ * into the processor's cache: the waits for memory of all of them at once. */
 #define BK_PREFETCH_MAX 32u
 void bk_prefetch(struct bk_db *db, uint32_t num, const struct bk_key *keys, size_t n);
 
