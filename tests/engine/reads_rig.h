@@ -195,9 +195,10 @@ struct get {
 static inline int get_try(struct get *g, struct bk_error *err)
 {
     unsigned pin = bk_pin(g->p->db);
+    const uint32_t num = 0;
     int rc;
     do {
-        bk_locate(g->p->db, &(uint32_t){0}, &g->key, 1, &g->item);
+        bk_locate(g->p->db, &num, &g->key, 1, &g->item);
         rc = BK_NOTFOUND;
         if (g->item.at != 0 && g->reads != NULL) {
             rc = bk_reads_take(g->reads, &g->key, &g->item, err);
@@ -206,7 +207,7 @@ static inline int get_try(struct get *g, struct bk_error *err)
             rc = bk_load_cached(g->p->db, &g->key, &g->item, err);
             if (rc == BK_READING) {
                 g->reads = g->reads != NULL ? g->reads : bk_reads_new(g->p->reader, g);
-                rc = bk_reads_add(g->reads, 0, &g->key, &g->item);
+                rc = bk_reads_add(g->reads, num, &g->key, &g->item);
             }
         }
     } while (rc == BK_CHANGED);
