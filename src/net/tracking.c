@@ -34,7 +34,7 @@
 
 /* A prefix that somebody listens to. Guarded by net->tracking_mu; the name is set once. */
 struct prefix {
-    struct tracker **v; /* owned array of counted pointers */
+    struct tracker **v; /* owned array of borrowed pointers: who closes takes itself out */
     size_t n, cap;
     size_t len;
     uint8_t name[];
@@ -334,7 +334,7 @@ static void join_locked(struct net *net, struct tracker *t, struct bk_span name)
         p->cap = p->cap == 0 ? 4 : p->cap * 2;
         p->v = bk_realloc(p->v, p->cap * sizeof(struct tracker *));
     }
-    p->v[p->n++] = tracker_ref(t);
+    p->v[p->n++] = t;
     insert(&t->prefixes, t->prefixes_n, i, p);
     t->prefixes_n++;
 }
@@ -361,7 +361,6 @@ static void leave_all_locked(struct net *net, struct tracker *t)
         }
         memmove(p->v + at, p->v + at + 1, (p->n - at - 1) * sizeof(struct tracker *));
         p->n--;
-        tracker_unref(t);
         if (p->n == 0) {
             drop_prefix_locked(net, p);
         }
