@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "engine/bucket.h"
 #include "engine/keydir.h"
+#include "engine/record.h"
 #include "lib/rng.h"
 
 #include <setjmp.h>
@@ -350,6 +351,43 @@ static void test_bucket__keys_of_every_length__found(void **state)
     free(bytes);
 }
 
+/* The i-th of all texts over two letters, one of them zero, shortest first: 2^len of each length.
+ */
+static struct bk_span text_of(unsigned i, uint8_t *text)
+{
+    size_t len = 0;
+    while (i >= 1u << len) {
+        i -= 1u << len++;
+    }
+    for (size_t at = 0; at < len; at++) {
+        text[at] = (i >> at & 1) != 0 ? 'a' : 0;
+    }
+    return bk_span_of(text, len);
+}
+
+static void test_bucket__keys_that_differ_in_one_letter__each_is_found(void **state)
+{
+    (void)state;
+    enum { N = 4095 }; /* lengths 0 to 11 */
+    struct bki_bucket *b = NULL;
+    uint8_t text[16];
+    for (unsigned i = 0; i < N; i += 2) {
+        struct bki_entry e = {.loc = i + 1,
+                              .size = i % 14 == 0 ? BKI_CLASSED_MAX + 8 : 64,
+                              .expire_ms = i % 6 == 0 ? 5 : 0};
+        bki_bucket_add(&b, &e, text_of(i, text));
+    }
+    for (unsigned i = 0; i < N; i++) {
+        const uint64_t *p = bki_bucket_find(b, text_of(i, text));
+        struct bki_entry e = {0};
+        if (p != NULL) {
+            bki_entry_read(p, &e, NULL);
+        }
+        assert_int_equal(e.loc, i % 2 == 0 ? i + 1 : 0);
+    }
+    free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -361,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_keydir__changes_applied_together__as_one_by_one),
         cmocka_unit_test(test_keydir__expect_and_fit__room_comes_and_goes),
         cmocka_unit_test(test_bucket__keys_of_every_length__found),
+        cmocka_unit_test(test_bucket__keys_that_differ_in_one_letter__each_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
