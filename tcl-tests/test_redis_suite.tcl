@@ -31,13 +31,13 @@ proc judge_run {units skips body} {
 }
 
 test test_redis_suite__fewer_passes_than_before__fails_the_run {
-    expect [judge_run "u 3 2" "" {judge::begin; judge::passed u a; judge::end u 0}] {{u: 1 tests pass, 2 did before}}
-    expect [judge_run "u 3 1" "" {judge::begin; judge::passed u a; judge::end u 0}] {}
+    expect [judge_run "u 3 2" "" {judge::begin; judge::passed u a; judge::end u 0 0}] {{u: 1 tests pass, 2 did before}}
+    expect [judge_run "u 3 1" "" {judge::begin; judge::passed u a; judge::end u 0 0}] {}
 }
 
 test test_redis_suite__redis_passes_another_number__fails_the_run {
-    expect [judge_run "u 1 0" "" {judge::begin; judge::passed u a; judge::end u 1}] {}
-    expect [judge_run "u 2 0" "" {judge::begin; judge::passed u a; judge::end u 1}] {{u: Redis passes 1, "units" says 2}}
+    expect [judge_run "u 1 0" "" {judge::begin; judge::passed u a; judge::end u 1 0}] {}
+    expect [judge_run "u 2 0" "" {judge::begin; judge::passed u a; judge::end u 1 0}] {{u: Redis passes 1, "units" says 2}}
 }
 
 test test_redis_suite__failure_for_want_of_a_command__counts_as_needs_unless_only_planned {
@@ -54,9 +54,9 @@ test test_redis_suite__failure_for_want_of_a_command__counts_as_needs_unless_onl
 
 test test_redis_suite__skip_that_passes_or_is_not_there__fails_the_run {
     set skips "u | a - b | SCAN | order"
-    expect [judge_run "u 1 0" $skips {judge::begin; judge::failed u "a - b" {} text; judge::end u 0}] {}
-    expect [judge_run "u 1 0" $skips {judge::begin; judge::passed u "a - b"; judge::end u 0}] {{skip: u: "a - b" passes}}
-    expect [judge_run "u 1 0" $skips {judge::begin; judge::end u 0}] {{skip: no such test ran: u|a - b}}
+    expect [judge_run "u 1 0" $skips {judge::begin; judge::failed u "a - b" {} text; judge::end u 0 0}] {}
+    expect [judge_run "u 1 0" $skips {judge::begin; judge::passed u "a - b"; judge::end u 0 0}] {{skip: u: "a - b" passes}}
+    expect [judge_run "u 1 0" $skips {judge::begin; judge::end u 0 0}] {{skip: no such test ran: u|a - b}}
 }
 
 test test_redis_suite__skip_without_a_row_that_tells_of_a_difference__fails_the_run {

@@ -167,7 +167,7 @@ static void test_pubsub__subscriber_that_does_not_read__is_closed_and_memory_is_
     assert_int_equal(info_figure(pub, "clients", "connected_clients:"), 2);
     if (EXPECT_MEMORY) {
         print_message("grown by %ld KiB\n", grown);
-        assert_true(grown < 40 * 1024);
+        assert_true(grown < 64 * 1024); /* its limit, a few times over */
     }
     free(text);
     respc_close(&slow);
