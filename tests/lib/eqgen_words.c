@@ -178,11 +178,11 @@ static const char *const raws[] = {
     "SELECT 5\r\nRESET\r\nSET reset:a 1\r\nSELECT 0\r\nDEL reset:a\r\n",
     "POST / HTTP/1.0\r\nPING\r\n", "Host: example\r\nPING\r\n", "\xff\xfe\x00\r\n", "+PING\r\n",
     "$4\r\nPING\r\n", "PING", "*2\r\n$4\r\nECHO\r\n$3\r\nab",
-    "CLIENT TRACKING on OPTIN\r\nCLIENT CACHING yes\r\nCLIENT TRACKINGINFO\r\nPING\r\n"
-    "CLIENT TRACKINGINFO\r\nCLIENT CACHING no\r\nCLIENT TRACKING on OPTOUT\r\nRESET\r\n"
-    "CLIENT TRACKINGINFO\r\n",
-    "CLIENT TRACKING on BCAST PREFIX foo PREFIX bar NOLOOP\r\nCLIENT TRACKINGINFO\r\n"
-    "CLIENT TRACKING on BCAST PREFIX fo\r\nCLIENT TRACKING on\r\nCLIENT GETREDIR\r\n",
+    ("CLIENT TRACKING on OPTIN\r\nCLIENT CACHING yes\r\nCLIENT TRACKINGINFO\r\nPING\r\n"
+     "CLIENT TRACKINGINFO\r\nCLIENT CACHING no\r\nCLIENT TRACKING on OPTOUT\r\nRESET\r\n"
+     "CLIENT TRACKINGINFO\r\n"),
+    ("CLIENT TRACKING on BCAST PREFIX foo PREFIX bar NOLOOP\r\nCLIENT TRACKINGINFO\r\n"
+     "CLIENT TRACKING on BCAST PREFIX fo\r\nCLIENT TRACKING on\r\nCLIENT GETREDIR\r\n"),
     "HELLO 3\r\nCLIENT TRACKING on\r\nGET track:a\r\nSET track:a 1\r\nDEL track:a\r\n",
     "CLIENT SETNAME a\r\nRESET\r\nCLIENT GETNAME\r\n", "PING a b\r\nPING\r\n", "\"PING\"\r\n",
     "'pi'ng\r\n"};
