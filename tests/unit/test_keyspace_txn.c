@@ -501,7 +501,7 @@ static void test_txn__commit__tells_what_it_has_changed(void **state)
     uint64_t pos = 0;
     ks_txn_on_commit(f->t, on_commit, &told);
     ks_txn_begin(f->t, 0, NOW);
-    for (const char *key = "a\0b\0c\0d\0e"; *key != '\0'; key += 2) {
+    for (const char *key = "a\0b\0c\0d\0e\0"; *key != '\0'; key += 2) {
         ks_txn_key(f->t, bk_span_str(key), KS_NEED_NOTHING);
     }
     ks_set_mark(f->t, 2, 7);
