@@ -237,7 +237,7 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
         notify_expire(c, from);
     }
     if ((c->row->flags & CMD_READONLY) != 0) {
-        tracking_remember(c, from);
+        tracking_remember(c, from, ks_txn_named(c->txn));
     }
     return most;
 }
@@ -522,8 +522,8 @@ static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
     }
     if (s->ahead != NULL && result == EXEC_DONE) {
         exec_ahead_ran(s);
-    } else if (result == EXEC_PAUSED) {
-        ks_reads_free(&s->ahead); /* as with its own: a pause may be long */
+    } else if (result == EXEC_PAUSED || result == EXEC_NO_ROOM) {
+        ks_reads_free(&s->ahead); /* as with its own: it may take long */
     }
     return result;
 }

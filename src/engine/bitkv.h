@@ -234,7 +234,7 @@ BK_MUST_USE int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_it
  * (BK_NOTFOUND: bk_load_cached); what has changed its place meanwhile is added anew.
  *
  * One bk_reader belongs to one thread, and so do its bk_reads. Bound: of one reader reads are under
- * way, or done and still held, for 64 MiB, or for one bk_reads however large; others wait for that.
+ * way, or done and still held, for 64 MiB and one bk_reads more; others wait for that.
  */
 struct bk_reader;
 struct bk_reads;

@@ -13,8 +13,9 @@
  * again), so no file is closed and no page lent again while a read of it is out, and a place means
  * the same record as long as the object lives.
  *
- * Memory: of one reader, reads are out or done and not yet given back for at most HELD_MAX bytes,
- * or for one object however large it is; what comes later waits its turn.
+ * Memory: an object is handed over when the reader's reads that are out, or done and not yet given
+ * back, have room for it within HELD_MAX, or when none is out: those who hold the rest may be
+ * waiting for it themselves. What comes later waits its turn.
  */
 #include "engine/reads.h"
 
@@ -71,6 +72,7 @@ struct bk_reader {
     struct bk_reads *first, *last; /* to be handed over; last is valid while first is not NULL */
     size_t gathered_n;             /* their reads */
     uint64_t held;
+    unsigned out_n;          /* objects handed over whose return has not been told */
     struct bk_reads *landed; /* taken from the done-list, not told yet */
     bool telling;            /* and all that was there when it was taken is told first */
     /* Guarded by mu (rank reads). */
@@ -274,6 +276,7 @@ static void embark(struct bk_reads *reads, struct bk_read **first, struct bk_rea
 {
     struct bk_reader *reader = reads->reader;
     reads->trips++;
+    reader->out_n++;
     reads->held += reads->fresh_bytes;
     reader->held += reads->fresh_bytes;
     atomic_store(&reads->out, (unsigned)reads->fresh_n);
@@ -297,8 +300,8 @@ void bk_reader_submit(struct bk_reader *reader)
     while (reader->first != NULL) {
         struct bk_reads *reads = reader->first;
         bool gone = atomic_load_explicit(&reads->dropped, memory_order_relaxed);
-        if (!gone && reader->held > 0 && reader->held + reads->fresh_bytes > HELD_MAX) {
-            break; /* what is given back makes room, and then the owner comes here again */
+        if (!gone && reader->out_n > 0 && reader->held + reads->fresh_bytes > HELD_MAX) {
+            break; /* one that comes back brings the owner here again */
         }
         reader->first = reads->next;
         reader->gathered_n -= reads->fresh_n;
@@ -333,6 +336,7 @@ bool bk_reader_next(struct bk_reader *reader, void **owner)
         struct bk_reads *reads = reader->landed;
         reader->landed = reads->next;
         reads->landed = reads->trips;
+        reader->out_n--;
         if (atomic_load_explicit(&reads->dropped, memory_order_relaxed)) {
             reads_destroy(reads);
         } else if (reads->fresh_n > 0) {

@@ -238,6 +238,41 @@ static void test_reads__more_than_may_be_held__wait_their_turn(void **state)
     free(value);
 }
 
+static struct bk_span filled(uint8_t *value, size_t len)
+{
+    memset(value, 'v', len);
+    return bk_span_of(value, len);
+}
+
+/* Whoever keeps them may be waiting for the other: two commands of one client, say. */
+static void test_reads__kept_ones_leave_no_room__others_come_all_the_same(void **state)
+{
+    struct place *p = *state;
+    enum { KEPT = 10 << 20, LARGE = 60 << 20 }; /* together more than 64 MiB */
+    struct get kept;
+    struct get large;
+    struct bk_error err = {0};
+    uint8_t *value = malloc(LARGE);
+    assert_int_equal(bk_put(p->db, 0, bk_span_str("kept"), filled(value, KEPT), 0), BK_OK);
+    assert_int_equal(bk_put(p->db, 0, bk_span_str("large"), filled(value, LARGE), 0), BK_OK);
+    reopen(p);
+    get_begin(&kept, p, "kept");
+    assert_int_equal(get_try(&kept, &err), BK_READING);
+    bk_reader_submit(p->reader);
+    assert_ptr_equal(next_done(p), &kept);
+    assert_int_equal(get_try(&kept, &err), BK_OK);
+    get_begin(&large, p, "large");
+    assert_int_equal(get_try(&large, &err), BK_READING);
+    bk_reader_submit(p->reader);
+    assert_int_equal(stats(p).disk_reads_handed, 2);
+    assert_ptr_equal(next_done(p), &large);
+    assert_int_equal(get_try(&large, &err), BK_OK);
+    assert_int_equal(large.item.value.len, LARGE);
+    get_end(&large);
+    get_end(&kept);
+    free(value);
+}
+
 int main(void)
 {
     quiet_log();
@@ -253,6 +288,7 @@ int main(void)
         TEST(test_reads__disk_answers_an_error__so_do_they),
         TEST(test_reads__record_damaged_on_disk__the_answer_is_the_usual_error),
         TEST(test_reads__more_than_may_be_held__wait_their_turn),
+        TEST(test_reads__kept_ones_leave_no_room__others_come_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
