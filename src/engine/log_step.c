@@ -28,7 +28,7 @@
  * one client writes at a time or all of them have, but no longer than a sync takes.
  */
 
-static uint64_t user_appends(const struct bki_log *log)
+static uint64_t user_appends(const struct bki_log *log) BK_REQUIRES(log->mu)
 {
     return load(&log->appends) - load(&log->own_appends);
 }
@@ -110,7 +110,9 @@ static bool plan_sync(struct bki_log *log, struct sync_plan *p)
 {
     int64_t write_us = now_us(log);
     bk_mutex_lock(&log->write_mu);
+    bk_mutex_lock(&log->mu);
     p->appends = user_appends(log);
+    bk_mutex_unlock(&log->mu);
     bool ok = bki_log_zero_ahead(log) && bki_log_write_out(log);
     bk_mutex_lock(&log->mu);
     ok = ok && atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK;
