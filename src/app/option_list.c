@@ -281,11 +281,18 @@ static bool notify_parse(const struct option_value *old, const struct option_wor
     return true;
 }
 
+/* With the 'n' that is not shown, so that a restart does not lose it. */
 static void notify_lines(const char *name, const struct option_value *v, struct bk_buf *out)
 {
+    struct bk_buf letters = {0};
+    bk_buf_append(&letters, v->text, v->len);
+    if ((v->num & NOTIFY_NEW) != 0 && (v->len == 0 || memchr(v->text, 'n', v->len) == NULL)) {
+        bk_buf_append(&letters, "n", 1);
+    }
     bk_buf_printf(out, "%s ", name);
-    option_quote(out, bk_span_of(v->text, v->len));
+    option_quote(out, bk_buf_span(&letters));
     bk_buf_append(out, "\n", 1);
+    bk_buf_fini(&letters);
 }
 
 /* From the letters as they came: 'A' hides 'n' in what is shown, but does not take it away. */

@@ -71,6 +71,15 @@ static void test_conf_rewrite__several_lines_of_one_option__are_filled_or_emptie
                   "client-output-buffer-limit pubsub 32mb 8mb 60\n");
 }
 
+static void test_conf_rewrite__letter_that_is_not_shown__is_written(void **state)
+{
+    (void)state;
+    check_rewrite("notify-keyspace-events KntEA\n", "notify-keyspace-events K\n",
+                  "notify-keyspace-events \"AKEn\"\n");
+    check_rewrite("notify-keyspace-events Kn\n", "notify-keyspace-events K\n",
+                  "notify-keyspace-events \"nK\"\n");
+}
+
 static void test_conf_rewrite__older_names__become_todays(void **state)
 {
     (void)state;
@@ -149,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_conf_rewrite__comments_order_and_other_lines__stay),
         cmocka_unit_test(test_conf_rewrite__options_not_mentioned__go_to_the_end_unless_default),
         cmocka_unit_test(test_conf_rewrite__several_lines_of_one_option__are_filled_or_emptied),
+        cmocka_unit_test(test_conf_rewrite__letter_that_is_not_shown__is_written),
         cmocka_unit_test(test_conf_rewrite__older_names__become_todays),
         cmocka_unit_test(test_conf_rewrite__rewritten_text__loads_to_the_same_options),
         cmocka_unit_test(test_conf_rewrite__file__is_replaced_and_keeps_its_mode),
