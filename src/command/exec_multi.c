@@ -12,13 +12,15 @@
  */
 #include "command/exec_private.h"
 #include "command/multi.h"
+#include "command/tracking.h"
 
 #include "base/assert.h"
 
 /* What the queue asks of the store. */
 struct plan {
     bool writes;
-    bool whole; /* it looks at, or changes, whole databases: every lock */
+    bool whole;  /* it looks at, or changes, whole databases: every lock */
+    bool tracks; /* it changes what its client remembers, while it runs */
     enum ks_need most;
 };
 
@@ -39,12 +41,10 @@ static bool looks_at_all(const struct command_row *row)
 static struct plan name_all(const struct exec_run *r, struct multi *m)
 {
     struct plan p = {.most = KS_NEED_NOTHING};
-    struct exec *e = r->ctx.exec;
     for (size_t i = 0; i < m->n; i++) {
         struct command_ctx c = ctx_of(r, &m->v[i]);
         m->v[i].first_key = ks_txn_named(c.txn);
-        /* Whatever CLIENT TRACKING or CACHING will say: to remember too much does no harm. */
-        e->remember_all = e->remember_all || (c.row->flags & CMD_TRACKS) != 0;
+        p.tracks = p.tracks || (c.row->flags & CMD_TRACKS) != 0;
         p.writes = p.writes || exec_will_write(&c);
         p.whole = p.whole || looks_at_all(c.row);
         if ((c.row->flags & CMD_NO_STORE) == 0 || c.row->name_keys != NULL) {
@@ -52,7 +52,6 @@ static struct plan name_all(const struct exec_run *r, struct multi *m)
             p.most = need > p.most ? need : p.most;
         }
     }
-    e->remember_all = false;
     return p;
 }
 
@@ -120,12 +119,27 @@ static void run_queued(const struct exec_run *r, struct multi_command *q)
     q->db = atomic_load_explicit(&c.session->db, memory_order_relaxed); /* SELECT's new one */
 }
 
-static void run_all(const struct exec_run *r, struct multi *m)
+/* What a CLIENT TRACKING in the queue has made worth it. All keys are locked, so who changes one
+ * looks for who remembers it after this. */
+static void remember_keys(const struct exec_run *r, const struct multi *m, size_t i)
+{
+    struct command_ctx c = ctx_of(r, &m->v[i]);
+    if ((c.row->flags & CMD_READONLY) != 0) {
+        size_t end = i + 1 < m->n ? m->v[i + 1].first_key : ks_txn_named(c.txn);
+        ks_txn_focus(c.txn, m->db, 0);
+        tracking_remember(&c, m->v[i].first_key, end);
+    }
+}
+
+static void run_all(const struct exec_run *r, struct multi *m, bool tracks)
 {
     r->ctx.exec->in_multi = true;
     (void)exec_look(r->ctx.exec); /* what came before is EXEC's own time */
     resp_write_array(r->ctx.reply, m->n);
     for (size_t i = 0; i < m->n; i++) {
+        if (tracks) {
+            remember_keys(r, m, i);
+        }
         run_queued(r, &m->v[i]);
     }
     r->ctx.exec->in_multi = false;
@@ -142,10 +156,10 @@ static int run_with_store(struct exec_run *r, struct multi *m, struct plan *p, b
     if (p->whole) {
         ks_txn_all_keys(txn);
     }
-    bool lock = p->writes || p->whole || s->watches != NULL;
+    bool lock = p->writes || p->whole || p->tracks || s->watches != NULL;
     int rc = exec_prepare(txn, p->most == KS_NEED_VALUE || !lock, lock, err);
     if (rc == BK_OK && ks_watches_hold(s->watches, txn)) {
-        run_all(r, m);
+        run_all(r, m, p->tracks);
         *ran = true;
     } else if (rc == BK_OK) {
         resp_write_null_array(r->ctx.reply);
@@ -183,7 +197,7 @@ enum exec_result exec_queue(struct exec_run *r, uint64_t *pos)
         resp_write_null_array(r->ctx.reply);
     } else if (!m->uses_store && s->watches == NULL) {
         r->ctx.txn = NULL;
-        run_all(r, m);
+        run_all(r, m, false);
         ran = true;
     } else {
         struct plan p;

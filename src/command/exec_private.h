@@ -54,7 +54,6 @@ struct exec {
     struct notify_log notify;  /* what the request that runs does to keys */
     struct exec_slice **slice; /* borrowed for one exec_command or exec_resume */
     bool in_multi;             /* the function that runs is one of an EXEC: it must not park */
-    bool remember_all;         /* an EXEC will change, before it reads, what its client remembers */
     struct session *session;   /* borrowed; whose transaction is under way */
 };
 

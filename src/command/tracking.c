@@ -30,13 +30,16 @@ static bool wanted(uint32_t now)
            ((now & TRACKING_OPTIN) == 0 || said) && ((now & TRACKING_OPTOUT) == 0 || !said);
 }
 
-void tracking_remember(const struct command_ctx *c, size_t from)
+void tracking_remember(const struct command_ctx *c, size_t from, size_t to)
 {
     const struct tracking_ops *ops = c->ops->tracking;
-    if (!c->exec->remember_all && !wanted(tracking_of(c->session))) {
+    if (!wanted(tracking_of(c->session))) {
         return;
     }
-    for (size_t i = from; i < ks_txn_named(c->txn); i++) {
+    for (size_t i = from; i < to; i++) {
+        if (ks_mark(c->txn, i) != 0) {
+            continue;
+        }
         bool first = ops->remember(ops->arg, c->session, ks_key(c->txn, i));
         ks_set_mark(c->txn, i, first ? READ | READ_FIRST : READ);
     }

@@ -17,9 +17,8 @@ struct exec;
 
 /* ---- For the executor ---- */
 
-/* c, which reads, is about to look up its keys, from the one on before which so many had been
- * named. */
-void tracking_remember(const struct command_ctx *c, size_t from);
+/* c, which reads, is about to look up its keys: those named from the from-th on, up to to. */
+void tracking_remember(const struct command_ctx *c, size_t from, size_t to);
 /* A command of this slot (NULL: of none) is done: CLIENT CACHING holds for the next one that is
  * not CLIENT's, or for a transaction. */
 void tracking_next(struct session *s, const struct command_slot *slot);
