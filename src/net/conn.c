@@ -311,7 +311,7 @@ static void conn_reply_last(struct conn *c, size_t before, uint64_t pos)
     bk_buf_append(&reply, l->out.data + before, l->out.len - before);
     l->out.len = before;
     l->answering = c;
-    bk_ignore(conn_take_pushes(c, true), "true: none is left");
+    bk_ignore(conn_take_pushes(c, true), "what is left comes behind the reply");
     l->answering = NULL;
     if (c->state != CONN_CLOSED) {
         conn_out_begin(c);

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "command/table.h"
 #include "net/net_private.h"
 
 #include <limits.h>
@@ -132,6 +133,16 @@ static bool must_wait(const struct conn *c)
     return c->pending != NULL && c != c->loop->answering;
 }
 
+/* An EXEC that has published, say, wants its messages in front of its reply; but what makes values
+ * in that reply out of date comes behind it, or its client would keep them for ever. */
+static bool after_reply(const struct conn *c, const struct push *p)
+{
+    const struct command_row *row = RELAXED_LOAD(&c->session.last_command);
+    bool forgets = p->kind == PUSH_INVALIDATE || p->kind == PUSH_INVALIDATE_REDIRECTED;
+    return forgets && c == c->loop->answering && row != NULL &&
+           (row->flags & (CMD_RUNS_QUEUE | CMD_READONLY)) != 0;
+}
+
 static void put_invalidation(struct bk_buf *out, const struct push *p, bool resp3)
 {
     bk_buf_printf(out, "%s",
@@ -207,9 +218,11 @@ static void room_used(struct room *r, unsigned pushes, size_t bytes)
 static void deliver(struct conn *c, struct push_item *item, struct room *room)
 {
     room_used(room, 1, item->what->len);
-    if (atomic_load(&item->to->full)) {
+    if (c->state == CONN_CLOSING) {
+        /* full says so too: it gets no more, but what it has been given leaves */
+    } else if (atomic_load(&item->to->full)) {
         conn_overflowed(c);
-    } else if (c->state != CONN_CLOSING) {
+    } else {
         conn_push(c, item->what);
     }
     item_drop(item);
@@ -228,7 +241,8 @@ static void list_receiver(struct conn *c)
 /* From c's own queue. */
 static void deliver_held(struct conn *c, struct room *room)
 {
-    while (!queue_empty(&c->held) && !must_wait(c) && room_left(room)) {
+    while (!queue_empty(&c->held) && !must_wait(c) && room_left(room) &&
+           !after_reply(c, c->held.v[c->held.first].what)) {
         struct push_item item = c->held.v[c->held.first++];
         if (queue_empty(&c->held)) {
             push_queue_fini(&c->held);
@@ -249,7 +263,7 @@ static void take(struct push_item *item, const struct conn *only, struct room *r
         conn_overflowed(c);
         item_drop(item);
     } else if (queue_empty(&c->held) && !must_wait(c) && room_left(room) &&
-               (only == NULL || only == c)) {
+               !after_reply(c, item->what) && (only == NULL || only == c)) {
         deliver(c, item, room);
     } else {
         queue_add(&c->held, *item);

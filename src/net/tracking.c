@@ -466,9 +466,9 @@ static void set_mode(struct tracker *t, uint32_t flags, uint64_t redirect, struc
     t->flags = flags;
     t->redirect = redirect;
     t->to = to;
+    RELAXED_STORE(&t->peer->broken, false); /* before anybody finds the new one gone */
     bk_mutex_unlock(&t->mu);
     peer_unref(&was);
-    RELAXED_STORE(&t->peer->broken, false);
 }
 
 static void tracking_on(void *arg, struct session *s, const struct tracking_mode *mode)
