@@ -475,6 +475,75 @@ static void test_tracking__merge_and_snapshot__make_nobody_forget(void **state)
     expect_clean_stop(&server);
 }
 
+static void queue_line(struct bk_buf *out, const char *a, const char *b, const char *c)
+{
+    respc_format(out, a, b, b == NULL ? NULL : c, NULL);
+}
+
+/* A client that speaks RESP3, tracks and listens to the channel ch. */
+static struct respc *open_listener(void)
+{
+    struct respc *c = expect_connection(&server);
+    struct reply *hello = respc_command(c, "HELLO", "3", NULL);
+    reply_free(&hello);
+    expect_reply(c, "+OK", "CLIENT", "TRACKING", "ON", NULL);
+    expect_reply(c, ">3 [$\"subscribe\" $\"ch\" :1]", "SUBSCRIBE", "ch", NULL);
+    return c;
+}
+
+/* What it publishes comes in front of its reply, in which there is a value that it has changed. */
+static void test_tracking__exec_that_publishes__is_answered_before_its_value_is_old(void **state)
+{
+    (void)state;
+    START("--io-threads", "1");
+    struct respc *c = open_listener();
+    struct bk_buf out = {0};
+    expect_reply(c, "+OK", "SET", "k", "old", NULL);
+    queue_line(&out, "MULTI", NULL, NULL);
+    queue_line(&out, "GET", "k", NULL);
+    queue_line(&out, "SET", "k", "new");
+    queue_line(&out, "PUBLISH", "ch", "x");
+    queue_line(&out, "EXEC", NULL, NULL);
+    assert_true(respc_send(c, out.data, out.len));
+    expect_next(c, "+OK");
+    expect_next(c, "+QUEUED");
+    expect_next(c, "+QUEUED");
+    expect_next(c, "+QUEUED");
+    expect_next(c, "*3 [$\"old\" +OK :1]");
+    expect_next(c, ">2 [$\"invalidate\" *1 [$\"k\"]]");
+    expect_next(c, ">3 [$\"message\" $\"ch\" $\"x\"]");
+    expect_reply(c, "$\"new\"", "GET", "k", NULL);
+    bk_buf_fini(&out);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
+/* Nothing is remembered of a client before it tracks, and all of what it reads then. */
+static void test_tracking__turned_on_in_an_exec__what_is_read_behind_it_is_remembered(void **state)
+{
+    (void)state;
+    START("--io-threads", "1");
+    struct respc *other = expect_connection(&server);
+    struct respc *c = expect_connection(&server);
+    struct reply *hello = respc_command(c, "HELLO", "3", NULL);
+    reply_free(&hello);
+    expect_reply(c, "+OK", "MULTI", NULL);
+    expect_reply(c, "+QUEUED", "GET", "before", NULL);
+    expect_reply(c, "+QUEUED", "CLIENT", "TRACKING", "ON", NULL);
+    expect_reply(c, "+QUEUED", "MGET", "a", "b", NULL);
+    expect_reply(c, "+QUEUED", "CLIENT", "TRACKING", "OFF", NULL);
+    expect_reply(c, "+QUEUED", "GET", "behind", NULL);
+    expect_reply(c, "+QUEUED", "CLIENT", "TRACKING", "ON", NULL);
+    expect_reply(c, "+QUEUED", "GET", "c", NULL);
+    expect_reply(c, "*7 [_null +OK *2 [_null _null] +OK _null +OK _null]", "EXEC", NULL);
+    expect_reply(other, "+OK", "MSET", "before", "1", "behind", "1", "c", "1", NULL);
+    expect_next(c, ">2 [$\"invalidate\" *1 [$\"c\"]]");
+    expect_reply(c, "+PONG", "PING", NULL);
+    respc_close(&c);
+    respc_close(&other);
+    expect_clean_stop(&server);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_none, teardown_server)
 
 int main(void)
@@ -484,6 +553,8 @@ int main(void)
         TEST(test_tracking__small_table_and_synced_writes__hold_no_old_value),
         TEST(test_tracking__evicted_keys__are_forgotten),
         TEST(test_tracking__merge_and_snapshot__make_nobody_forget),
+        TEST(test_tracking__exec_that_publishes__is_answered_before_its_value_is_old),
+        TEST(test_tracking__turned_on_in_an_exec__what_is_read_behind_it_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
