@@ -52,6 +52,9 @@ static void *background_main(void *arg)
 int bki_background_start(struct bk_db *db, struct bk_error *err)
 {
     struct bki_background *b = &db->background;
+    bk_mutex_lock(&b->mu);
+    b->stop = false;
+    bk_mutex_unlock(&b->mu);
     int rc = pthread_create(&b->thread, NULL, background_main, db);
     b->started = rc == 0;
     return rc == 0 ? BK_OK

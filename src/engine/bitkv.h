@@ -569,8 +569,8 @@ void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_inf
               void *arg);
 
 /* Walks everything: structures in memory, and the files on disk record by record against the keydir
- * and the byte counts. The store must be quiet. BK_CORRUPT with the first fact that does not hold.
- * Damage is no such fact: what does not check is told by bk_damages. */
+ * and the byte counts. The store must be quiet; merges wait meanwhile. BK_CORRUPT with the first
+ * fact that does not hold. Damage is no such fact: what does not check is told by bk_damages. */
 BK_MUST_USE int bk_check(struct bk_db *db, struct bk_error *err);
 
 /* A place on disk that is not as it should be. */

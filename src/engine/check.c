@@ -196,7 +196,7 @@ static int check_files(struct tally *t, uint32_t slots, struct bk_error *err)
     return rc;
 }
 
-int bk_check(struct bk_db *db, struct bk_error *err)
+static int check_all(struct bk_db *db, struct bk_error *err)
 {
     uint32_t slots = atomic_load(&db->files.slots_n);
     struct tally t = {
@@ -215,4 +215,14 @@ int bk_check(struct bk_db *db, struct bk_error *err)
     free(t.found);
     free(t.gaps);
     return rc;
+}
+
+/* Merges would free files under the walk. */
+int bk_check(struct bk_db *db, struct bk_error *err)
+{
+    bool merges = db->background.started;
+    bki_background_stop(db);
+    int rc = check_all(db, err);
+    int began = merges ? bki_background_start(db, rc == BK_OK ? err : NULL) : BK_OK;
+    return rc == BK_OK ? began : rc;
 }
