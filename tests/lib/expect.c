@@ -72,6 +72,16 @@ struct respc *expect_connection(const struct server *s)
     return c;
 }
 
+unsigned long expect_info(struct respc *c, const char *section, const char *field)
+{
+    struct reply *r = respc_command(c, "INFO", section, NULL);
+    const char *at = r == NULL ? NULL : strstr(r->text, field);
+    assert_non_null(at);
+    unsigned long n = strtoul(at + strlen(field), NULL, 10);
+    reply_free(&r);
+    return n;
+}
+
 void expect_clean_stop(struct server *s)
 {
     int status = server_stop(s);

@@ -20,6 +20,8 @@ void expect_prefix(struct respc *c, const char *prefix);
 void expect_closed(struct respc *c);
 /* A new connection; the test fails when there is none. */
 struct respc *expect_connection(const struct server *s);
+/* The number behind field ("log_full:") in a section of INFO. */
+unsigned long expect_info(struct respc *c, const char *section, const char *field);
 /* server_stop gives 0, and the directory goes. */
 void expect_clean_stop(struct server *s);
 

@@ -4,7 +4,7 @@
  * while several loops look at them, and MONITOR.
  */
 #include "base/buf.h"
-#include "lib/expect.h"
+#include "server/one_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,29 +14,6 @@
 
 #include <cmocka.h>
 
-static struct server server;
-
-static int setup_none(void **state)
-{
-    (void)state;
-    server = (struct server){.redis = false};
-    return 0;
-}
-
-static int teardown_server(void **state)
-{
-    (void)state;
-    server_fini(&server);
-    return 0;
-}
-
-static void start(const char *const *options)
-{
-    for (size_t i = 0; options[i] != NULL; i++) {
-        server.options[i] = options[i];
-    }
-    assert_true(server_start(&server));
-}
 #define START(...) start((const char *const[]){"--io-threads", "4", __VA_ARGS__, NULL})
 
 /* ---- Beside Redis ---- */
@@ -234,18 +211,8 @@ static void play(struct server *s, const char *const *script, struct bk_buf *out
 
 static void compare(const char *const *script)
 {
-    struct server redis = {.redis = true};
-    struct bk_buf ours = {0};
-    struct bk_buf theirs = {0};
-    START("--appendfsync", "no");
-    assert_true(server_start(&redis));
-    play(&server, script, &ours);
-    play(&redis, script, &theirs);
-    server_fini(&redis);
-    assert_string_equal((const char *)ours.data, (const char *)theirs.data);
-    bk_buf_fini(&ours);
-    bk_buf_fini(&theirs);
-    expect_clean_stop(&server);
+    static const char *const options[] = {"--io-threads", "4", "--appendfsync", "no", NULL};
+    expect_as_redis(options, script, play);
 }
 
 static void test_events__replies_and_messages__are_redis_s(void **state)

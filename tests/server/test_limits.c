@@ -6,9 +6,9 @@
  */
 #include "base/buf.h"
 #include "base/error.h"
-#include "lib/expect.h"
 #include "lib/rawconn.h"
 #include "lib/rng.h"
+#include "server/one_server.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -23,30 +23,6 @@
 
 #define MIB (1024u * 1024u)
 
-static struct server server;
-
-static int setup_none(void **state)
-{
-    (void)state;
-    server = (struct server){.redis = false};
-    return 0;
-}
-
-/* Also after a test that has failed half way. */
-static int teardown_server(void **state)
-{
-    (void)state;
-    server_fini(&server);
-    return 0;
-}
-
-static void start(const char *const *options)
-{
-    for (size_t i = 0; options[i] != NULL; i++) {
-        server.options[i] = options[i];
-    }
-    assert_true(server_start(&server));
-}
 #define START(...) start((const char *const[]){__VA_ARGS__, NULL})
 
 static unsigned long from_env(const char *name, unsigned long otherwise)
@@ -65,16 +41,10 @@ static int64_t now_ms(void)
 /* INFO's figure, asked again until it is what is wanted. */
 static void wait_for_clients(struct respc *c, long wanted)
 {
-    static const char field[] = "connected_clients:";
     int64_t end = now_ms() + RESPC_PATIENCE_MS;
     long n = -1;
     while (n != wanted && now_ms() < end) {
-        struct reply *r = respc_command(c, "INFO", "clients", NULL);
-        assert_non_null(r);
-        const char *at = strstr(r->text, field);
-        assert_non_null(at);
-        n = strtol(at + sizeof field - 1, NULL, 10);
-        reply_free(&r);
+        n = (long)expect_info(c, "clients", "connected_clients:");
     }
     assert_int_equal(n, wanted);
 }
@@ -412,16 +382,6 @@ static void test_limits__claims_of_many_clients__hold_their_own_bytes_only(void 
     expect_clean_stop(&server);
 }
 
-static unsigned long info_number(struct respc *c, const char *field)
-{
-    struct reply *r = respc_command(c, "INFO", "everything", NULL);
-    const char *at = r == NULL ? NULL : strstr(r->text, field);
-    assert_non_null(at);
-    unsigned long n = strtoul(at + strlen(field), NULL, 10);
-    reply_free(&r);
-    return n;
-}
-
 /* Each of these writes needs the log's buffer for itself, so each commit has room for one: if it
  * then ran all that wait, the tries, with a checksum of the value each, would be TIMES * N * N / 2.
  */
@@ -447,7 +407,7 @@ static void test_limits__many_clients_wait_for_room__a_commit_tries_a_few_again(
         expect_next(c[i % N], "+OK");
     }
     struct respc *other = expect_connection(&server);
-    unsigned long tries = info_number(other, "log_full:");
+    unsigned long tries = expect_info(other, "everything", "log_full:");
     print_message("%lu tries without room for %d writes\n", tries, N * TIMES);
     assert_true(tries > 0);
     assert_true(tries < (unsigned long)N * TIMES * TRIES);

@@ -243,18 +243,6 @@ static void test_multi__killed_in_the_middle__all_of_it_or_nothing(void **state)
 
 /* ---- A full log ---- */
 
-static unsigned long info_number(struct respc *c, const char *section, const char *field)
-{
-    char command[64];
-    snprintf(command, sizeof(command), "INFO %s", section);
-    struct reply *r = call(c, command);
-    const char *at = r == NULL ? NULL : strstr(r->text, field);
-    assert_non_null(at);
-    unsigned long n = strtoul(at + strlen(field), NULL, 10);
-    reply_free(&r);
-    return n;
-}
-
 static void add_transaction(struct bk_buf *out, struct bk_span value)
 {
     struct bk_span set[] = {bk_span_str("SET"), bk_span_str("k"), value};
@@ -281,8 +269,8 @@ static void test_multi__no_room_in_the_log__commands_without_the_store_run_once(
     }
     assert_true(respc_exchange(c, out.data, out.len, TIMES * 5));
     assert_int_equal(number_of(c, "GET n"), TIMES);
-    assert_int_equal(info_number(c, "commandstats", "cmdstat_echo:calls="), TIMES);
-    assert_true(info_number(c, "everything", "log_full:") > 0);
+    assert_int_equal(expect_info(c, "commandstats", "cmdstat_echo:calls="), TIMES);
+    assert_true(expect_info(c, "everything", "log_full:") > 0);
     respc_close(&c);
     bk_buf_fini(&out);
     free(value);

@@ -4,8 +4,8 @@
  * model. The replies themselves are compared with Redis's in test_events.c.
  */
 #include "base/error.h"
-#include "lib/expect.h"
 #include "lib/rng.h"
+#include "server/one_server.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -18,29 +18,6 @@
 
 #include <cmocka.h>
 
-static struct server server;
-
-static int setup_none(void **state)
-{
-    (void)state;
-    server = (struct server){.redis = false};
-    return 0;
-}
-
-static int teardown_server(void **state)
-{
-    (void)state;
-    server_fini(&server);
-    return 0;
-}
-
-static void start(const char *const *options)
-{
-    for (size_t i = 0; options[i] != NULL; i++) {
-        server.options[i] = options[i];
-    }
-    assert_true(server_start(&server));
-}
 #define START(...) start((const char *const[]){"--io-threads", "4", __VA_ARGS__, NULL})
 
 static int64_t number_of(struct reply *r, char type)
@@ -48,17 +25,6 @@ static int64_t number_of(struct reply *r, char type)
     assert_non_null(r);
     assert_int_equal(r->type, type);
     int64_t n = r->integer;
-    reply_free(&r);
-    return n;
-}
-
-static long info_figure(struct respc *c, const char *section, const char *field)
-{
-    struct reply *r = respc_command(c, "INFO", section, NULL);
-    assert_non_null(r);
-    const char *at = strstr(r->text, field);
-    assert_non_null(at);
-    long n = strtol(at + strlen(field), NULL, 10);
     reply_free(&r);
     return n;
 }
@@ -164,7 +130,7 @@ static void test_pubsub__subscriber_that_does_not_read__is_closed_and_memory_is_
         heard = publish_to(pub, "x", other);
     }
     assert_int_equal(heard, 1);
-    assert_int_equal(info_figure(pub, "clients", "connected_clients:"), 2);
+    assert_int_equal(expect_info(pub, "clients", "connected_clients:"), 2);
     if (EXPECT_MEMORY) {
         print_message("grown by %ld KiB\n", grown);
         assert_true(grown < 64 * 1024); /* its limit, a few times over */
@@ -305,7 +271,7 @@ static void test_pubsub__subscriptions_at_random__are_what_the_model_says(void *
         if (rng_below(&rng, 200) == 0) {
             replace(l);
             publish(&rng, pub, all, true);
-            while (info_figure(pub, "clients", "connected_clients:") != CLIENTS + 1) {
+            while (expect_info(pub, "clients", "connected_clients:") != CLIENTS + 1) {
             }
         }
     }

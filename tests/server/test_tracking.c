@@ -4,7 +4,7 @@
  * byte. That no cache keeps an old value: test_tracking_caches.c.
  */
 #include "base/buf.h"
-#include "lib/expect.h"
+#include "server/one_server.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,29 +14,6 @@
 
 #include <cmocka.h>
 
-static struct server server;
-
-static int setup_none(void **state)
-{
-    (void)state;
-    server = (struct server){.redis = false};
-    return 0;
-}
-
-static int teardown_server(void **state)
-{
-    (void)state;
-    server_fini(&server);
-    return 0;
-}
-
-static void start(const char *const *options)
-{
-    for (size_t i = 0; options[i] != NULL; i++) {
-        server.options[i] = options[i];
-    }
-    assert_true(server_start(&server));
-}
 #define START(...) start((const char *const[]){"--io-threads", "4", __VA_ARGS__, NULL})
 
 /* ---- Beside Redis ---- */
@@ -453,34 +430,10 @@ static void play(struct server *srv, const char *const *script, struct bk_buf *o
     bk_buf_append(out, "", 1);
 }
 
-/* The first line that differs, with what led to it. */
-static void expect_same(const char *ours, const char *theirs)
-{
-    size_t at = 0;
-    size_t line = 0;
-    while (ours[at] == theirs[at] && ours[at] != '\0') {
-        line = ours[at] == '>' && (at == 0 || ours[at - 1] == '\n') ? at : line;
-        at++;
-    }
-    if (ours[at] != theirs[at]) {
-        fail_msg("\nbitkv:\n%.400s\nredis:\n%.400s", ours + line, theirs + line);
-    }
-}
-
 static void compare(const char *const *script)
 {
-    struct server redis = {.redis = true};
-    struct bk_buf ours = {0};
-    struct bk_buf theirs = {0};
-    START("--appendfsync", "no");
-    assert_true(server_start(&redis));
-    play(&server, script, &ours);
-    play(&redis, script, &theirs);
-    server_fini(&redis);
-    expect_same((const char *)ours.data, (const char *)theirs.data);
-    bk_buf_fini(&ours);
-    bk_buf_fini(&theirs);
-    expect_clean_stop(&server);
+    static const char *const options[] = {"--io-threads", "4", "--appendfsync", "no", NULL};
+    expect_as_redis(options, script, play);
 }
 
 static void test_tracking__what_clients_hear_in_each_mode__is_redis_s(void **state)

@@ -5,8 +5,8 @@
  * out of time.
  */
 #include "base/buf.h"
-#include "lib/expect.h"
 #include "lib/rng.h"
+#include "server/one_server.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,29 +18,6 @@
 
 #include <cmocka.h>
 
-static struct server server;
-
-static int setup_none(void **state)
-{
-    (void)state;
-    server = (struct server){.redis = false};
-    return 0;
-}
-
-static int teardown_server(void **state)
-{
-    (void)state;
-    server_fini(&server);
-    return 0;
-}
-
-static void start(const char *const *options)
-{
-    for (size_t i = 0; options[i] != NULL; i++) {
-        server.options[i] = options[i];
-    }
-    assert_true(server_start(&server));
-}
 #define START(...) start((const char *const[]){"--io-threads", "4", __VA_ARGS__, NULL})
 
 #define KEYS 64
