@@ -75,11 +75,10 @@ struct conn {
     struct list dirty_link; /* loop->dirty */
     struct list waiting;    /* loop->waiting: replies wait for a commit */
     struct event read_ev, write_ev;
-    struct resp_reader *reader; /* owned */
-    struct resp_command
-        *pending; /* owned; the command of a slice or of a parked connection, else NULL */
-    struct exec_slice *slice; /* owned */
-    struct event *clock_ev;   /* owned; parked until a moment, else NULL */
+    struct resp_reader *reader;   /* owned */
+    struct resp_command *pending; /* owned; the command that is unfinished, else NULL */
+    struct exec_slice *slice;     /* owned */
+    struct event *clock_ev;       /* owned; parked until a moment, else NULL */
     struct outq outq;
     size_t seg_at, seg_len, part_at, part_n;
     int64_t soft_since_ms;    /* over the soft output limit since; 0: is not */

@@ -133,13 +133,18 @@ static bool must_wait(const struct conn *c)
     return c->pending != NULL && c != c->loop->answering;
 }
 
+/* Tells a client to forget values. */
+static bool is_invalidation(const struct push *p)
+{
+    return p->kind == PUSH_INVALIDATE || p->kind == PUSH_INVALIDATE_REDIRECTED;
+}
+
 /* An EXEC that has published, say, wants its messages in front of its reply; but what makes values
  * in that reply out of date comes behind it, or its client would keep them for ever. */
 static bool after_reply(const struct conn *c, const struct push *p)
 {
     const struct command_row *row = RELAXED_LOAD(&c->session.last_command);
-    bool forgets = p->kind == PUSH_INVALIDATE || p->kind == PUSH_INVALIDATE_REDIRECTED;
-    return forgets && c == c->loop->answering && row != NULL &&
+    return is_invalidation(p) && c == c->loop->answering && row != NULL &&
            (row->flags & (CMD_RUNS_QUEUE | CMD_READONLY)) != 0;
 }
 
@@ -183,11 +188,10 @@ static void put_push(struct conn *c, const struct push *p)
 static void conn_push(struct conn *c, const struct push *p)
 {
     struct loop *l = c->loop;
-    bool stays = p->kind == PUSH_INVALIDATE || p->kind == PUSH_INVALIDATE_REDIRECTED;
     conn_out_begin(c);
     size_t before = l->out.len;
     put_push(c, p);
-    conn_out_end(c, before, p->pos, stays ? OUT_STAYS : OUT_MESSAGE);
+    conn_out_end(c, before, p->pos, is_invalidation(p) ? OUT_STAYS : OUT_MESSAGE);
     if (l->out.len >= NET_TICK_OUTPUT) {
         loop_flush(l);
     }
