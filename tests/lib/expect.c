@@ -82,6 +82,16 @@ unsigned long expect_info(struct respc *c, const char *section, const char *fiel
     return n;
 }
 
+void expect_info_line(struct respc *c, const char *section, const char *line)
+{
+    struct reply *r = respc_command(c, "INFO", section, NULL);
+    assert_non_null(r);
+    if (strstr(r->text, line) == NULL) {
+        fail_msg("INFO %s does not have %s:\n%s", section, line, r->text);
+    }
+    reply_free(&r);
+}
+
 void expect_clean_stop(struct server *s)
 {
     int status = server_stop(s);

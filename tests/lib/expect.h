@@ -22,6 +22,8 @@ void expect_closed(struct respc *c);
 struct respc *expect_connection(const struct server *s);
 /* The number behind field ("log_full:") in a section of INFO. */
 unsigned long expect_info(struct respc *c, const char *section, const char *field);
+/* A section of INFO ("": the usual ones) has this text in it. */
+void expect_info_line(struct respc *c, const char *section, const char *line);
 /* server_stop gives 0, and the directory goes. */
 void expect_clean_stop(struct server *s);
 

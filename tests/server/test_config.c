@@ -86,13 +86,6 @@ static const char *info(const char *one, const char *two)
     return text;
 }
 
-static void expect_info(const char *section, const char *line)
-{
-    if (strstr(info(section, ""), line) == NULL) {
-        fail_msg("INFO %s does not have %s:\n%s", section, line, info(section, ""));
-    }
-}
-
 static void write_file(const char *name, const char *text, char path[PATH_SIZE])
 {
     if (server.dir.path[0] == '\0') {
@@ -251,7 +244,7 @@ static void test_config__maxmemory__refuses_what_needs_memory_at_once(void **sta
                  "w", NULL);
     expect_reply(client, "$\"v\"", "GET", "k", NULL);
     expect_reply(client, ":1", "DEL", "k", NULL);
-    expect_info("memory", "\r\nmaxmemory:1\r\n");
+    expect_info_line(client, "memory", "\r\nmaxmemory:1\r\n");
     OK("CONFIG", "SET", "maxmemory", "1024gb");
     OK("SET", "k", "w");
     stop();
@@ -262,7 +255,7 @@ static void test_config__store_options__reach_the_store(void **state)
     (void)state;
     start();
     OK("CONFIG", "SET", "appendfsync", "always", "max-file-size", "64kb", "cache-size", "1mb");
-    expect_info("bitkv", "\r\nappendfsync:always\r\n");
+    expect_info_line(client, "bitkv", "\r\nappendfsync:always\r\n");
     char value[8192];
     memset(value, 'x', sizeof value - 1);
     value[sizeof value - 1] = '\0';
@@ -312,7 +305,7 @@ static void test_config__rewrite__keeps_the_file_and_a_restart_reads_it(void **s
     expect_reply(client, "+OK", "AUTH", "p \"q", NULL);
     expect_option("timeout", "6");
     expect_option("cache-size", "5242880");
-    expect_info("server", path);
+    expect_info_line(client, "server", path);
     stop();
 }
 

@@ -100,16 +100,6 @@ static void let_go(const char *name)
 #define IMAGE "KEYDIR"            /* with no image in it: the records are read then */
 #define NOBODYS "0000009999.data" /* looked at, since no manifest names it */
 
-static void expect_info(const char *line)
-{
-    struct reply *r = respc_command(client, "INFO", "persistence", NULL);
-    assert_non_null(r);
-    if (strstr(r->text, line) == NULL) {
-        fail_msg("INFO persistence does not have %s:\n%s", line, r->text);
-    }
-    reply_free(&r);
-}
-
 static void expect_loaded(void)
 {
     struct reply *r = NULL;
@@ -159,12 +149,12 @@ static void test_loading__info__has_the_fields_of_redis(void **state)
 {
     (void)state;
     start_held(NOBODYS);
-    expect_info("\r\nloading:1\r\nasync_loading:0\r\n");
-    expect_info("\r\nloading_start_time:1");
-    expect_info("\r\nloading_total_bytes:0\r\n");
-    expect_info("\r\nloading_loaded_bytes:0\r\n");
-    expect_info("\r\nloading_loaded_perc:0.00\r\n");
-    expect_info("\r\nloading_eta_seconds:");
+    expect_info_line(client, "persistence", "\r\nloading:1\r\nasync_loading:0\r\n");
+    expect_info_line(client, "persistence", "\r\nloading_start_time:1");
+    expect_info_line(client, "persistence", "\r\nloading_total_bytes:0\r\n");
+    expect_info_line(client, "persistence", "\r\nloading_loaded_bytes:0\r\n");
+    expect_info_line(client, "persistence", "\r\nloading_loaded_perc:0.00\r\n");
+    expect_info_line(client, "persistence", "\r\nloading_eta_seconds:");
     /* All of it can be written without a store. */
     struct reply *r = respc_command(client, "INFO", "everything", NULL);
     assert_non_null(strstr(r->text, "# Keyspace\r\n\r\n"));
@@ -226,12 +216,12 @@ static void test_loading__done__serves_what_was_stored(void **state)
     start_held(IMAGE);
     expect_reply(client, LOADING, "GET", "k", NULL);
     expect_reply(client, "+OK", "CONFIG", "SET", "cache-size", "3mb", NULL);
-    expect_info("\r\nloading:1\r\n");
-    expect_info("\r\nloading_total_bytes:");
+    expect_info_line(client, "persistence", "\r\nloading:1\r\n");
+    expect_info_line(client, "persistence", "\r\nloading_total_bytes:");
     let_go(IMAGE);
     expect_loaded();
     expect_reply(client, "$\"v\"", "GET", "k", NULL); /* on the same connection */
-    expect_info("\r\nloading:0\r\n");
+    expect_info_line(client, "persistence", "\r\nloading:0\r\n");
     expect_reply(client, "*2 [$\"cache-size\" $\"3145728\"]", "CONFIG", "GET", "cache-size", NULL);
     expect_reply(client, "+OK", "SET", "k", "w", NULL);
     respc_close(&client);

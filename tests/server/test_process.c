@@ -82,13 +82,6 @@ static const char *info(const char *one, const char *two)
     return text;
 }
 
-static void expect_info(const char *section, const char *line)
-{
-    if (strstr(info(section, ""), line) == NULL) {
-        fail_msg("INFO %s does not have %s:\n%s", section, line, info(section, ""));
-    }
-}
-
 static const char *read_file(const char *path)
 {
     static char text[TEXT_SIZE];
@@ -172,7 +165,7 @@ static void test_process__daemonize__leaves_a_server_and_its_pid_file(void **sta
     assert_true(pid > 1 && kill((pid_t)pid, 0) == 0);
     char want[64];
     snprintf(want, sizeof want, "\r\nprocess_id:%ld\r\n", pid);
-    expect_info("server", want);
+    expect_info_line(client, "server", want);
     bk_ignore(respc_send(client, "SHUTDOWN\r\n", 10) ? 0 : 1, "the end below tells");
     expect_closed(client);
     for (int i = 0; i < 1000 && access(pidfile, F_OK) == 0; i++) {
@@ -210,7 +203,7 @@ static void test_process__systemd__is_told_ready_and_stopping(void **state)
     start();
     unsetenv("NOTIFY_SOCKET");
     expect_notice(fd, "READY=1\n");
-    expect_info("server", "\r\nprocess_supervised:systemd\r\n");
+    expect_info_line(client, "server", "\r\nprocess_supervised:systemd\r\n");
     stop();
     expect_notice(fd, "STOPPING=1\n");
     close(fd);
@@ -405,17 +398,17 @@ static void test_process__info__counts(void **state)
     expect_reply(client, "$null", "GET", "m", NULL);
     expect_reply(client, "-ERR unknown command 'NOSUCH', with args beginning with: ", "NOSUCH",
                  NULL);
-    expect_info("keyspace", "db0:keys=2,expires=1,avg_ttl=0\r\n");
-    expect_info("stats", "\r\nkeyspace_hits:1\r\n");
-    expect_info("stats", "\r\nkeyspace_misses:1\r\n");
-    expect_info("clients", "connected_clients:1\r\n");
-    expect_info("server", "redis_version:7.0.15\r\n");
-    expect_info("replication", "role:master\r\n");
-    expect_info("persistence", "\r\naof_last_write_status:ok\r\n");
-    expect_info("commandstats", "cmdstat_get:calls=2,");
-    expect_info("bitkv", "\r\nappends:2\r\n");
+    expect_info_line(client, "keyspace", "db0:keys=2,expires=1,avg_ttl=0\r\n");
+    expect_info_line(client, "stats", "\r\nkeyspace_hits:1\r\n");
+    expect_info_line(client, "stats", "\r\nkeyspace_misses:1\r\n");
+    expect_info_line(client, "clients", "connected_clients:1\r\n");
+    expect_info_line(client, "server", "redis_version:7.0.15\r\n");
+    expect_info_line(client, "replication", "role:master\r\n");
+    expect_info_line(client, "persistence", "\r\naof_last_write_status:ok\r\n");
+    expect_info_line(client, "commandstats", "cmdstat_get:calls=2,");
+    expect_info_line(client, "bitkv", "\r\nappends:2\r\n");
     OK("CONFIG", "RESETSTAT");
-    expect_info("stats", "\r\nkeyspace_hits:0\r\n");
+    expect_info_line(client, "stats", "\r\nkeyspace_hits:0\r\n");
     stop();
 }
 
