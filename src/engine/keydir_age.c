@@ -4,7 +4,8 @@
  * somebody needs to choose keys that shall go.
  *
  * Where many keys have an expiry, buckets are drawn until one holds such keys. Where few have, one
- * is drawn from the wheel, which holds no others: so both take a bounded number of looks.
+ * is drawn from the wheel, which holds no others but stale entries; of those a number is dropped
+ * when nothing else was drawn. So all take a bounded number of looks.
  */
 #include "engine/keydir_private.h"
 
@@ -126,7 +127,10 @@ static bool sample_locked(struct stripe *s, uint64_t *random, bool soonest, stru
     } else if (load_counter(&s->expiring) * EXPIRING_MANY > load_counter(&s->keys)) {
         sample_buckets_locked(s, random, out);
     }
-    return out->len > before || sample_wheel_locked(s, random, false, out);
+    if (out->len == before && !sample_wheel_locked(s, random, false, out) && s->t.wheel != NULL) {
+        bki_stripe_next_expiring(s, out); /* nearly all entries stand for keys that have gone */
+    }
+    return out->len > before;
 }
 
 void bki_keydir_sample_expiring(struct bki_keydir *kd, uint64_t random, bool soonest,

@@ -17,6 +17,7 @@
 #define AT_ONCE 16u /* buckets looked at together */
 #define SOONEST_AT_ONCE 4u
 #define SOONEST_LOOKS 32u /* stale ones are gone after that */
+#define NEXT_LOOKS 128u   /* the same */
 
 static bool is_due(const struct bki_entry *e, uint64_t upto)
 {
@@ -99,6 +100,20 @@ void bki_stripe_soonest(struct stripe *s, struct bk_buf *out)
         for (size_t k = 0; k < n; k++) { /* after all of them have been taken out */
             bki_stripe_entries_of(s, first[k], visit_key, &v);
         }
+    }
+    store_counter(&s->filed, bki_wheel_count(s->t.wheel));
+}
+
+void bki_stripe_next_expiring(struct stripe *s, struct bk_buf *out)
+{
+    struct visit v = {s, 0, true, out};
+    size_t before = out->len;
+    struct bki_wheel_entry w;
+    for (unsigned i = 0; i < NEXT_LOOKS && out->len == before; i++) {
+        if (!bki_wheel_sweep(s->t.wheel, &w)) {
+            break;
+        }
+        bki_stripe_entries_of(s, w, visit_key, &v);
     }
     store_counter(&s->filed, bki_wheel_count(s->t.wheel));
 }

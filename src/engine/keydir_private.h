@@ -150,6 +150,8 @@ void bki_stripe_entries_of(struct stripe *s, struct bki_wheel_entry w,
 /* Appends some keys whose time comes next to *out, about; drops stale entries that it meets. The
  * stripe has a wheel. */
 void bki_stripe_soonest(struct stripe *s, struct bk_buf *out);
+/* The same with those that the wheel's sweep comes to next, whenever they run out. */
+void bki_stripe_next_expiring(struct stripe *s, struct bk_buf *out);
 /* K4; false: it does not hold. */
 bool bki_stripe_check_wheel(const struct stripe *s);
 

@@ -22,10 +22,11 @@
 #define BACK_TICKS 8u /* a clock set back by less than that is waited for */
 #define CHUNK_MIN 6u  /* entries: 64 bytes */
 #define CHUNK_MAX 126u
+#define FILED_FIRST 64u /* loose entries, before the first are looked for */
 
 struct chunk {
     struct chunk *next; /* owned */
-    uint32_t below;     /* entries in the chunks behind it, as long as it lies in a slot */
+    uint32_t below;     /* entries in the chunks behind it */
     uint16_t n, cap;
     uint64_t entries[];
 };
@@ -140,8 +141,8 @@ static void loosen(struct bki_wheel *w, unsigned level, unsigned slot)
 {
     struct chunk **chain = &w->slot[level * SLOTS + slot];
     struct chunk **end = chain;
-    while (*end != NULL) {
-        end = &(*end)->next;
+    for (uint32_t behind = chain_count(w->loose); *end != NULL; end = &(*end)->next) {
+        (*end)->below += behind;
     }
     *end = w->loose;
     w->loose = *chain;
@@ -260,19 +261,14 @@ static const struct chunk *next_slot(const struct bki_wheel *w, unsigned *i)
 
 bool bki_wheel_pick(const struct bki_wheel *w, uint64_t random, struct bki_wheel_entry *out)
 {
-    uint64_t total = 0;
-    const struct chunk *c;
-    for (unsigned i = 0; (c = next_slot(w, &i)) != NULL; i++) {
-        total += chain_count(c);
-    }
-    if (total == 0) {
+    if (w->n == 0) {
         return false;
     }
-    uint64_t nth = random % total;
-    unsigned i = 0;
-    for (c = next_slot(w, &i); nth >= chain_count(c); c = next_slot(w, &i)) {
+    uint64_t nth = random % w->n;
+    const struct chunk *c = w->loose;
+    for (unsigned i = 0; nth >= chain_count(c); i++) {
         nth -= chain_count(c);
-        i++;
+        c = next_slot(w, &i);
     }
     *out = nth_of(c, nth);
     return true;
@@ -294,18 +290,20 @@ static unsigned first_slot(const struct bki_wheel *w)
 bool bki_wheel_pick_first(const struct bki_wheel *w, uint64_t random, struct bki_wheel_entry *out)
 {
     unsigned i = first_slot(w);
-    if (i == LEVELS * SLOTS) {
+    const struct chunk *c = i < LEVELS * SLOTS ? w->slot[i] : w->loose;
+    if (c == NULL) {
         return false;
     }
-    uint32_t n = chain_count(w->slot[i]);
-    BK_ASSERT(n > 0); /* its bit says that it holds something */
-    *out = nth_of(w->slot[i], random % n);
+    *out = nth_of(c, random % chain_count(c));
     return true;
 }
 
 size_t bki_wheel_first(struct bki_wheel *w, struct bki_wheel_entry *out, size_t max)
 {
     size_t n = 0;
+    for (unsigned i = 0; i < FILED_FIRST && w->loose != NULL; i++) {
+        file_entry(w, pop(w, &w->loose));
+    }
     unsigned i = first_slot(w);
     if (i == LEVELS * SLOTS) {
         return 0;

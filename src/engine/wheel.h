@@ -49,10 +49,11 @@ enum bki_wheel_work bki_wheel_step(struct bki_wheel *w, uint64_t upto, struct bk
  */
 bool bki_wheel_sweep(struct bki_wheel *w, struct bki_wheel_entry *e);
 
-/* For who looks for samples. False, 0: all entries are on their way, or none is there.
- * pick: an entry that stays, drawn with random from all that are filed. pick_first: the same, of
- * the slot whose time comes next. first: takes up to max entries of that slot out; the caller adds
- * those that are not stale again. */
+/* For who looks for samples. False, 0: empty.
+ * pick: an entry that stays, drawn with random from all. pick_first: the same, of the slot whose
+ * time comes next. first: takes up to max (no more than 64) entries of that slot out; the caller
+ * adds those that are not stale again. Entries on their way to another slot are in none for the
+ * two: pick_first takes one of them where no slot is in use, first files some of them first. */
 bool bki_wheel_pick(const struct bki_wheel *w, uint64_t random, struct bki_wheel_entry *out);
 bool bki_wheel_pick_first(const struct bki_wheel *w, uint64_t random, struct bki_wheel_entry *out);
 size_t bki_wheel_first(struct bki_wheel *w, struct bki_wheel_entry *out, size_t max);

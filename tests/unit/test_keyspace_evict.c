@@ -196,6 +196,36 @@ static void test_evict__ttl_of_hours__takes_what_runs_out_soon(void **state)
     evict_by_ttl(*state, 5000, 250);
 }
 
+/* One comes and one goes for a long time, then they go until none is left: entries of the wheel
+ * that stand for keys that went are swept meanwhile. */
+static void turn_over(struct fixture *f, enum ks_evict_rule rule)
+{
+    enum { KEYS = 3000, TURNS = 30000, ELSE = 20 * KEYS };
+    int64_t later = bk_clock_wall_ms(&f->clock.clock) + 100000000;
+    for (unsigned i = 0; i < ELSE && rule != KS_EVICT_VOLATILE_TTL; i++) {
+        put(f, 0, TURNS + i, 0); /* few have an expiry: they are drawn from the wheel */
+    }
+    for (unsigned i = 0; i < TURNS; i++) {
+        put(f, 0, i, later);
+        while (bk_count_expiring(f->db, 0) > KEYS) {
+            assert_true(evict(f, rule, 1) > 0);
+        }
+    }
+    while (bk_count_expiring(f->db, 0) > 0) {
+        assert_true(evict(f, rule, 1) > 0);
+    }
+}
+
+static void test_evict__ttl_long_used__finds_keys_to_the_last(void **state)
+{
+    turn_over(*state, KS_EVICT_VOLATILE_TTL);
+}
+
+static void test_evict__random_long_used__finds_keys_to_the_last(void **state)
+{
+    turn_over(*state, KS_EVICT_VOLATILE_RANDOM);
+}
+
 static void test_evict__random__takes_from_all_databases_and_places(void **state)
 {
     struct fixture *f = *state;
@@ -258,6 +288,8 @@ int main(void)
         CASE(test_evict__lru_with_expiry__takes_no_other_keys),
         CASE(test_evict__ttl_of_minutes__takes_what_runs_out_next),
         CASE(test_evict__ttl_of_hours__takes_what_runs_out_soon),
+        CASE(test_evict__ttl_long_used__finds_keys_to_the_last),
+        CASE(test_evict__random_long_used__finds_keys_to_the_last),
         CASE(test_evict__random__takes_from_all_databases_and_places),
         CASE(test_evict__then_the_store_is_opened_anew__keys_stay_away),
         CASE(test_evict__idle_time__tells_when_a_key_was_used_over_a_restart_too),
