@@ -43,18 +43,21 @@ struct app_loading {
 struct app_memory {
     /* Guarded by the options' lock. */
     struct memory_slack slack;
+    int64_t sampled_us; /* monotonic */
     /* Atomic. */
     _Atomic int64_t
         to_free; /* bytes over maxmemory, the value cache apart, as of the last sample */
     _Atomic uint64_t counted; /* then */
     atomic_bool near;         /* the limit is */
-    atomic_int rule;          /* enum ks_evict_rule */
+    _Atomic int64_t due_us;   /* monotonic; when the next sample is */
+    _Atomic int64_t late_us; /* and when others than loop 0 take it; INT64_MAX: there is no limit */
+    atomic_int rule;         /* enum ks_evict_rule */
     atomic_uint samples;
     _Atomic uint64_t evicted; /* keys, since the last CONFIG RESETSTAT */
     _Atomic uint64_t peak;    /* of what is allocated */
     /* Loop 0 only. */
-    int64_t sample_us, ages_us; /* when the next is due */
-    uint64_t flushed;           /* evicted, when the log was last flushed for it */
+    int64_t ages_us;  /* when the next step of ages is due */
+    uint64_t flushed; /* evicted, when the log was last flushed for it */
 };
 
 #define APP_PACE_SECONDS 60u

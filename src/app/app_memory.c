@@ -6,9 +6,11 @@
  * What is held against the limit is what the allocator has taken for data that is in use: pages,
  * its own tables and the rest of pages that are in use in part (memory_counted). Samples of it cost
  * as much as many commands, so they come ten times a second, and a hundred times a second from an
- * eighth below the limit on. A sample says how many bytes have to go; from there on each key that
- * is evicted is taken off that by estimate, until the next sample tells the truth. So memory may go
- * over the limit by what arrives in a hundredth of a second.
+ * eighth below the limit on, or where memory grows so fast that it would be there soon. Loop 0
+ * takes them; when it is late, the next command that needs memory does. A sample says how many
+ * bytes have to go; from there on each key that is evicted is taken off that by estimate, until the
+ * next sample tells the truth. So memory may go over the limit by what arrives in some hundredths
+ * of a second.
  *
  * Who evicts: a command that needs memory, a few keys before it runs; and a slice on loop 0, as
  * long as there is something to free.
@@ -23,6 +25,7 @@
 #define NEAR_SHARE 8u   /* from an eighth below the limit on */
 #define SAMPLE_MS 100
 #define SAMPLE_NEAR_MS 10
+#define SAMPLE_LATE_MS 5 /* behind its time */
 #define EVICT_AGAIN_MS 3 /* while there is more to free: a quarter of loop 0's time */
 #define EVICT_SLICE_US 1000
 #define EVICT_BATCH 64u  /* keys, of a slice */
@@ -68,6 +71,28 @@ static uint64_t cache_next(const struct app *a, uint64_t target, uint64_t wanted
     return worth ? target : a->cache_bytes;
 }
 
+/* How much is in use two samples from now, if it goes on as it has since the last one. */
+static uint64_t expected(const struct app_memory *m, uint64_t counted, int64_t now_us)
+{
+    uint64_t before = atomic_load(&m->counted);
+    int64_t passed_us = now_us - m->sampled_us;
+    double grown = counted > before ? (double)(counted - before) : 0;
+    double pace = m->sampled_us != 0 && passed_us > 0 ? grown / (double)passed_us : 0;
+    return counted + (uint64_t)(pace * (2000.0 * SAMPLE_MS));
+}
+
+/* limit: 0 = none. */
+static void time_next_sample(struct app_memory *m, uint64_t limit, uint64_t counted)
+{
+    int64_t now_us = bk_clock_mono_us(&bk_clock_system);
+    bool near = limit != 0 && expected(m, counted, now_us) > limit - limit / NEAR_SHARE;
+    int64_t due_us = now_us + (near ? SAMPLE_NEAR_MS : SAMPLE_MS) * 1000;
+    m->sampled_us = now_us;
+    atomic_store(&m->near, near);
+    atomic_store(&m->due_us, due_us);
+    atomic_store(&m->late_us, limit != 0 ? due_us + SAMPLE_LATE_MS * 1000 : INT64_MAX);
+}
+
 void app_memory_sample_locked(struct app *a)
 {
     struct app_memory *m = &a->memory;
@@ -91,7 +116,7 @@ void app_memory_sample_locked(struct app *a)
         to_free = others > limit ? (int64_t)(others - limit) : 0;
     }
     set_cache(a, cache_next(a, target, wanted, cache));
-    atomic_store(&m->near, limit != 0 && counted > limit - limit / NEAR_SHARE);
+    time_next_sample(m, limit, counted);
     atomic_store(&m->counted, counted);
     atomic_store(&m->to_free, to_free);
 }
@@ -140,6 +165,10 @@ static enum ks_evict_rule rule_of(const struct app *a)
 bool app_memory_over(struct app *a)
 {
     struct app_memory *m = &a->memory;
+    int64_t late_us = atomic_load_explicit(&m->late_us, memory_order_relaxed);
+    if (late_us != INT64_MAX && bk_clock_mono_us(&bk_clock_system) > late_us) {
+        sample(a);
+    }
     if (atomic_load_explicit(&m->to_free, memory_order_relaxed) <= 0) {
         return false;
     }
@@ -199,9 +228,8 @@ unsigned app_memory_step(struct app *a)
         m->ages_us = now_us + SAMPLE_MS * 1000;
         step_ages(a);
     }
-    if (now_us >= m->sample_us) {
+    if (now_us >= atomic_load(&m->due_us)) {
         sample(a);
-        m->sample_us = now_us + (atomic_load(&m->near) ? SAMPLE_NEAR_MS : SAMPLE_MS) * 1000;
     }
     bool more = evict_slice(a);
     flush_evicted(a);
