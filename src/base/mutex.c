@@ -49,7 +49,13 @@ static void note_unlocked(const struct bk_mutex *m)
 
 void bk_mutex_init(struct bk_mutex *m, const char *name, int rank)
 {
-    int rc = pthread_mutex_init(&m->mu, NULL);
+    pthread_mutexattr_t attr;
+    int rc = pthread_mutexattr_init(&attr);
+    /* Most are held for some memory work: whoever finds one taken looks again a few times before it
+     * lets the kernel wait for it. */
+    rc |= pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+    rc |= pthread_mutex_init(&m->mu, &attr);
+    rc |= pthread_mutexattr_destroy(&attr);
     BK_ASSERT(rc == 0);
     m->name = name;
     m->rank = rank;

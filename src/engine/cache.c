@@ -10,7 +10,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define SHARDS 16u
+#define SHARD_BITS 6u
+#define SHARDS (1u << SHARD_BITS)
+#define VALUE_SHARE 4u /* of a shard: no larger value is kept */
 #define TABLE_MIN 64u
 #define ENTRY_LINES 3u /* of a processor's cache: what short values take */
 
@@ -26,8 +28,10 @@ struct entry {
 
 struct shard {
     alignas(64) struct bk_mutex mu;
-    struct entry **table BK_GUARDED(mu); /* owned */
-    uint32_t table_n BK_GUARDED(mu), entries BK_GUARDED(mu);
+    /* Owned. Written under mu; who only fetches a slot's line looks at them without it. */
+    _Atomic(struct entry **) table;
+    _Atomic uint32_t table_n;
+    uint32_t entries BK_GUARDED(mu);
     struct entry *hand BK_GUARDED(mu); /* NULL: empty */
     uint64_t bytes BK_GUARDED(mu);
     uint64_t hits BK_GUARDED(mu), misses BK_GUARDED(mu);
@@ -45,12 +49,28 @@ static uint64_t mix(uint64_t loc)
 
 static struct shard *shard_of(struct bki_cache *c, uint64_t loc)
 {
-    return &c->shard[mix(loc) >> 60];
+    return &c->shard[mix(loc) >> (64 - SHARD_BITS)];
+}
+
+static struct entry **table_of(struct shard *s)
+{
+    return atomic_load_explicit(&s->table, memory_order_relaxed);
+}
+
+static uint32_t table_size(struct shard *s)
+{
+    return atomic_load_explicit(&s->table_n, memory_order_relaxed);
+}
+
+static void set_table(struct shard *s, struct entry **table, uint32_t n)
+{
+    atomic_store_explicit(&s->table, table, memory_order_relaxed);
+    atomic_store_explicit(&s->table_n, n, memory_order_relaxed);
 }
 
 static struct entry **slot_of(struct shard *s, uint64_t loc)
 {
-    return &s->table[(mix(loc) >> 24) & (s->table_n - 1)];
+    return &table_of(s)[(mix(loc) >> 24) & (table_size(s) - 1)];
 }
 
 static uint64_t cost(uint32_t len)
@@ -72,7 +92,7 @@ struct bki_cache *bki_cache_new(uint64_t bytes)
 
 static struct entry **find_locked(struct shard *s, uint64_t loc)
 {
-    if (s->table_n == 0) {
+    if (table_size(s) == 0) {
         return NULL;
     }
     struct entry **at = slot_of(s, loc);
@@ -111,9 +131,8 @@ static void shrink_locked(struct shard *s, uint64_t limit)
         }
     }
     if (s->hand == NULL) {
-        free(s->table);
-        s->table = NULL;
-        s->table_n = 0;
+        free(table_of(s));
+        set_table(s, NULL, 0);
     }
 }
 
@@ -170,7 +189,7 @@ bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_
 /* The first in a location's chain; NULL: it is empty. */
 static struct entry *first_locked(struct shard *s, uint64_t loc)
 {
-    return s->table_n == 0 ? NULL : *slot_of(s, loc);
+    return table_size(s) == 0 ? NULL : *slot_of(s, loc);
 }
 
 void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
@@ -179,12 +198,14 @@ void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
         return;
     }
     for (size_t i = 0; i < n; i++) {
+        /* A table that is freed meanwhile is not read: a fetch of what is not there is no harm. */
         struct shard *s = shard_of(c, locs[i]);
-        bk_mutex_lock(&s->mu);
-        if (s->table_n > 0) {
-            __builtin_prefetch(slot_of(s, locs[i]));
+        struct entry **table = table_of(s);
+        uint32_t size = table_size(s);
+        if (table != NULL && size > 0) {
+            uintptr_t slot = (mix(locs[i]) >> 24) & (size - 1);
+            __builtin_prefetch((const void *)((uintptr_t)table + slot * sizeof *table));
         }
-        bk_mutex_unlock(&s->mu);
     }
     for (size_t i = 0; i < n; i++) {
         struct shard *s = shard_of(c, locs[i]);
@@ -200,14 +221,13 @@ void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
 /* The chains stay short: the table doubles with the entries. */
 static void grow_locked(struct shard *s)
 {
-    if (s->entries < s->table_n) {
+    uint32_t old_n = table_size(s);
+    if (s->entries < old_n) {
         return;
     }
-    uint32_t n = s->table_n == 0 ? TABLE_MIN : s->table_n * 2;
-    struct entry **old = s->table;
-    uint32_t old_n = s->table_n;
-    s->table = bk_alloc_zero(n, sizeof(struct entry *));
-    s->table_n = n;
+    uint32_t n = old_n == 0 ? TABLE_MIN : old_n * 2;
+    struct entry **old = table_of(s);
+    set_table(s, bk_alloc_zero(n, sizeof(struct entry *)), n);
     for (uint32_t i = 0; i < old_n; i++) {
         for (struct entry *e = old[i], *next; e != NULL; e = next) {
             next = e->chain;
@@ -241,7 +261,7 @@ static void insert_locked(struct shard *s, struct entry *e)
 void bki_cache_put(struct bki_cache *c, uint64_t loc, struct bk_span value, uint8_t flags)
 {
     uint64_t limit = limit_of(c);
-    if (value.len > limit / 16) {
+    if (value.len > limit / VALUE_SHARE) {
         return;
     }
     struct shard *s = shard_of(c, loc);
@@ -291,12 +311,12 @@ bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
 {
     struct shard *s = &c->shard[p->shard];
     bk_mutex_lock(&s->mu);
-    if (s->table_n != p->table_n) {
-        p->table_n = s->table_n; /* entries have other places in a table of another size */
+    if (table_size(s) != p->table_n) {
+        p->table_n = table_size(s); /* entries have other places in a table of another size */
         p->at = 0;
     }
-    for (uint32_t n = 0; n < PURGE_CHAINS && p->at < s->table_n; n++, p->at++) {
-        struct entry **at = &s->table[p->at];
+    for (uint32_t n = 0; n < PURGE_CHAINS && p->at < p->table_n; n++, p->at++) {
+        struct entry **at = &table_of(s)[p->at];
         while (*at != NULL) {
             if (gone(arg, (*at)->loc)) {
                 remove_locked(s, at);
@@ -305,7 +325,7 @@ bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
             }
         }
     }
-    bool over = p->at >= s->table_n;
+    bool over = p->at >= p->table_n;
     bk_mutex_unlock(&s->mu);
     if (over) {
         *p = (struct bki_cache_purge){.shard = p->shard + 1};

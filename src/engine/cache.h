@@ -26,7 +26,7 @@ void bki_cache_resize(struct bki_cache *c, uint64_t bytes); /* 0: empties and ho
 void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n);
 /* Appends the value to *out and sets *flags. */
 bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_t *flags);
-/* Copies the value in; one that is larger than a sixteenth of a shard is left out. */
+/* Copies the value in; one that is larger than a 256th of the cache is left out. */
 void bki_cache_put(struct bki_cache *c, uint64_t loc, struct bk_span value, uint8_t flags);
 /* Bytes that its entry takes, 0: there is none. No use of it. */
 uint64_t bki_cache_bytes(struct bki_cache *c, uint64_t loc);
