@@ -239,33 +239,34 @@ static int short_value(struct bki_scan *s, struct bki_scan_item *it, const uint8
     return BK_OK;
 }
 
-int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error *err)
+int bki_scan_next(struct bki_scan *s, struct bki_scan_item *it, struct bk_error *err)
 {
     const uint8_t *p;
     if (s->offset >= s->end) {
         return BK_NOTFOUND;
     }
-    struct bki_scan_item it = {.offset = s->offset};
-    int rc = front_of(s, &it, &p, err);
+    it->offset = s->offset;
+    it->mended = false;
+    int rc = front_of(s, it, &p, err);
     if (rc != BK_OK) {
         return rc;
     }
-    it.size = bki_record_size(&it.rec);
-    if (bki_record_blocks(it.rec.value_len) > 0) {
-        rc = check_blocks(s, s->offset, &it.rec, &it.value_ok, err);
-        rc = rc == BK_OK ? front_of(s, &it, &p, err) : rc; /* the window has moved on */
+    it->size = bki_record_size(&it->rec);
+    if (bki_record_blocks(it->rec.value_len) > 0) {
+        it->value = bk_span_of(NULL, 0);
+        rc = check_blocks(s, s->offset, &it->rec, &it->value_ok, err);
+        rc = rc == BK_OK ? front_of(s, it, &p, err) : rc; /* the window has moved on */
     } else {
-        rc = short_value(s, &it, &p, err);
+        rc = short_value(s, it, &p, err);
     }
     if (rc != BK_OK) {
         return rc;
     }
-    bool keyed = it.rec.kind == BKI_PUT || it.rec.kind == BKI_DELETE || it.rec.kind == BKI_LOST;
-    it.value_ok = it.value_ok && !(it.mended && keyed);
-    it.key = bk_span_of(p + bki_record_key_offset(&it.rec), it.rec.key_len);
-    s->offset += it.size;
-    s->last_seq = it.rec.seq;
-    *out = it;
+    bool keyed = it->rec.kind == BKI_PUT || it->rec.kind == BKI_DELETE || it->rec.kind == BKI_LOST;
+    it->value_ok = it->value_ok && !(it->mended && keyed);
+    it->key = bk_span_of(p + bki_record_key_offset(&it->rec), it->rec.key_len);
+    s->offset += it->size;
+    s->last_seq = it->rec.seq;
     return BK_OK;
 }
 
