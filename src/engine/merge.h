@@ -113,6 +113,23 @@ BK_MUST_USE int bki_merge_log(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_edit(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_swing(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_retire(struct bk_db *db, struct bk_error *err);
+/* Which records of the input at hand may stay: merge_want.c. Sets m->wanted to their offsets, or to
+ * NULL where it cannot tell: then all of it is to be read. */
+void bki_merge_want(struct bk_db *db);
+/* Whether a bit of keep or hole, one for each 8 bytes of a file, is set. */
+static inline bool bki_merge_bit(const uint8_t *bits, uint64_t offset)
+{
+    return bits != NULL && (bits[offset / 64] >> (offset / 8 % 8) & 1) != 0;
+}
+/* Whether the plan keeps a guard. */
+bool bki_merge_kept(const struct bki_merge_in *in, uint64_t offset);
+/* Whether the key's entry names its place in f. */
+bool bki_merge_is_live(struct bk_db *db, const struct bki_file *f, uint32_t space,
+                       const struct bk_key *key, uint64_t at);
+/* A put that is dead because its time ran out after the plan had looked at its key: unlike a delete
+ * it has left nothing in the log, so it has to go on hiding older copies. */
+bool bki_merge_expired_since(struct bk_db *db, const struct bki_merge_in *in, uint32_t space,
+                             const struct bk_key *key, int64_t expire_ms);
 /* Whether there are dropped files, which RETIRE then gives back. */
 bool bki_merge_any_dropped(struct bk_db *db);
 

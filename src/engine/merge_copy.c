@@ -218,44 +218,6 @@ static void marked(struct bk_db *db, uint64_t offset, uint64_t size, uint32_t sp
     bki_damage_note(&db->damage, &at);
 }
 
-static bool bit_at(const uint8_t *bits, uint64_t offset)
-{
-    return bits != NULL && (bits[offset / 64] >> (offset / 8 % 8) & 1) != 0;
-}
-
-static bool kept(const struct bki_merge_in *in, uint64_t offset)
-{
-    return bit_at(in->keep, offset);
-}
-
-static bool is_live(struct bk_db *db, const struct bki_file *f, uint32_t space,
-                    const struct bk_key *key, uint64_t at)
-{
-    struct bki_entry e;
-    uint64_t offset;
-    unsigned pin = bki_pin(&db->files.pins);
-    bool live = bki_merge_find(db, space, key, &e) &&
-                bki_files_at(&db->files, e.loc, &offset) == f && offset == at;
-    bki_unpin(&db->files.pins, pin);
-    return live;
-}
-
-/* A put that is dead because its time ran out after the plan had looked at its key: unlike a delete
- * it has left nothing in the log, so it has to go on hiding older copies. */
-static bool expired_since(struct bk_db *db, const struct bki_merge_in *in, uint32_t space,
-                          const struct bk_key *key, int64_t expire_ms)
-{
-    const struct bki_merge *m = &db->merge;
-    int64_t now_ms = bk_clock_wall_ms(db->clock);
-    int64_t expired_ms = atomic_load(&db->expired_ms);
-    struct bki_entry e;
-    if (expire_ms == 0 || m->lower_n == 0 || (in->planned && expire_ms <= m->now_ms) ||
-        expire_ms > (now_ms > expired_ms ? now_ms : expired_ms)) {
-        return false;
-    }
-    return !bki_merge_find(db, space, key, &e) && bki_merge_space_used(db, space);
-}
-
 static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_error *err)
 {
     struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
@@ -265,7 +227,7 @@ static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_erro
     }
     struct bk_key key;
     bk_key_init(db, &key, it->key.data, it->key.len);
-    if (value && is_live(db, in->file, it->rec.space, &key, it->offset)) {
+    if (value && bki_merge_is_live(db, in->file, it->rec.space, &key, it->offset)) {
         in->copied += it->size;
         if (it->value_ok) {
             return put_record(db, it, err);
@@ -273,8 +235,8 @@ static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_erro
         marked(db, it->offset, it->size, it->rec.space, it->key);
         return put_short(db, BKI_LOST, &it->rec, it->key, err);
     }
-    bool stays = kept(in, it->offset) ||
-                 (value && expired_since(db, in, it->rec.space, &key, it->rec.expire_ms));
+    bool stays = bki_merge_kept(in, it->offset) ||
+                 (value && bki_merge_expired_since(db, in, it->rec.space, &key, it->rec.expire_ms));
     return stays ? put_short(db, BKI_DELETE, &it->rec, it->key, err) : BK_OK;
 }
 
@@ -369,10 +331,10 @@ static int put_guards(struct bk_db *db, const struct bki_hint *hint, uint32_t pa
     int rc = bki_hint_part_begin(&c, hint, part, db->hash_seed);
     while (rc == BK_OK && (rc = bki_hint_next(&c, &e, err)) == BK_OK) {
         struct bk_key key = {.bytes = e.key, .hash = e.hash, .quiet = true};
-        bool hole = bit_at(in->hole, e.offset);
-        bool planned = hole && kept(in, e.offset);
-        if (planned ||
-            (hole && e.kind != BKI_DELETE && expired_since(db, in, e.space, &key, e.expire_ms))) {
+        bool hole = bki_merge_bit(in->hole, e.offset);
+        bool planned = hole && bki_merge_kept(in, e.offset);
+        if (planned || (hole && e.kind != BKI_DELETE &&
+                        bki_merge_expired_since(db, in, e.space, &key, e.expire_ms))) {
             struct bki_record r = {.seq = 1, .space = e.space, .key_len = (uint32_t)e.key.len};
             rc = put_short(db, BKI_DELETE, &r, e.key, err);
             *found += planned ? 1 : 0;
@@ -408,76 +370,7 @@ static int save_guards(struct bk_db *db, struct bk_error *err)
     return rc;
 }
 
-/* ---- The records that stay, when they are few ---- */
-
-static int by_offset(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static int want_part(struct bk_db *db, const struct bki_hint *hint, uint32_t part, size_t *cap,
-                     struct bk_error *err)
-{
-    struct bki_merge *m = &db->merge;
-    const struct bki_merge_in *in = &m->in[m->in_at];
-    struct bki_hint_cursor c;
-    struct bki_hint_entry e;
-    int rc = bki_hint_part_begin(&c, hint, part, db->hash_seed);
-    while (rc == BK_OK && (rc = bki_hint_next(&c, &e, err)) == BK_OK) {
-        struct bk_key key = {.bytes = e.key, .hash = e.hash};
-        bool stays = kept(in, e.offset);
-        if (e.kind != BKI_DELETE) {
-            stays = stays || is_live(db, in->file, e.space, &key, e.offset) ||
-                    expired_since(db, in, e.space, &key, e.expire_ms);
-        }
-        if (!stays) {
-            continue;
-        }
-        if (m->wanted_n == *cap) {
-            *cap = *cap == 0 ? 1024 : *cap * 2;
-            m->wanted = bk_realloc(m->wanted, *cap * sizeof *m->wanted);
-        }
-        m->wanted[m->wanted_n++] = e.offset;
-    }
-    bki_hint_part_end(&c);
-    return rc == BK_NOTFOUND ? BK_OK : rc;
-}
-
-/* From the hint, so that of a file that is mostly dead only what lives is read. What is not to be
- * had from it is had from the data. */
-static void want(struct bk_db *db)
-{
-    struct bki_merge *m = &db->merge;
-    struct bki_file *f = m->in[m->in_at].file;
-    struct bki_hint hint;
-    size_t cap;
-    uint64_t gone = atomic_load(&f->dead_bytes) + atomic_load(&f->guard_bytes);
-    m->wanted_n = 0;
-    m->wanted_at = 0;
-    if (gone < atomic_load(&f->size) / 4 * 3 ||
-        bki_hint_open(&hint, db->io, db->files.dir, f, db->hash_seed, NULL) != BK_OK) {
-        return;
-    }
-    /* What was damaged when the hint was made may be live and not in it. */
-    int rc = hint.info.damaged > 0 ? BK_NOTFOUND : BK_OK;
-    m->wanted = bk_alloc(sizeof *m->wanted);
-    cap = 1;
-    for (uint32_t part = 0; rc == BK_OK && part < bki_hint_parts(&hint); part++) {
-        rc = want_part(db, &hint, part, &cap, NULL);
-    }
-    bki_hint_close(&hint);
-    if (rc == BK_CORRUPT) {
-        bki_hint_failed(db, f);
-    }
-    if (rc != BK_OK) {
-        free(m->wanted);
-        m->wanted = NULL;
-    } else if (m->wanted_n > 1) {
-        qsort(m->wanted, m->wanted_n, sizeof *m->wanted, by_offset);
-    }
-}
+/* ---- The inputs ---- */
 
 static void scan_begin(struct bk_db *db, const struct bki_file *f)
 {
@@ -541,7 +434,7 @@ int bki_merge_copy(struct bk_db *db, struct bk_error *err)
         const struct bki_file *f = m->in[m->in_at].file;
         scan_begin(db, f);
         if (m->in[m->in_at].read) {
-            want(db);
+            bki_merge_want(db);
         } else {
             scan_end(m);
         }
