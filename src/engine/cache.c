@@ -304,10 +304,12 @@ void bki_cache_forget(struct bki_cache *c, uint64_t loc)
     bk_mutex_unlock(&s->mu);
 }
 
-#define PURGE_CHAINS 256u /* a step, so that nobody waits long for the shard */
+#define PURGE_CHAINS 256u /* of a shard at once, so that nobody waits long for it */
+#define PURGE_SHARDS 4u   /* in a step */
 
-bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
-                     bool (*gone)(void *arg, uint64_t loc), void *arg)
+/* Some chains of the shard at hand. */
+static void purge_some(struct bki_cache *c, struct bki_cache_purge *p,
+                       bool (*gone)(void *arg, uint64_t loc), void *arg)
 {
     struct shard *s = &c->shard[p->shard];
     bk_mutex_lock(&s->mu);
@@ -329,6 +331,14 @@ bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
     bk_mutex_unlock(&s->mu);
     if (over) {
         *p = (struct bki_cache_purge){.shard = p->shard + 1};
+    }
+}
+
+bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
+                     bool (*gone)(void *arg, uint64_t loc), void *arg)
+{
+    for (unsigned i = 0; i < PURGE_SHARDS && p->shard < SHARDS; i++) {
+        purge_some(c, p, gone, arg);
     }
     return p->shard == SHARDS;
 }

@@ -56,7 +56,7 @@ static int flush_part(struct maker *m, uint32_t i, struct bk_error *err)
 {
     struct part *p = &m->parts[i];
     int rc = p->n == 0 ? BK_OK : put_block(m, i, p->n, &p->bytes, err);
-    bk_buf_fini(&p->bytes);
+    p->bytes.len = 0; /* its memory serves the next block */
     p->n = 0;
     return rc;
 }

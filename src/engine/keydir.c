@@ -241,7 +241,7 @@ void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_
         prefetch_bucket(&s->t, keys[i].hash);
         bk_mutex_unlock(&s->mu);
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && locs != NULL; i++) {
         struct bki_entry e;
         uint64_t del_pos;
         locs[i] = bki_keydir_find(kd, &keys[i], &e, &del_pos) ? e.loc : 0;

@@ -52,7 +52,8 @@ bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki
 bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
                     uint64_t *del_pos);
 /* Brings the buckets of n keys into the processor's cache, with the waits for memory of all of them
- * at once, and tells their locations as they are now; 0: not there. No use of them. */
+ * at once, and tells their locations as they are now, unless locs is NULL; 0: not there. No use of
+ * them. */
 void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_t n,
                          uint64_t *locs);
 

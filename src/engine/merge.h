@@ -113,6 +113,10 @@ BK_MUST_USE int bki_merge_log(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_edit(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_swing(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_retire(struct bk_db *db, struct bk_error *err);
+/* Of the next BKI_MERGE_GROUP records: brings what the look-up of each key will touch into the
+ * processor's cache. */
+#define BKI_MERGE_GROUP 16u
+void bki_merge_fetch_ahead(struct bk_db *db, const struct bki_scan *s);
 /* Which records of the input at hand may stay: merge_want.c. Sets m->wanted to their offsets, or to
  * NULL where it cannot tell: then all of it is to be read. */
 void bki_merge_want(struct bk_db *db);

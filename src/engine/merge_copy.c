@@ -418,7 +418,10 @@ static int copy_some(struct bk_db *db, struct bk_error *err)
     struct bki_merge *m = &db->merge;
     uint64_t until = m->status.bytes_read + STEP_BYTES;
     int rc = BK_OK;
-    while (rc == BK_OK && m->status.bytes_read < until) {
+    for (unsigned i = 0; rc == BK_OK && m->status.bytes_read < until; i++) {
+        if (i % BKI_MERGE_GROUP == 0 && m->wanted == NULL) {
+            bki_merge_fetch_ahead(db, &m->scan);
+        }
         rc = copy_one(db, err);
         if (rc == BK_OK && m->pending.len >= WRITE_BYTES) {
             rc = write_pending(db, err);

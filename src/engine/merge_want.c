@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-#define WANT_GROUP 16u /* keys whose look-ups wait for memory together */
-
 /* ---- One record ---- */
 
 bool bki_merge_kept(const struct bki_merge_in *in, uint64_t offset)
@@ -53,18 +51,24 @@ static int by_offset(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Brings what the look-up of each key will touch into the processor's cache. */
-static void fetch_keys(struct bk_db *db, const struct bki_hint_entry *e, size_t n)
+static void fetch_keys(struct bk_db *db, uint32_t space, const struct bk_key *keys, size_t n)
 {
-    struct bk_key keys[WANT_GROUP];
-    uint64_t locs[WANT_GROUP];
-    struct bki_keydir *kd = n == 0 ? NULL : bki_merge_keydir(db, e[0].space); /* as a rule of all */
-    for (size_t i = 0; i < n; i++) {
-        keys[i] = (struct bk_key){.bytes = e[i].key, .hash = e[i].hash};
-    }
+    struct bki_keydir *kd = n == 0 ? NULL : bki_merge_keydir(db, space);
     if (kd != NULL) {
-        bki_keydir_prefetch(kd, keys, n, locs);
+        bki_keydir_prefetch(kd, keys, n, NULL);
     }
+}
+
+void bki_merge_fetch_ahead(struct bk_db *db, const struct bki_scan *s)
+{
+    struct bk_span found[BKI_MERGE_GROUP];
+    struct bk_key keys[BKI_MERGE_GROUP];
+    uint32_t space = 0;
+    size_t n = bki_scan_ahead(s, found, &space, BKI_MERGE_GROUP);
+    for (size_t i = 0; i < n; i++) {
+        bk_key_init(db, &keys[i], found[i].data, found[i].len);
+    }
+    fetch_keys(db, space, keys, n);
 }
 
 static void want_one(struct bk_db *db, const struct bki_hint_entry *e, size_t *cap)
@@ -91,15 +95,19 @@ static int want_part(struct bk_db *db, const struct bki_hint *hint, uint32_t par
                      struct bk_error *err)
 {
     struct bki_hint_cursor c;
-    struct bki_hint_entry e[WANT_GROUP];
+    struct bki_hint_entry e[BKI_MERGE_GROUP] = {{0}};
+    struct bk_key keys[BKI_MERGE_GROUP];
     int rc = bki_hint_part_begin(&c, hint, part, db->hash_seed);
     rc = rc == BK_OK ? bki_hint_read_part(&c, err) : rc;
     while (rc == BK_OK) {
         size_t n = 0;
-        while (n < WANT_GROUP && (rc = bki_hint_next(&c, &e[n], err)) == BK_OK) {
+        while (n < BKI_MERGE_GROUP && (rc = bki_hint_next(&c, &e[n], err)) == BK_OK) {
             n++;
         }
-        fetch_keys(db, e, n);
+        for (size_t i = 0; i < n; i++) {
+            keys[i] = (struct bk_key){.bytes = e[i].key, .hash = e[i].hash};
+        }
+        fetch_keys(db, e[0].space, keys, n);
         for (size_t i = 0; i < n; i++) {
             want_one(db, &e[i], cap);
         }

@@ -28,7 +28,8 @@ uint64_t bki_record_size(const struct bki_record *r)
     return bki_size_pad(bki_record_value_offset(r) + r->value_len);
 }
 
-/* Sizes go in steps of 8 to 512, then 16 to each doubling up to 1 MiB, then in steps of 8 again. */
+/* A power of two. Sizes go in steps of 8 to 512, then 16 to each doubling up to 1 MiB, then in
+ * steps of 8 again. */
 static uint64_t size_step(uint64_t raw)
 {
     if (raw <= 512 || raw > BKI_CLASSED_MAX) {
@@ -42,7 +43,7 @@ static uint64_t size_step(uint64_t raw)
 uint64_t bki_size_pad(uint64_t raw)
 {
     uint64_t step = size_step(raw);
-    return (raw + step - 1) / step * step;
+    return (raw + step - 1) & ~(step - 1);
 }
 
 uint8_t bki_size_class(uint64_t padded)

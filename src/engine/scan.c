@@ -270,6 +270,24 @@ int bki_scan_next(struct bki_scan *s, struct bki_scan_item *it, struct bk_error 
     return BK_OK;
 }
 
+size_t bki_scan_ahead(const struct bki_scan *s, struct bk_span *keys, uint32_t *space, size_t max)
+{
+    size_t n = 0;
+    uint64_t end = s->window_at + s->window.len;
+    for (uint64_t at = s->offset; n < max && at >= s->window_at && at < end;) {
+        struct bki_record r;
+        const uint8_t *p = s->window.data + (at - s->window_at);
+        if (bki_record_peek(p, smaller(end - at, BKI_HEADER_BYTES + BKI_EXPIRY_BYTES), end - at,
+                            &r) != BK_OK) {
+            break;
+        }
+        *space = r.space;
+        keys[n++] = bk_span_of(p + bki_record_key_offset(&r), r.key_len);
+        at += bki_record_size(&r);
+    }
+    return n;
+}
+
 int bki_scan_padding(struct bki_scan *s, const struct bki_scan_item *it, bool *zero,
                      struct bk_error *err)
 {

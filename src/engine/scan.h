@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BKI_SCAN_WINDOW (1u << 20)
+#define BKI_SCAN_WINDOW (1u << 18)
 
 struct bki_scan {
     const struct bk_io *io; /* borrowed */
@@ -50,6 +50,10 @@ void bki_scan_fini(struct bki_scan *s);
  * BK_CORRUPT: no record that checks starts here, not even with a bit put right; offset stays.
  * BK_EIO. */
 BK_MUST_USE int bki_scan_next(struct bki_scan *s, struct bki_scan_item *out, struct bk_error *err);
+
+/* The keys of up to max records from the offset on, as far as they lie in memory. Nothing of them
+ * is checked: good for guesses only, such as what to fetch early. Borrowed until the next call. */
+size_t bki_scan_ahead(const struct bki_scan *s, struct bk_span *keys, uint32_t *space, size_t max);
 
 /* Whether the bytes between the value's end and the record's are there, and zero. What the item
  * borrowed may be gone after it. */
