@@ -311,3 +311,21 @@ test "WAIT: other clients go on meanwhile, and so does what the client has sent 
     expect [lindex [resp::receive $fd] 1] PONG
     close $fd
 }
+
+test "CLIENT UNBLOCK ends a WAIT, once, and nothing else" {
+    set fd [server::connect $::main]
+    set id [lindex [resp::call $fd CLIENT ID] 0]
+    foreach {reason reply} {{} 0 TIMEOUT 0 ERROR {-UNBLOCKED client unblocked via CLIENT UNBLOCK}} {
+        is [list client unblock $id {*}$reason] :0
+        resp::send $fd WAIT 1 0
+        resp::send $fd PING
+        flush $fd
+        wait_until {[string match "*blocked_clients:1\r*" [r info clients]]}
+        is [list client unblock $id {*}$reason] :1
+        expect_match [lindex [resp::receive $fd] 1] [string trimleft $reply -]
+        expect [lindex [resp::receive $fd] 1] PONG
+        is [list client unblock $id {*}$reason] :0
+    }
+    wait_until {[string match "*blocked_clients:0\r*" [r info clients]]}
+    close $fd
+}

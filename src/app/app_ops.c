@@ -246,6 +246,12 @@ static unsigned client_kill(void *arg, const struct client_filter *filter)
     return net_client_kill(a->net, filter);
 }
 
+static bool client_unblock(void *arg, uint64_t id, bool error)
+{
+    struct app *a = arg;
+    return net_client_unblock(a->net, id, error);
+}
+
 static void client_set_text(void *arg, struct session *s, enum client_text which,
                             struct bk_span text)
 {
@@ -285,6 +291,7 @@ void app_server_ops(struct app *a)
     a->ops.client_list = client_list;
     a->ops.client_info = client_info;
     a->ops.client_kill = client_kill;
+    a->ops.client_unblock = client_unblock;
     a->ops.client_set_text = client_set_text;
     a->ops.pause = net_pause_mode(a->net);
     a->ops.client_paused = client_paused;

@@ -267,7 +267,6 @@ static void client_unpause(struct command_ctx *c)
     resp_write_ok(c->reply);
 }
 
-/* Nobody waits in a command that could be ended so. */
 static void client_unblock(struct command_ctx *c)
 {
     int64_t id;
@@ -277,7 +276,9 @@ static void client_unblock(struct command_ctx *c)
                !arg_is(arg_at(c, 3), "error")) {
         resp_write_error(c->reply, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
     } else if (arg_i64(c, arg_at(c, 2), &id)) {
-        resp_write_int(c->reply, 0);
+        bool error = c->cmd->argc == 4 && arg_is(arg_at(c, 3), "error");
+        bool ended = id > 0 && c->ops->client_unblock(c->ops->arg, (uint64_t)id, error);
+        resp_write_int(c->reply, ended ? 1 : 0);
     }
 }
 

@@ -96,6 +96,8 @@ struct server_ops {
     void (*client_info)(void *arg, const struct session *s, struct bk_buf *out);
     /* How many were killed; the caller itself is closed after its reply. */
     unsigned (*client_kill)(void *arg, const struct client_filter *filter);
+    /* Ends the wait of the client with this id, if it is in a command that can be ended so. */
+    bool (*client_unblock)(void *arg, uint64_t id, bool error);
     /* text of length 0 unsets. The caller has checked the characters. */
     void (*client_set_text)(void *arg, struct session *s, enum client_text which,
                             struct bk_span text);

@@ -15,6 +15,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Of a command that parks and may be ended by CLIENT UNBLOCK: WAIT. */
+enum session_wait { WAIT_NONE, WAIT_PARKED, WAIT_UNBLOCKED, WAIT_UNBLOCKED_ERROR };
+
 enum session_reply { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP };
 
 struct bk_reads;
@@ -39,6 +42,7 @@ struct session {
     _Atomic uint64_t redirect; /* the client that hears instead; 0: none. Changed by net/ */
     _Atomic uint32_t listens[TOPIC_KINDS]; /* subscriptions; changed by net/ */
     atomic_bool monitors;
+    atomic_int wait; /* enum session_wait; CLIENT UNBLOCK makes the last two of WAIT_PARKED */
     atomic_bool
         close_soon; /* set by CLIENT KILL and others: close once what is queued has been sent */
     /* This loop only. */

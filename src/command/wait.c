@@ -2,7 +2,8 @@
 /*
  * wait.c - WAIT: there are no replicas, so that none ever acknowledges.
  *
- * A client that wants one is parked until its time is over: no other client waits for it.
+ * A client that wants one is parked until its time is over, or CLIENT UNBLOCK ends it: no other
+ * client waits for it.
  */
 #include "command/args.h"
 #include "command/exec_private.h"
@@ -30,6 +31,15 @@ static bool parse_timeout(struct command_ctx *c, int arg, int64_t *until_ms)
     return ok;
 }
 
+/* Whether the client goes on waiting. The state changes in one step, so that CLIENT UNBLOCK ends
+ * this wait or finds none. */
+static bool stay_parked(struct command_ctx *c, bool wants)
+{
+    int was = WAIT_NONE;
+    return wants && (atomic_compare_exchange_strong(&c->session->wait, &was, WAIT_PARKED) ||
+                     was == WAIT_PARKED);
+}
+
 static void wait_command(struct command_ctx *c)
 {
     int64_t replicas = 0;
@@ -40,9 +50,14 @@ static void wait_command(struct command_ctx *c)
             slice->until_ms = until_ms;
         }
         /* An EXEC cannot wait. */
-        slice->more = replicas > 0 && c->now_ms < slice->until_ms && !c->exec->in_multi;
+        bool wants = replicas > 0 && c->now_ms < slice->until_ms && !c->exec->in_multi;
+        slice->more = stay_parked(c, wants);
         slice->parked = slice->more;
-        resp_write_int(c->reply, 0); /* taken back while it waits */
+        if (!slice->more && atomic_exchange(&c->session->wait, WAIT_NONE) == WAIT_UNBLOCKED_ERROR) {
+            resp_write_error(c->reply, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        } else {
+            resp_write_int(c->reply, 0); /* taken back while it waits */
+        }
     }
 }
 

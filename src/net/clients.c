@@ -287,3 +287,34 @@ unsigned net_client_kill(struct net *net, const struct client_filter *filter)
     }
     return killed;
 }
+
+/* ---- CLIENT UNBLOCK ---- */
+
+/* True: it has the client. *ended: its wait is over; its loop tells it so. */
+static bool unblock_on_loop(struct loop *l, uint64_t id, int how, bool *ended)
+{
+    bool found = false;
+    bk_mutex_lock(&l->registry_mu);
+    for (struct list *node = l->registry.next; node != &l->registry && !found; node = node->next) {
+        struct conn *c = LIST_OWNER(node, struct conn, registered);
+        int parked = WAIT_PARKED;
+        found = c->session.id == id;
+        *ended = found && atomic_compare_exchange_strong(&c->session.wait, &parked, how);
+    }
+    bk_mutex_unlock(&l->registry_mu);
+    if (*ended) {
+        atomic_store(&l->unblocked, true);
+        loop_poke(l);
+    }
+    return found;
+}
+
+bool net_client_unblock(struct net *net, uint64_t id, bool error)
+{
+    bool ended = false;
+    int how = error ? WAIT_UNBLOCKED_ERROR : WAIT_UNBLOCKED;
+    for (unsigned i = 0; i < net->loops_n && !unblock_on_loop(&net->loops[i], id, how, &ended);
+         i++) {
+    }
+    return ended;
+}

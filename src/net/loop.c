@@ -216,6 +216,13 @@ static void kill_if_marked(struct conn *c)
     }
 }
 
+static void go_on_if_unblocked(struct conn *c)
+{
+    if (conn_by_clock(c) && RELAXED_LOAD(&c->session.wait) > WAIT_PARKED) {
+        conn_go_on(c);
+    }
+}
+
 static void drain_if_quiet(struct conn *c)
 {
     if (c->state == CONN_OPEN || c->state == CONN_READY) {
@@ -267,6 +274,9 @@ static void wake_cb(evutil_socket_t fd, short what, void *arg)
     }
     if (atomic_exchange(&l->kill_requested, false)) {
         loop_each(l, kill_if_marked);
+    }
+    if (atomic_exchange(&l->unblocked, false)) {
+        loop_each(l, go_on_if_unblocked);
     }
     if (atomic_exchange(&l->unpaused, false)) {
         loop_pause_over(l);

@@ -85,6 +85,7 @@ unsigned net_loops(const struct net *net); /* number of loop threads */
 void net_client_list(struct net *net, const struct client_filter *filter, struct bk_buf *out);
 void net_client_info(struct net *net, const struct session *s, struct bk_buf *out);
 unsigned net_client_kill(struct net *net, const struct client_filter *filter);
+bool net_client_unblock(struct net *net, uint64_t id, bool error);
 void net_client_set_text(struct net *net, struct session *s, enum client_text which,
                          struct bk_span text);
 
