@@ -170,8 +170,17 @@ test "CLIENT PAUSE, UNBLOCK, GETREDIR: words and errors" {
 
 test "CLIENT NO-TOUCH" {
     own {
+        is {set k v} +OK
+        set payload [r dump k]
+        is [list restore k 0 $payload replace idletime 1000] +OK
         is {client no-touch on} +OK
         expect_match [r client info] "* flags=T *"
+        is {get k} {$v}
+        is {strlen k} :1
+        expect_true {[r object idletime k] >= 1000}
+        is {touch k} :1
+        expect_true {[r object idletime k] < 1000}
+        is {del k} :1
         is {client no-touch off} +OK
         expect_match [r client info] "* flags=N *"
         is {client no-touch x} {-ERR syntax error}

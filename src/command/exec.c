@@ -208,12 +208,21 @@ static enum ks_need need_for(const struct command_ctx *c, int arg)
     return need == KS_NEED_NOTHING && look ? KS_NEED_META : need;
 }
 
+/* Whether looking at the command's keys is no use of them. CLIENT NO-TOUCH leaves TOUCH as it is.
+ */
+static bool touches_nothing(const struct command_ctx *c)
+{
+    return (c->row->flags & CMD_NO_TOUCH) != 0 ||
+           (atomic_load_explicit(&c->session->no_touch, memory_order_relaxed) &&
+            strcmp(c->row->name, "touch") != 0);
+}
+
 static enum ks_need name_keys(const struct command_ctx *c)
 {
     const struct command_row *row = c->row;
     const struct resp_command *cmd = c->cmd;
     enum ks_need most = KS_NEED_NOTHING;
-    ks_txn_no_touch(c->txn, (row->flags & CMD_NO_TOUCH) != 0);
+    ks_txn_no_touch(c->txn, touches_nothing(c));
     if (row->name_keys != NULL) {
         return row->name_keys(c);
     }
