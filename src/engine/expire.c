@@ -17,15 +17,19 @@ static void come_to(struct bk_db *db, int64_t now_ms)
     }
 }
 
-/* What is not committed yet stays: it may have to be undone. */
+/* What is not committed yet stays: it may have to be undone. Under the key's lock: a command that
+ * deletes the key while it lives, by its own moment, does so before or finds it gone. */
 static bool remove_one(struct bk_db *db, struct bki_keydir *kd, const struct bk_key *key,
                        const struct bki_entry *e)
 {
     uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     uint64_t offset;
     const struct bki_file *f = bki_files_at(&db->files, e->loc, &offset);
+    uint32_t stripe = bki_keylock_of(key->hash);
+    bki_keylock_lock(db->locks, stripe);
     bool removed = bki_log_record_pos(f, offset, e->size, committed) == 0 &&
                    bki_keydir_remove_if(kd, key, e->loc, 0);
+    bki_keylock_unlock(db->locks, stripe);
     if (removed) {
         bki_db_guard(db, e->loc, e->size);
         bki_cache_forget(db->cache, e->loc);

@@ -366,6 +366,46 @@ static void test_threads__always__eight_writers_share_syncs(void **state)
     assert_true(st.syncs > 0);
 }
 
+/* Somebody whose clock is ahead takes the key for expired while a delete that saw it alive is about
+ * to take it out: one of them does, and only that one may say so. */
+static void *expire_main(void *arg)
+{
+    struct worker *w = arg;
+    struct bk_key key;
+    bk_key_init(w->p->db, &key, "k", 1);
+    expect(w->p, !bk_expire_key(w->p->db, 0, &key, FAR_MS + 1));
+    atomic_fetch_add(&w->p->done, 1);
+    return NULL;
+}
+
+static void test_threads__delete_of_what_it_saw_alive__is_not_expired_by_another(void **state)
+{
+    struct place *p = *state;
+    struct worker w = {.p = p};
+    struct bk_batch *b = bk_batch_new(p->db);
+    struct bk_item item = {0};
+    struct bk_key key;
+    uint64_t pos = 0;
+    assert_int_equal(bk_put(p->db, 0, bk_span_str("k"), bk_span_str("v"), FAR_MS), BK_OK);
+    assert_int_equal(bk_wait(p->db, bk_tail(p->db)), BK_OK);
+    bk_key_init(p->db, &key, "k", 1);
+    bk_batch_begin(b);
+    bk_batch_lock_key(b, &key);
+    bk_batch_lock(b);
+    bk_batch_peek(b, 0, &key, &item);
+    assert_int_not_equal(item.at, 0);
+    assert_int_equal(pthread_create(&w.thread, NULL, expire_main, &w), 0);
+    for (int i = 0; i < 100 && atomic_load(&p->done) == 0; i++) {
+        moment_pass(2000); /* it waits for the lock, and is done before only if it does not */
+    }
+    bk_batch_delete(b, 0, &key);
+    assert_int_equal(bk_batch_commit(b, &pos, NULL), BK_OK);
+    assert_int_equal(pthread_join(w.thread, NULL), 0);
+    assert_int_equal(atomic_load(&p->failures), 0);
+    bk_item_fini(&item);
+    bk_batch_free(&b);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -375,6 +415,7 @@ int main(void)
         T(test_threads__batches_of_two_keys__are_never_seen_in_part),
         T(test_threads__turmoil__leaves_everything_consistent),
         T(test_trap27__expiry_beside_writes_that_stay__what_stays_is_there),
+        T(test_threads__delete_of_what_it_saw_alive__is_not_expired_by_another),
         T(test_threads__always__eight_writers_share_syncs),
     };
     quiet_log();
