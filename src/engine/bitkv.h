@@ -421,9 +421,9 @@ size_t bk_expire_step(struct bk_db *db, size_t max, bool *more);
  * for the call. */
 typedef void bk_expired_fn(void *arg, uint32_t num, struct bk_span key);
 size_t bk_expire_each(struct bk_db *db, size_t max, bool *more, bk_expired_fn *each, void *arg);
-/* Removes this one key if its time ran out before now_ms, the wall clock. False: it did not, is not
- * there, or its write is not committed yet. Of all who may remove a key that has run out, one does.
- */
+/* Removes this one key if its time ran out before now_ms, the wall clock; takes its key lock.
+ * False: it did not, is not there, or its write is not committed yet. Of all who may remove a key
+ * that has run out, one does. */
 bool bk_expire_key(struct bk_db *db, uint32_t num, const struct bk_key *key, int64_t now_ms);
 
 /* Keeps ages going: to be called ten times a second or so. Looks at up to max buckets of the key

@@ -125,8 +125,6 @@ static inline bool bki_merge_bit(const uint8_t *bits, uint64_t offset)
 {
     return bits != NULL && (bits[offset / 64] >> (offset / 8 % 8) & 1) != 0;
 }
-/* Whether the plan keeps a guard. */
-bool bki_merge_kept(const struct bki_merge_in *in, uint64_t offset);
 /* Whether the key's entry names its place in f. */
 bool bki_merge_is_live(struct bk_db *db, const struct bki_file *f, uint32_t space,
                        const struct bk_key *key, uint64_t at);
@@ -137,7 +135,7 @@ bool bki_merge_expired_since(struct bk_db *db, const struct bki_merge_in *in, ui
 /* Whether there are dropped files, which RETIRE then gives back. */
 bool bki_merge_any_dropped(struct bk_db *db);
 
-/* The keydir that reads and writes space, or NULL. The key lock of the key at hand is held: so the
+/* The keydir that reads and writes space, or NULL. With the key lock of the key at hand held the
  * answer stays true. */
 struct bki_keydir *bki_merge_keydir(struct bk_db *db, uint32_t space);
 /* Whether a database number stands for the space. */

@@ -235,7 +235,7 @@ static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_erro
         marked(db, it->offset, it->size, it->rec.space, it->key);
         return put_short(db, BKI_LOST, &it->rec, it->key, err);
     }
-    bool stays = bki_merge_kept(in, it->offset) ||
+    bool stays = bki_merge_bit(in->keep, it->offset) ||
                  (value && bki_merge_expired_since(db, in, it->rec.space, &key, it->rec.expire_ms));
     return stays ? put_short(db, BKI_DELETE, &it->rec, it->key, err) : BK_OK;
 }
@@ -332,7 +332,7 @@ static int put_guards(struct bk_db *db, const struct bki_hint *hint, uint32_t pa
     while (rc == BK_OK && (rc = bki_hint_next(&c, &e, err)) == BK_OK) {
         struct bk_key key = {.bytes = e.key, .hash = e.hash, .quiet = true};
         bool hole = bki_merge_bit(in->hole, e.offset);
-        bool planned = hole && bki_merge_kept(in, e.offset);
+        bool planned = hole && bki_merge_bit(in->keep, e.offset);
         if (planned || (hole && e.kind != BKI_DELETE &&
                         bki_merge_expired_since(db, in, e.space, &key, e.expire_ms))) {
             struct bki_record r = {.seq = 1, .space = e.space, .key_len = (uint32_t)e.key.len};

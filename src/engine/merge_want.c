@@ -9,11 +9,6 @@
 
 /* ---- One record ---- */
 
-bool bki_merge_kept(const struct bki_merge_in *in, uint64_t offset)
-{
-    return bki_merge_bit(in->keep, offset);
-}
-
 bool bki_merge_is_live(struct bk_db *db, const struct bki_file *f, uint32_t space,
                        const struct bk_key *key, uint64_t at)
 {
@@ -51,6 +46,7 @@ static int by_offset(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* Without the keys' locks: a guess of what the look-ups will touch. */
 static void fetch_keys(struct bk_db *db, uint32_t space, const struct bk_key *keys, size_t n)
 {
     struct bki_keydir *kd = n == 0 ? NULL : bki_merge_keydir(db, space);
@@ -76,7 +72,7 @@ static void want_one(struct bk_db *db, const struct bki_hint_entry *e, size_t *c
     struct bki_merge *m = &db->merge;
     const struct bki_merge_in *in = &m->in[m->in_at];
     struct bk_key key = {.bytes = e->key, .hash = e->hash};
-    bool stays = bki_merge_kept(in, e->offset);
+    bool stays = bki_merge_bit(in->keep, e->offset);
     if (e->kind != BKI_DELETE) {
         stays = stays || bki_merge_is_live(db, in->file, e->space, &key, e->offset) ||
                 bki_merge_expired_since(db, in, e->space, &key, e->expire_ms);
