@@ -73,19 +73,6 @@ static void expect_option(const char *name, const char *value)
     expect_reply(client, want, "CONFIG", "GET", name, NULL);
 }
 
-/* The text of INFO with up to two sections; "" stands for none. */
-static const char *info(const char *one, const char *two)
-{
-    static char text[4 * TEXT_SIZE];
-    struct reply *r = two[0] != '\0'   ? respc_command(client, "INFO", one, two, NULL)
-                      : one[0] != '\0' ? respc_command(client, "INFO", one, NULL)
-                                       : respc_command(client, "INFO", NULL);
-    assert_non_null(r);
-    snprintf(text, sizeof text, "%s", r->text);
-    reply_free(&r);
-    return text;
-}
-
 static void write_file(const char *name, const char *text, char path[PATH_SIZE])
 {
     if (server.dir.path[0] == '\0') {
@@ -262,9 +249,7 @@ static void test_config__store_options__reach_the_store(void **state)
     for (int i = 0; i < 40; i++) {
         OK("SET", "k", value);
     }
-    const char *files = strstr(info("bitkv", ""), "\r\nfiles:");
-    assert_non_null(files);
-    assert_true(strtol(files + 8, NULL, 10) > 3); /* 320 KiB in files of 64 */
+    assert_true(expect_info(client, "bitkv", "\r\nfiles:") > 3); /* 320 KiB in files of 64 */
     stop();
 }
 
