@@ -71,10 +71,10 @@ static const struct tracker *tracker_seen(const struct session *s)
 
 /* ---- Trackers ---- */
 
-static struct tracker *tracker_ref(struct tracker *t)
+static void tracker_ref(void *who)
 {
+    struct tracker *t = who;
     atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
-    return t;
 }
 
 static void tracker_unref(void *who)
@@ -202,9 +202,7 @@ static void tell_key(struct net *net, const struct tracking_news *news,
     struct tracker *self = c != NULL ? c->tracker : NULL;
     struct tracks_list list = {0};
     s.spares_self = true;
-    if (tracks_take(net->tracks, change->key, change->kept ? self : NULL, &list)) {
-        (void)tracker_ref(self);
-    }
+    (void)tracks_take(net->tracks, change->key, change->kept ? self : NULL, &list);
     if (list.n > 0) {
         tell_list(&s, change->key, &list, change->unread);
         tracks_list_fini(net->tracks, &list);
@@ -245,10 +243,8 @@ static bool make_room(struct net *net, unsigned keys)
 static bool remember(void *arg, struct session *s, struct bk_span key)
 {
     struct net *net = arg;
-    struct tracker *t = tracker_of(conn_of(s));
-    bool added = tracks_add(net->tracks, key, t);
+    bool added = tracks_add(net->tracks, key, tracker_of(conn_of(s)));
     if (added) {
-        (void)tracker_ref(t);
         (void)make_room(net, EVICT_IN_PASSING);
     }
     return added;
@@ -549,7 +545,7 @@ void conn_leave_tracking(struct conn *c)
 
 void tracking_setup(struct net *net)
 {
-    net->tracks = tracks_new(tracker_unref);
+    net->tracks = tracks_new(tracker_ref, tracker_unref);
     bk_mutex_init(&net->tracking_mu, "tracking", BK_RANK_TRACKING);
     list_init(&net->trackers);
     atomic_init(&net->tracking_random, (uint64_t)bk_clock_mono_us(&bk_clock_system));

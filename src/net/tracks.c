@@ -54,7 +54,7 @@ struct cleared {
 
 struct tracks {
     /* Set once. */
-    tracks_drop_fn *drop;
+    tracks_who_fn *ref, *drop;
     uint64_t seed; /* nobody outside can choose keys that collide */
     /* Atomics. */
     _Atomic uint64_t keys, items;
@@ -227,9 +227,10 @@ static struct entry *remove_locked(struct shard *s, struct entry **link)
 
 /* ---- Life ---- */
 
-struct tracks *tracks_new(tracks_drop_fn *drop)
+struct tracks *tracks_new(tracks_who_fn *ref, tracks_who_fn *drop)
 {
     struct tracks *t = bk_alloc_zero(1, sizeof(*t));
+    t->ref = ref;
     t->drop = drop;
     t->seed = (uint64_t)bk_clock_mono_us(&bk_clock_system) ^ (uint64_t)(uintptr_t)t;
     for (size_t i = 0; i < SHARDS; i++) {
@@ -292,6 +293,7 @@ bool tracks_add(struct tracks *t, struct bk_span key, void *who)
         entry_add(*link, who);
     }
     if (new_item) { /* under the mutex: who takes it out takes no more off than was counted */
+        t->ref(who);
         s->items++;
         atomic_fetch_add_explicit(&t->items, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&t->keys, new_key ? 1 : 0, memory_order_relaxed);
@@ -323,6 +325,7 @@ bool tracks_take(struct tracks *t, struct bk_span key, void *keep, struct tracks
     if (kept) {
         count_off_locked(t, s, 0, (*link)->n - 1);
         entry_split(*link, keep, out);
+        t->ref(keep);
     } else if (link != NULL) {
         gone = remove_locked(s, link);
         count_off_locked(t, s, 1, gone->n);

@@ -2,8 +2,8 @@
 /*
  * tracks.h - which keys clients remember: key -> those who are to hear when it changes. Keys have
  * no database, as in Redis. No connections, no threads of its own: who is a pointer that the caller
- * knows the meaning of, and every one in the table is a reference that the table gives back by a
- * function of the caller's.
+ * knows the meaning of, and every one in the table is a reference that the table takes and gives
+ * back by functions of the caller's.
  *
  * In shards with a mutex each. A key that changes is taken out with all who remember it, so that
  * the table holds no more than what clients have read and nobody has written since.
@@ -20,13 +20,13 @@
 
 struct tracks;
 
-typedef void tracks_drop_fn(void *who);
+typedef void tracks_who_fn(void *who);
 
-struct tracks *tracks_new(tracks_drop_fn *drop);
+/* ref: called under a mutex of the table, before another thread can take who out and drop it. */
+struct tracks *tracks_new(tracks_who_fn *ref, tracks_who_fn *drop);
 void tracks_free(struct tracks **t); /* takes and nulls; drops all that is in it */
 
-/* False: who remembers the key already. True: from now on the table has a reference to who, which
- * the caller, who holds another all the while, counts behind this call. */
+/* False: who remembers the key already. True: from now on the table has a reference to who. */
 bool tracks_add(struct tracks *t, struct bk_span key, void *who);
 
 /* Those who remembered a key; all zero is empty. References are the list's. */
@@ -37,8 +37,7 @@ struct tracks_list {
 void tracks_list_fini(struct tracks *t, struct tracks_list *list); /* drops what is in it */
 
 /* Takes the key out; what is found is put into an empty list. keep (may be NULL), if it remembers
- * the key, is listed and goes on remembering it: true then, and the caller, who holds another all
- * the while, counts a reference more. */
+ * the key, is listed and goes on remembering it: true then, and there is a reference more. */
 bool tracks_take(struct tracks *t, struct bk_span key, void *keep, struct tracks_list *out);
 /* Takes out a key that random chooses, and adds it to *key. False: there is none. */
 bool tracks_take_any(struct tracks *t, uint64_t random, struct bk_buf *key,

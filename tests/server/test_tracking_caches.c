@@ -55,6 +55,7 @@ static void must(bool holds)
 {
     if (!holds) {
         fprintf(stderr, "an answer is missing, or not what it must be\n");
+        server_show_log(&server);
         abort();
     }
 }
