@@ -105,6 +105,9 @@ int app_load_end(struct app *a, bool cancel, struct bk_error *err)
     ks_attach(a->ks, l->db);
     atomic_store_explicit(&a->db, l->db, memory_order_release);
     app_apply_store(a);
+    if (rc == BK_OK) {
+        ks_begin(a->ks); /* a command's loop finds out how far its write is by a->db */
+    }
     bk_mutex_unlock(&a->mu);
     return rc;
 }

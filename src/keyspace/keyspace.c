@@ -32,6 +32,7 @@ struct keyspace *ks_new(struct bk_db *db, uint32_t databases)
     atomic_init(&ks->random, (uint64_t)bk_clock_mono_us(&bk_clock_system));
     if (db != NULL) {
         ks_attach(ks, db);
+        ks_begin(ks);
     }
     return ks;
 }
@@ -40,6 +41,11 @@ void ks_attach(struct keyspace *ks, struct bk_db *db)
 {
     BK_ASSERT(!ks_ready(ks));
     ks->db = db;
+}
+
+void ks_begin(struct keyspace *ks)
+{
+    BK_ASSERT(ks->db != NULL);
     atomic_store_explicit(&ks->ready, true, memory_order_release);
 }
 

@@ -41,9 +41,11 @@ const char *ks_type_name(enum ks_type type); /* "string", as TYPE answers */
 
 /* db is borrowed until ks_free. NULL: the store is still being opened, ks_attach brings it. */
 struct keyspace *ks_new(struct bk_db *db, uint32_t databases);
-/* Once, from any thread; from then on ks_ready is true for all of them. */
+/* Once, from any thread. ks_begin is last, when all that commands need beside the keyspace knows
+ * the store too: from then on ks_ready is true for all threads. */
 void ks_attach(struct keyspace *ks, struct bk_db *db);
-/* False: there is no store yet. Nothing may be asked but ks_databases and ks_write_state. */
+void ks_begin(struct keyspace *ks);
+/* False: commands find no store yet. They may ask nothing but ks_databases and ks_write_state. */
 bool ks_ready(const struct keyspace *ks);
 /* From here on what is drawn (RANDOMKEY, keys to evict) follows from the seed; without it, from the
  * clock at ks_new. */
