@@ -417,7 +417,7 @@ static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_s
     e->slice = NULL;
     took_us += exec_took(e, begin_us);
     exec_keep_reads(e, slice, result == EXEC_READING, took_us);
-    if (result == EXEC_DONE && exec_goes_on(slice)) {
+    if (result == EXEC_DONE && exec_goes_on(e, slice, pos)) {
         cut_reply(r);
         (*slice)->took_us = took_us;
         result = (*slice)->parked ? EXEC_NO_ROOM : EXEC_MORE;

@@ -129,6 +129,8 @@ struct exec_slice {
     uint64_t found;        /* elements in replies */
     uint64_t wanted;       /* SCAN: keys still to look at; SAVE: its snapshot */
     int64_t took_us;       /* the executor's: by the slices so far */
+    uint64_t pos;          /* the executor's: the highest that they depend on */
+    bool undone;           /* the executor's: what stands there was undone */
     struct bk_buf replies; /* owned */
     void *work;            /* owned; what else the command keeps (MIGRATE), or NULL */
     void (*work_free)(void *work);
@@ -146,8 +148,9 @@ struct bk_reads *exec_take_reads(struct exec_slice **slice, int64_t *took_us);
 /* The command has run and gives its reads back, or waits for them. */
 void exec_keep_reads(struct exec *e, struct exec_slice **slice, bool waits, int64_t took_us);
 /* Has the function asked to be called again? Then what it has lies in the slice, and no reply is
- * written yet. */
-bool exec_goes_on(struct exec_slice **slice);
+ * written yet. *pos is what this run depends on, and becomes what all of them do; where one of them
+ * has seen what was undone since, that. */
+bool exec_goes_on(struct exec *e, struct exec_slice **slice, uint64_t *pos);
 /* The slice of the command that runs; made, all zero, on its first call. */
 struct exec_slice *exec_slice_of(struct command_ctx *c);
 

@@ -74,9 +74,23 @@ void exec_keep_reads(struct exec *e, struct exec_slice **slice, bool waits, int6
     }
 }
 
-bool exec_goes_on(struct exec_slice **slice)
+/* Asked before a later run's position hides the earlier ones: undoing takes all that is not
+ * committed, so the highest stands for them. */
+static void depend(struct exec *e, struct exec_slice *s, uint64_t *pos)
+{
+    s->undone = s->undone || (s->pos != 0 && ks_undone(e->ks, s->pos));
+    if (s->undone || *pos < s->pos) {
+        *pos = s->pos;
+    }
+    s->pos = *pos;
+}
+
+bool exec_goes_on(struct exec *e, struct exec_slice **slice, uint64_t *pos)
 {
     bool more = *slice != NULL && (*slice)->more;
+    if (*slice != NULL && (more || (*slice)->begun)) {
+        depend(e, *slice, pos);
+    }
     if (more) {
         (*slice)->begun = true;
     } else {

@@ -90,6 +90,12 @@ uint64_t ks_tail(struct keyspace *ks)
     return bk_tail(ks->db);
 }
 
+bool ks_undone(struct keyspace *ks, uint64_t pos)
+{
+    int state = bk_pos_state(ks->db, pos);
+    return state != BK_OK && state != BK_EAGAIN;
+}
+
 /* splitmix64 over a shared counter: good enough to draw keys, and no lock. */
 uint64_t ks_random(struct keyspace *ks)
 {

@@ -223,6 +223,8 @@ void ks_prefetch(struct keyspace *ks, uint32_t db, const struct bk_span *keys, s
 uint64_t ks_count(struct keyspace *ks, uint32_t db);
 uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);
 uint64_t ks_tail(struct keyspace *ks);
+/* What was written there is gone again: its disk took it not. */
+bool ks_undone(struct keyspace *ks, uint64_t pos);
 /* Bytes of memory of a database's index; *expiry: so much more for expiry times. */
 uint64_t ks_index_bytes(struct keyspace *ks, uint32_t db, uint64_t *expiry);
 /* As ks_txn_random_key, of the store as it is. */

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Commands that run in slices, and a disk that fails in between. */
+#include "command/command.h"
+#include "lib/rig.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define KEYS 6000 /* some slices */
+#define NEW 200   /* so that the first slice has some of them */
+
+static uint64_t bulk_max(void *arg)
+{
+    (void)arg;
+    return 1000;
+}
+
+struct run {
+    struct exec *exec;
+    struct session session;
+    struct bk_buf out;
+    struct resp_writer reply;
+    struct exec_slice *slice;
+    uint64_t pos;
+};
+
+static enum exec_result step(struct run *r, struct resp_arg *argv, int argc)
+{
+    struct resp_command cmd = {.argc = argc, .argv = argv};
+    r->pos = 0;
+    return (r->slice != NULL ? exec_resume : exec_command)(r->exec, &r->session, &cmd, 1000000,
+                                                           &r->reply, &r->pos, &r->slice);
+}
+
+static void put_some(struct rig *r, const char *name, int n)
+{
+    for (int i = 0; i < n; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "%s:%d", name, i);
+        assert_int_equal(rig_put(r, key, "v"), BK_OK);
+    }
+}
+
+/* The first slice has seen keys that never came to be, the last one sees a store that is sound
+ * again: its position alone would let the reply out. */
+static void test_slices__undone_in_between__reply_depends_on_what_was_undone(void **state)
+{
+    struct rig rig;
+    struct server_ops ops = {.proto_max_bulk_len = bulk_max};
+    struct resp_arg argv[] = {{bk_span_str("keys"), NULL}, {bk_span_str("*"), NULL}};
+    (void)state;
+    rig_init(&rig, 1, BK_SYNC_ALWAYS);
+    assert_int_equal(rig_open(&rig), BK_OK);
+    put_some(&rig, "old", KEYS);
+    assert_true(rig_settle(&rig));
+    struct keyspace *ks = ks_new(rig.db, RIG_DATABASES);
+    struct run r = {.exec = exec_new(ks, &ops), .session.authenticated = true};
+    r.reply = (struct resp_writer){.out = &r.out, .proto = 2};
+
+    put_some(&rig, "new", NEW);
+    assert_int_equal(step(&r, argv, 2), EXEC_MORE);
+    assert_int_equal(bk_pos_state(rig.db, r.pos), BK_EAGAIN);
+    simdisk_fail(rig.disk, SIMDISK_WRITE, 1, UINT64_MAX, EIO);
+    while (bk_pos_state(rig.db, r.pos) == BK_EAGAIN) {
+        rig_step(&rig);
+    }
+    simdisk_fail(rig.disk, 0, 0, 0, 0);
+    assert_int_equal(bk_pos_state(rig.db, r.pos), BK_EIO);
+    assert_true(rig_settle(&rig));
+
+    enum exec_result result = EXEC_MORE;
+    while (result == EXEC_MORE) {
+        result = step(&r, argv, 2);
+    }
+    assert_int_equal(result, EXEC_DONE);
+    assert_int_equal(bk_pos_state(rig.db, r.pos), BK_EIO);
+
+    bk_buf_fini(&r.out);
+    exec_free(&r.exec);
+    ks_free(&ks);
+    rig_fini(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_slices__undone_in_between__reply_depends_on_what_was_undone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
