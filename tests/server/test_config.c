@@ -241,6 +241,8 @@ static void test_config__store_options__reach_the_store(void **state)
 {
     (void)state;
     start();
+    /* What is overwritten must not be merged away while it is counted. */
+    OK("CONFIG", "SET", "merge-policy", "never");
     OK("CONFIG", "SET", "appendfsync", "always", "max-file-size", "64kb", "cache-size", "1mb");
     expect_info_line(client, "bitkv", "\r\nappendfsync:always\r\n");
     char value[8192];
