@@ -290,7 +290,7 @@ unsigned net_client_kill(struct net *net, const struct client_filter *filter)
 
 /* ---- CLIENT UNBLOCK ---- */
 
-/* True: it has the client. *ended: its wait is over; its loop tells it so. */
+/* True: it has the client. *ended: its wait is over; its loop is to look again. */
 static bool unblock_on_loop(struct loop *l, uint64_t id, int how, bool *ended)
 {
     bool found = false;
@@ -303,8 +303,7 @@ static bool unblock_on_loop(struct loop *l, uint64_t id, int how, bool *ended)
     }
     bk_mutex_unlock(&l->registry_mu);
     if (*ended) {
-        atomic_store(&l->unblocked, true);
-        loop_poke(l);
+        loop_poke(l); /* who waits by the clock looks again at each wake-up */
     }
     return found;
 }

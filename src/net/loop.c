@@ -197,8 +197,8 @@ static void loop_take_inbox(struct loop *l, bool drop)
     free(all);
 }
 
-/* Calls each() for all connections; each() may close the one it gets. Only this thread changes the
- * registry, so it may walk it without the mutex. */
+/* Calls each() for all connections; each() may close the one it gets and no other, so it runs no
+ * command. Only this thread changes the registry, so it may walk it without the mutex. */
 static void loop_each(struct loop *l, void (*each)(struct conn *c))
 {
     struct list *node = l->registry.next;
@@ -213,13 +213,6 @@ static void kill_if_marked(struct conn *c)
 {
     if (RELAXED_LOAD(&c->session.close_soon)) {
         conn_close(c);
-    }
-}
-
-static void go_on_if_unblocked(struct conn *c)
-{
-    if (conn_by_clock(c) && RELAXED_LOAD(&c->session.wait) > WAIT_PARKED) {
-        conn_go_on(c);
     }
 }
 
@@ -274,9 +267,6 @@ static void wake_cb(evutil_socket_t fd, short what, void *arg)
     }
     if (atomic_exchange(&l->kill_requested, false)) {
         loop_each(l, kill_if_marked);
-    }
-    if (atomic_exchange(&l->unblocked, false)) {
-        loop_each(l, go_on_if_unblocked);
     }
     if (atomic_exchange(&l->unpaused, false)) {
         loop_pause_over(l);

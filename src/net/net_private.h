@@ -126,7 +126,6 @@ struct loop {
     atomic_bool wants_wake;     /* connections wait for the store */
     atomic_bool unpaused;       /* CLIENT UNPAUSE: paused connections go on */
     atomic_bool kill_requested; /* a connection has close_soon set */
-    atomic_bool unblocked;      /* a parked connection's wait was ended */
     atomic_uint connections;    /* alive or in the inbox */
     struct loop_stats stats;
     /* Guarded by inbox_mu. */

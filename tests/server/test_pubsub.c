@@ -142,6 +142,54 @@ static void test_pubsub__subscriber_that_does_not_read__is_closed_and_memory_is_
     expect_clean_stop(&server);
 }
 
+/* ---- Who waits ---- */
+
+/* Once a client waits: its wait is over. */
+static void unblock(struct respc *c, int64_t id)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, id);
+    while (expect_info(c, "clients", "blocked_clients:") == 0) {
+    }
+    expect_reply(c, ":1", "CLIENT", "UNBLOCK", text, NULL);
+}
+
+/* Its loop must not lose its way among its connections. */
+static void test_pubsub__unblocked_client_closes_the_next_one__others_are_served(void **state)
+{
+    (void)state;
+    start((const char *const[]){"--io-threads", "1", "--client-output-buffer-limit", "pubsub",
+                                "8192", "0", "0", NULL});
+    char text[12000];
+    struct bk_buf b = {0};
+    struct respc *other = expect_connection(&server);
+    struct respc *waits = expect_connection(&server);
+    int64_t id = number_of(respc_command(waits, "CLIENT", "ID", NULL), ':');
+    struct respc *next = expect_connection(&server);
+    expect_reply(next, "*3 [$\"subscribe\" $\"y\" :1]", "SUBSCRIBE", "y", NULL);
+    struct reply *hello = respc_command(waits, "HELLO", "3", NULL);
+    reply_free(&hello);
+    expect_reply(waits, ">3 [$\"subscribe\" $\"x\" :1]", "SUBSCRIBE", "x", NULL);
+    memset(text, 'z', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    respc_format(&b, "WAIT", "1", "0", NULL);
+    respc_format(&b, "PUBLISH", "y", text, NULL); /* more than next may have */
+    respc_format(&b, "PUBLISH", "x", "hi", NULL);
+    assert_true(respc_send(waits, b.data, b.len));
+    unblock(other, id);
+    expect_next(waits, ":0");
+    expect_next(waits, ":1");
+    expect_next(waits, ">3 [$\"message\" $\"x\" $\"hi\"]");
+    expect_next(waits, ":1");
+    expect_closed(next);
+    expect_reply(other, "+PONG", "PING", NULL);
+    bk_buf_fini(&b);
+    respc_close(&next);
+    respc_close(&waits);
+    respc_close(&other);
+    expect_clean_stop(&server);
+}
+
 /* ---- Beside a model ---- */
 
 #define CLIENTS 8
@@ -290,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_pubsub__several_publishers__each_ones_messages_come_in_order),
         TEST(test_pubsub__subscriber_that_does_not_read__is_closed_and_memory_is_bounded),
+        TEST(test_pubsub__unblocked_client_closes_the_next_one__others_are_served),
         TEST(test_pubsub__subscriptions_at_random__are_what_the_model_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
