@@ -219,11 +219,6 @@ static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error) BK_REQUI
 
 static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error)
 {
-    BK_ASSERT(s->db != NULL); /* no command that gets here runs before */
-    if (bk_write_state(s->db, NULL) == BK_EREADONLY) {
-        bk_buf_printf(error, "READONLY The store was opened to be read.");
-        return 0;
-    }
     if (s->running) {
         bk_buf_printf(error, "ERR Background save already in progress");
         return 0;
@@ -246,8 +241,23 @@ static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error)
     return ++s->number;
 }
 
+/* NULL before snapshots_open. What it is asked takes locks of lower ranks: not under ours. */
+static struct bk_db *db_of(struct snapshots *s)
+{
+    bk_mutex_lock(&s->mu);
+    struct bk_db *db = s->db;
+    bk_mutex_unlock(&s->mu);
+    return db;
+}
+
 uint64_t snapshots_begin(struct snapshots *s, struct bk_buf *error)
 {
+    struct bk_db *db = db_of(s);
+    BK_ASSERT(db != NULL); /* no command that gets here runs before */
+    if (bk_write_state(db, NULL) == BK_EREADONLY) {
+        bk_buf_printf(error, "READONLY The store was opened to be read.");
+        return 0;
+    }
     bk_mutex_lock(&s->mu);
     uint64_t number = begin_locked(s, error);
     bk_mutex_unlock(&s->mu);
@@ -299,11 +309,9 @@ static int by_uid(const void *a, const void *b)
 void snapshots_info(struct snapshots *s, struct snapshots_info *out)
 {
     struct uids u = {0};
-    bk_mutex_lock(&s->mu);
-    struct bk_db *db = s->db;
-    bk_mutex_unlock(&s->mu);
+    struct bk_db *db = db_of(s);
     if (db != NULL) {
-        bk_files(db, add_uid, &u); /* takes locks of lower ranks: not under ours */
+        bk_files(db, add_uid, &u);
     }
     if (u.n > 1) {
         qsort(u.uids, u.n, sizeof *u.uids, by_uid);

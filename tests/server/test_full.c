@@ -157,6 +157,20 @@ static void test_full__eviction_without_room__goes_on_and_makes_room(void **stat
     assert_true(fill() > 1000);
 }
 
+/* It asks the store whether it takes writes, which is looked up where there is no room. */
+static void test_full__bgsave_without_room__begins_and_writes_come_back(void **state)
+{
+    (void)state;
+    assert_true(server_start(&server));
+    client = expect_connection(&server);
+    assert_true(fill() > 100);
+    expect_reply(client, "+Background saving started", "BGSAVE", NULL);
+    expect_reply(client, "+OK", "CONFIG", "SET", "disk-max-bytes", "0", "disk-reserve", "0", NULL);
+    await_write();
+    respc_close(&client);
+    expect_clean_stop(&server);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -164,6 +178,7 @@ int main(void)
         T(test_full__no_room__writes_of_any_size_refused_reads_and_deletes_go_on),
         T(test_full__more_room_by_config_set__writes_come_back),
         T(test_full__eviction_without_room__goes_on_and_makes_room),
+        T(test_full__bgsave_without_room__begins_and_writes_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
