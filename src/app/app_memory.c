@@ -172,6 +172,9 @@ bool app_memory_over(struct app *a)
     if (atomic_load_explicit(&m->to_free, memory_order_relaxed) <= 0) {
         return false;
     }
+    if (net_client_paused(a->net)) {
+        return false; /* no key leaves, and a write that is let in waits and asks again */
+    }
     enum ks_evict_rule rule = rule_of(a);
     if (rule == KS_EVICT_NONE || app_db(a) == NULL) {
         return true;
@@ -189,7 +192,7 @@ static bool evict_slice(struct app *a)
     int64_t end_us = bk_clock_mono_us(&bk_clock_system) + EVICT_SLICE_US;
     bool gone = false;
     int rc = BK_OK;
-    if (rule == KS_EVICT_NONE || app_db(a) == NULL) {
+    if (rule == KS_EVICT_NONE || app_db(a) == NULL || net_client_paused(a->net)) {
         return false;
     }
     while (rc == BK_OK && atomic_load(&a->memory.to_free) > 0 &&

@@ -182,12 +182,23 @@ static bool admit(const struct exec_run *r)
     return ok;
 }
 
+static int pause_mode(const struct server_ops *ops)
+{
+    return ops->pause == NULL ? CLIENT_PAUSE_OFF
+                              : atomic_load_explicit(ops->pause, memory_order_acquire);
+}
+
+/* Of whatever mode: no key leaves then. */
+static bool pause_holds(const struct server_ops *ops)
+{
+    return pause_mode(ops) != CLIENT_PAUSE_OFF && ops->client_paused(ops->arg);
+}
+
 static bool is_paused(const struct exec_run *r)
 {
     const struct server_ops *ops = r->ctx.ops;
     const struct multi *m = r->ctx.session->multi;
-    int mode = ops->pause == NULL ? CLIENT_PAUSE_OFF
-                                  : atomic_load_explicit(ops->pause, memory_order_acquire);
+    int mode = pause_mode(ops);
     uint32_t flags = r->ctx.row->flags;
     if (m != NULL && (flags & CMD_RUNS_QUEUE) != 0) {
         flags |= m->flags;
@@ -242,7 +253,7 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
 {
     size_t from = ks_txn_named(c->txn);
     enum ks_need most = name_keys(c);
-    if (c->exec->notify.expires) {
+    if (c->exec->notify.expires && !pause_holds(c->ops)) {
         notify_expire(c, from);
     }
     if ((c->row->flags & CMD_READONLY) != 0) {
