@@ -43,8 +43,8 @@ enum exec_result {
      * left a slice (it waits for something that goes on elsewhere), else as if for the first time
      * (nothing was changed). */
     EXEC_NO_ROOM,
-    /* CLIENT PAUSE: run the same command again, as if for the first time, when the pause is over.
-     */
+    /* CLIENT PAUSE: run the same command again when the pause is over, by exec_resume if it has
+     * left a slice, else as if for the first time. */
     EXEC_PAUSED,
     /* No reply yet: values are being read. Call exec_resume with the same command when
      * exec_read_next names its session, or at any time: then it may not be enough. */

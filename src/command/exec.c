@@ -194,7 +194,8 @@ static bool pause_holds(const struct server_ops *ops)
     return pause_mode(ops) != CLIENT_PAUSE_OFF && ops->client_paused(ops->arg);
 }
 
-static bool is_paused(const struct exec_run *r)
+/* Of what had begun before the pause only what would still write waits (MIGRATE). */
+static bool is_paused(const struct exec_run *r, bool resumed)
 {
     const struct server_ops *ops = r->ctx.ops;
     const struct multi *m = r->ctx.session->multi;
@@ -203,8 +204,8 @@ static bool is_paused(const struct exec_run *r)
     if (m != NULL && (flags & CMD_RUNS_QUEUE) != 0) {
         flags |= m->flags;
     }
-    bool held = mode == CLIENT_PAUSE_ALL ||
-                (mode == CLIENT_PAUSE_WRITE && (flags & (CMD_WRITE | CMD_MAY_REPLICATE)) != 0);
+    bool held = (mode == CLIENT_PAUSE_ALL && !resumed) ||
+                (mode != CLIENT_PAUSE_OFF && (flags & (CMD_WRITE | CMD_MAY_REPLICATE)) != 0);
     return held && ops->client_paused(ops->arg);
 }
 
@@ -522,7 +523,7 @@ static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
         if (!resumed && !admit(r)) {
             exec_count(&r->stat->rejected, 1);
             spoil_multi(r);
-        } else if (!resumed && is_paused(r)) {
+        } else if (is_paused(r, resumed)) {
             result = EXEC_PAUSED;
         } else if (queues(r)) {
             multi_queue(s, r->slot, r->ctx.cmd);
@@ -584,6 +585,8 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
     enum exec_result result = execute(&r, begun, pos, slice);
     if (!begun && (result == EXEC_DONE || result == EXEC_PAUSED)) {
         exec_slice_free(slice); /* it was not let in again, and a pause may be long */
+    } else if (result == EXEC_PAUSED) {
+        ks_reads_free(&(*slice)->reads);
     }
     return result;
 }

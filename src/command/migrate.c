@@ -10,7 +10,8 @@
  *      value and expiry, are deleted, all in one batch
  * A key that was changed meanwhile is kept here, and the reply is an error that tells how many: the
  * target has an older value of it then. So nothing is ever lost: a key is here until the target has
- * its newest value. Hanging up, or stopping the server, before step 4 leaves all keys here.
+ * its newest value. Hanging up, or stopping the server, before step 4 leaves all keys here. A CLIENT
+ * PAUSE that begins meanwhile holds up the next step (exec.c), so that no key leaves during it.
  */
 #include "command/args.h"
 #include "command/dump_payload.h"

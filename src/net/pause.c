@@ -5,7 +5,7 @@
  * Every command looks at the mode (struct server_ops: pause), which is one load; only while there
  * is a pause its end is looked at. A connection whose command must wait keeps it and reads no more
  * (CONN_PAUSED); its loop has a timer for the end of the pause, and UNPAUSE tells all loops. Either
- * way the command runs again from the start: if there is a pause then, it waits again.
+ * way the command runs again, and waits again if there is a pause then.
  */
 #include "net/net_private.h"
 

@@ -481,6 +481,7 @@ static void test_conn_state__moves__are_those_of_the_table(void **state)
     assert_false(
         conn_state_legal(CONN_PARKED, CONN_CLOSING)); /* its command has not been answered */
     assert_true(conn_state_legal(CONN_OPEN, CONN_PARKED));
+    assert_true(conn_state_legal(CONN_SLICE, CONN_PAUSED));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
