@@ -10,8 +10,9 @@
  *      value and expiry, are deleted, all in one batch
  * A key that was changed meanwhile is kept here, and the reply is an error that tells how many: the
  * target has an older value of it then. So nothing is ever lost: a key is here until the target has
- * its newest value. Hanging up, or stopping the server, before step 4 leaves all keys here. A CLIENT
- * PAUSE that begins meanwhile holds up the next step (exec.c), so that no key leaves during it.
+ * its newest value. Hanging up, or stopping the server, before step 4 leaves all keys here. A
+ * CLIENT PAUSE that begins meanwhile holds up the next step (exec.c), so that no key leaves during
+ * it.
  */
 #include "command/args.h"
 #include "command/dump_payload.h"
@@ -25,6 +26,7 @@
 
 #define REQUEST_MAX ((size_t)1 << 30) /* bytes for the target; they are held in memory */
 #define TIMEOUT_MS 1000               /* when none is given */
+#define BEGIN_AGAIN_MS 100
 
 struct options {
     bool copy, replace;
@@ -47,6 +49,7 @@ struct migration {
     const struct server_ops *ops; /* borrowed */
     enum step step;
     struct transfer_order order; /* until it is begun */
+    int64_t give_up_ms;          /* if it cannot be begun until then */
     struct transfer *transfer;   /* owned */
     struct transfer_result result;
     bool copy;
@@ -181,6 +184,9 @@ static struct migration *migration_new(const struct command_ctx *c, const struct
     m->order.host = c_string(arg_at(c, 1));
     m->order.port = (int)strtol(port, NULL, 10);
     m->order.timeout_ms = o->timeout_ms;
+    if (__builtin_add_overflow(c->now_ms, o->timeout_ms, &m->give_up_ms)) {
+        m->give_up_ms = INT64_MAX;
+    }
     m->keys = bk_alloc((size_t)o->keys_n * sizeof(*m->keys));
     free(port);
     return m;
@@ -230,16 +236,26 @@ static void begin(struct command_ctx *c)
 
 /* ---- Steps 2 and 3: on its way ---- */
 
-static void go_on_waiting(struct command_ctx *c, struct migration *m)
+/* As long as it cannot be begun there is time until its timeout, as for a target that is slow. */
+static void send_order(struct command_ctx *c, struct migration *m)
+{
+    m->transfer = c->ops->transfer_begin(c->ops->arg, &m->order);
+    if (m->transfer != NULL) {
+        m->step = SENT;
+    } else if (c->now_ms >= m->give_up_ms) {
+        m->step = ENDED;
+        m->result.outcome = TRANSFER_NOT_CONNECTED;
+    }
+}
+
+static void stay_parked(struct command_ctx *c, const struct migration *m)
 {
     struct exec_slice *slice = exec_slice_of(c);
-    if (m->step == COMPOSED) {
-        m->transfer = c->ops->transfer_begin(c->ops->arg, &m->order);
-        m->step = m->transfer != NULL ? SENT : COMPOSED;
-    }
+    int64_t again_ms = c->now_ms + BEGIN_AGAIN_MS;
+    again_ms = again_ms < m->give_up_ms ? again_ms : m->give_up_ms;
     slice->more = true;
     slice->parked = true;
-    slice->until_ms = EXEC_FOREVER;
+    slice->until_ms = m->step == COMPOSED ? again_ms : EXEC_FOREVER;
 }
 
 /* ---- Step 4: the target's answers ---- */
@@ -408,10 +424,15 @@ static void migrate_command(struct command_ctx *c)
         resp_write_error(c->reply, "ERR MIGRATE is not possible inside a transaction");
     } else if (m == NULL) {
         begin(c);
-    } else if (m->step == ENDED) {
-        finish(c, m);
     } else {
-        go_on_waiting(c, m);
+        if (m->step == COMPOSED) {
+            send_order(c, m);
+        }
+        if (m->step == ENDED) {
+            finish(c, m);
+        } else {
+            stay_parked(c, m);
+        }
     }
 }
 

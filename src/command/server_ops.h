@@ -155,9 +155,9 @@ struct server_ops {
     bool (*memory_purge)(void *arg);
     bool (*memory_report)(void *arg, struct bk_buf *out); /* false: the allocator has none */
 
-    /* Transfers. begin takes what the order holds; NULL: so many are under way that it must wait
-     * for the next wake call, and nothing was taken. The store's wake call comes when one has
-     * ended. drop takes and nulls; one that has not ended is called off. Not under a key lock. */
+    /* Transfers. begin takes what the order holds; NULL: too many are under way, or the system has
+     * no thread or descriptor for it, and nothing was taken. The store's wake call comes when one
+     * has ended, and perhaps no other: who must wait also asks again by the clock. drop takes and nulls; one that has not ended is called off. Not under a key lock. */
     struct transfer *(*transfer_begin)(void *arg, struct transfer_order *order);
     bool (*transfer_ended)(struct transfer *t, struct transfer_result *out); /* any time */
     void (*transfer_drop)(struct transfer **t);

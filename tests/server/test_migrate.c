@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* MIGRATE beside what else a server does: pauses. What it moves
+/* MIGRATE beside what else a server does: pauses, and descriptors that have run out. What it moves
  * and answers is in tcl-tests/test_migrate.tcl. */
 #include "base/error.h"
 #include "server/one_server.h"
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -105,6 +106,58 @@ static void test_migrate__client_pause_meanwhile__goes_on_when_its_time_is_over(
     expect_clean_stop(&server);
 }
 
+/* ---- No descriptors ---- */
+
+/* The server's limit, while it runs: 1 leaves it what it has and nothing new. */
+static void limit_descriptors(rlim_t n)
+{
+    struct rlimit limit;
+    assert_int_equal(prlimit(server.pid, RLIMIT_NOFILE, NULL, &limit), 0);
+    limit.rlim_cur = n < limit.rlim_max ? n : limit.rlim_max;
+    assert_int_equal(prlimit(server.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+/* Nobody else does anything, so nothing but the clock wakes it. */
+static void test_migrate__no_descriptors__ends_at_its_timeout(void **state)
+{
+    (void)state;
+    START();
+    struct respc *c = expect_connection(&server);
+    expect_reply(c, "+OK", "SET", "k", "v", NULL);
+    limit_descriptors(1);
+    expect_reply(c, "-IOERR error or timeout connecting to the client", "MIGRATE", "127.0.0.1", "1",
+                 "k", "0", "250", NULL);
+    expect_reply(c, ":1", "EXISTS", "k", NULL);
+    limit_descriptors(RLIM_INFINITY);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
+static void test_migrate__descriptors_come_back__is_begun(void **state)
+{
+    (void)state;
+    START();
+    struct respc *c = expect_connection(&server);
+    struct respc *migrates = expect_connection(&server);
+    int port;
+    int listener = target_listen(&port);
+    expect_reply(c, "+OK", "SET", "k", "v", NULL);
+    limit_descriptors(1);
+    send_migrate(migrates, port);
+    while (expect_info(c, "everything", "clients_parked:") == 0) {
+    }
+    limit_descriptors(RLIM_INFINITY);
+    int fd = target_accept(listener);
+    assert_int_equal(send(fd, "+OK\r\n+OK\r\n", 10, 0), 10);
+    expect_next(migrates, "+OK");
+    expect_reply(c, ":0", "EXISTS", "k", NULL);
+    close(fd);
+    close(listener);
+    respc_close(&migrates);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_none, teardown_server)
 
 int main(void)
@@ -112,6 +165,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_migrate__client_pause_meanwhile__deletes_after_its_end),
         TEST(test_migrate__client_pause_meanwhile__goes_on_when_its_time_is_over),
+        TEST(test_migrate__no_descriptors__ends_at_its_timeout),
+        TEST(test_migrate__descriptors_come_back__is_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
