@@ -345,8 +345,10 @@ static void dump_state(int fd)
     struct exec *const *all = crashed->net != NULL ? net_execs(crashed->net, &loops) : NULL;
     uint64_t commands = 0;
     for (size_t i = 0; all != NULL && i < loops; i++) {
-        struct exec_totals t;
-        exec_totals(all[i], &t);
+        struct exec_totals t = {0};
+        if (all[i] != NULL) { /* there as long as its loop may run */
+            exec_totals(all[i], &t);
+        }
         commands += t.commands;
     }
     int n = snprintf(

@@ -71,8 +71,8 @@ unsigned net_loops(const struct net *net)
 static void free_execs(struct net *net)
 {
     for (unsigned i = 0; i < net->loops_n; i++) {
-        exec_free(&net->loops[i].exec);
         net->execs[i] = NULL;
+        exec_free(&net->loops[i].exec);
     }
 }
 

@@ -153,7 +153,7 @@ uint64_t net_stats_tick_percentile(const struct net_stats *s, double share);
 void net_resetstat(
     struct net *net); /* CONFIG RESETSTAT: the loops' counters and their executors' */
 
-/* The loops' executors, for exec_totals and exec_commandstats; valid between net_start and
+/* The loops' executors, for exec_totals and exec_commandstats; NULL but between net_start and
  * net_shutdown. */
 struct exec *const *net_execs(const struct net *net, size_t *n);
 

@@ -273,6 +273,51 @@ static void test_cold_reads__server_stops__waits_for_the_read(void **state)
     expect_reply(f->b, "$\"value\"", "GET", "k", NULL);
 }
 
+/* Four more connections: the last one is on the second of two loops. Who comes goes to the loop
+ * that has fewer, else to the first. */
+static void connect_more(struct fixture *f, struct respc *more[4])
+{
+    until(f, "connected_clients", 2);
+    for (int i = 0; i < 4; i++) {
+        more[i] = expect_connection(&f->server);
+    }
+}
+
+/* The first loop's executor has gone then, and that of the second waits for its read. */
+static void test_cold_reads__crash_behind_the_end_of_a_loop__leaves_a_report(void **state)
+{
+    struct fixture *f = *state;
+    struct respc *more[4];
+    struct respc *c;
+    if (!EXPECT_MEMORY) {
+        skip(); /* a sanitizer has its own report */
+    }
+    respc_close(&f->a);
+    respc_close(&f->b);
+    assert_int_equal(server_stop(&f->server), 0);
+    f->server.options[1] = "2"; /* loops */
+    start(f);
+    connect_more(f, more);
+    put(f, "k", "value");
+    hold(f);
+    send_text(more[3], "GET k\r\n");
+    until(f, "disk_reads_pending", 1);
+    expect_reply(f->b, "+OK", "CONFIG", "SET", "shutdown-timeout", "0", NULL);
+    assert_int_equal(kill(f->server.pid, SIGTERM), 0);
+    while ((c = server_connect(&f->server)) != NULL) { /* until its loops have ended */
+        respc_close(&c);
+    }
+    assert_int_equal(server_signal(&f->server, SIGSEGV), -SIGSEGV);
+    assert_true(server_log_has(&f->server, "crash report: end"));
+    let_go(f);
+    for (int i = 0; i < 4; i++) {
+        respc_close(&more[i]);
+    }
+    respc_close(&f->a);
+    respc_close(&f->b);
+    start(f);
+}
+
 /* ---- What happens to the key meanwhile ---- */
 
 static void test_cold_reads__key_written_meanwhile__the_command_sees_it(void **state)
@@ -516,6 +561,7 @@ int main(void)
         TEST(test_cold_reads__client_goes_while_it_waits__nothing_is_left),
         TEST(test_cold_reads__half_closed_client__still_gets_its_reply),
         TEST(test_cold_reads__server_stops__waits_for_the_read),
+        TEST(test_cold_reads__crash_behind_the_end_of_a_loop__leaves_a_report),
         TEST(test_cold_reads__key_written_meanwhile__the_command_sees_it),
         TEST(test_cold_reads__changed_under_a_change__nothing_is_lost),
         TEST(test_cold_reads__key_gone_meanwhile__answers_as_if_asked_now),
