@@ -301,6 +301,11 @@ bool conn_by_clock(const struct conn *c)
     return c->state == CONN_PARKED && exec_slice_until_ms(c->slice) != 0;
 }
 
+bool conn_waits_at_will(const struct conn *c)
+{
+    return conn_by_clock(c) || c->state == CONN_PAUSED;
+}
+
 /* The command wants what it has pushed to its own connection in front of its reply, which lies from
  * before to the end of the output. */
 static void conn_reply_last(struct conn *c, size_t before, uint64_t pos)
@@ -378,6 +383,9 @@ static void conn_exec(struct conn *c, struct resp_command *cmd)
         conn_hold_command(c, cmd);
         conn_set_state(c, CONN_SLICE);
         break;
+    }
+    if (l->stopping && conn_waits_at_will(c)) {
+        conn_close(c); /* as those that waited so when the stop began */
     }
     if (l->out.len >= NET_TICK_OUTPUT) {
         loop_flush(l);

@@ -330,7 +330,7 @@ static bool conn_hung_up(const struct conn *c)
 void conn_second(struct conn *c)
 {
     struct loop *l = c->loop;
-    if ((conn_by_clock(c) || c->state == CONN_PAUSED) && conn_hung_up(c)) {
+    if (conn_waits_at_will(c) && conn_hung_up(c)) {
         conn_close(c);
         return;
     }

@@ -220,8 +220,8 @@ static void drain_if_quiet(struct conn *c)
 {
     if (c->state == CONN_OPEN || c->state == CONN_READY) {
         conn_drain(c);
-    } else if (conn_by_clock(c) || c->state == CONN_PAUSED) {
-        conn_close(c); /* a paused command has changed nothing, and the pause may outlast us */
+    } else if (conn_waits_at_will(c)) {
+        conn_close(c);
     }
 }
 

@@ -285,9 +285,11 @@ void conn_out_end(struct conn *c, size_t before, uint64_t pos,
 void conn_flush(struct conn *c);       /* this tick's segment, then what was queued */
 void conn_send_queued(struct conn *c);
 bool conn_by_clock(const struct conn *c); /* parked, and nothing is lost if it never goes on */
-void conn_overflowed(struct conn *c);     /* more waits than the limit allows: closed at once */
-void conn_second(struct conn *c);         /* once a second: timeout, limits, idle memory */
-void conn_measure(struct conn *c);        /* figures for CLIENT LIST */
+/* So, or for a pause, which may outlast the server: it has changed nothing. */
+bool conn_waits_at_will(const struct conn *c);
+void conn_overflowed(struct conn *c); /* more waits than the limit allows: closed at once */
+void conn_second(struct conn *c);     /* once a second: timeout, limits, idle memory */
+void conn_measure(struct conn *c);    /* figures for CLIENT LIST */
 
 /* push.c: the receiver's side; on the loop's own thread. */
 struct peer *conn_peer(struct conn *c); /* borrowed until c is closed; made when first used */

@@ -273,6 +273,26 @@ static void test_cold_reads__server_stops__waits_for_the_read(void **state)
     expect_reply(f->b, "$\"value\"", "GET", "k", NULL);
 }
 
+static void test_cold_reads__paused_behind_its_read_by_a_server_that_stops__holds_up_nothing(
+    void **state)
+{
+    struct fixture *f = *state;
+    put(f, "k", "value");
+    expect_reply(f->b, "+OK", "CONFIG", "SET", "shutdown-timeout", "1000000", NULL);
+    hold(f);
+    stands(f, "APPEND k more\r\n");
+    expect_reply(f->b, "+OK", "CLIENT", "PAUSE", "1000000000", "WRITE", NULL);
+    assert_int_equal(kill(f->server.pid, SIGTERM), 0);
+    expect_closed(f->b);
+    let_go(f);
+    expect_closed(f->a);
+    assert_int_equal(server_wait(&f->server), 0);
+    respc_close(&f->a);
+    respc_close(&f->b);
+    start(f);
+    expect_reply(f->b, "$\"value\"", "GET", "k", NULL);
+}
+
 /* Four more connections: the last one is on the second of two loops. Who comes goes to the loop
  * that has fewer, else to the first. */
 static void connect_more(struct fixture *f, struct respc *more[4])
@@ -561,6 +581,7 @@ int main(void)
         TEST(test_cold_reads__client_goes_while_it_waits__nothing_is_left),
         TEST(test_cold_reads__half_closed_client__still_gets_its_reply),
         TEST(test_cold_reads__server_stops__waits_for_the_read),
+        TEST(test_cold_reads__paused_behind_its_read_by_a_server_that_stops__holds_up_nothing),
         TEST(test_cold_reads__crash_behind_the_end_of_a_loop__leaves_a_report),
         TEST(test_cold_reads__key_written_meanwhile__the_command_sees_it),
         TEST(test_cold_reads__changed_under_a_change__nothing_is_lost),
