@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "command/args.h"
+#include "command/exec_private.h"
 #include "command/table.h"
 #include "command/tracking.h"
 
@@ -257,6 +258,9 @@ static void client_pause(struct command_ctx *c)
         resp_write_error(c->reply, "ERR timeout is negative");
     } else {
         c->ops->client_pause(c->ops->arg, ms, mode);
+        if (!c->exec->in_multi && ks_ready(c->ks)) {
+            ks_pass_locks(c->ks); /* a write that was let in before is over, or will wait */
+        }
         resp_write_ok(c->reply);
     }
 }

@@ -195,7 +195,7 @@ static bool pause_holds(const struct server_ops *ops)
 }
 
 /* Of what had begun before the pause only what would still write waits (MIGRATE). */
-static bool is_paused(const struct exec_run *r, bool resumed)
+static bool is_paused(const struct exec_run *r)
 {
     const struct server_ops *ops = r->ctx.ops;
     const struct multi *m = r->ctx.session->multi;
@@ -204,7 +204,7 @@ static bool is_paused(const struct exec_run *r, bool resumed)
     if (m != NULL && (flags & CMD_RUNS_QUEUE) != 0) {
         flags |= m->flags;
     }
-    bool held = (mode == CLIENT_PAUSE_ALL && !resumed) ||
+    bool held = (mode == CLIENT_PAUSE_ALL && !r->begun) ||
                 (mode != CLIENT_PAUSE_OFF && (flags & (CMD_WRITE | CMD_MAY_REPLICATE)) != 0);
     return held && ops->client_paused(ops->arg);
 }
@@ -289,8 +289,11 @@ void exec_begin(struct exec_run *r, struct bk_error *err)
     }
 }
 
-int exec_prepare(struct ks_txn *t, bool fetch, bool lock, struct bk_error *err)
+/* A pause that has begun since the command was let in waits for the key locks (CLIENT PAUSE): who
+ * has them and sees no pause is done before it is answered. */
+int exec_prepare(const struct exec_run *r, bool fetch, bool lock, bool writes, struct bk_error *err)
 {
+    struct ks_txn *t = r->ctx.txn;
     enum ks_lock got;
     int rc;
     /* Every turn but the last means that another command has changed one of the keys, so somebody
@@ -305,7 +308,7 @@ int exec_prepare(struct ks_txn *t, bool fetch, bool lock, struct bk_error *err)
             got = ks_txn_lock(t);
         }
     } while (rc == BK_OK && got == KS_AGAIN);
-    return rc;
+    return rc == BK_OK && writes && is_paused(r) ? EXEC_HELD_UP : rc;
 }
 
 static void raise_pos(uint64_t *pos, uint64_t to)
@@ -380,6 +383,8 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
         result = EXEC_NO_ROOM;
     } else if (rc == BK_READING) {
         result = EXEC_READING;
+    } else if (rc == EXEC_HELD_UP) {
+        result = EXEC_PAUSED;
     } else if (rc != BK_OK) {
         reply_store_error(r, rc, writes, err);
     }
@@ -398,8 +403,8 @@ static enum exec_result run_with_store(struct exec_run *r, uint64_t *pos)
     if (all) {
         ks_txn_all_keys(c->txn);
     }
-    int rc = exec_prepare(c->txn, most == KS_NEED_VALUE || !writes,
-                          writes && (most != KS_NEED_NOTHING || all), &err);
+    int rc = exec_prepare(r, most == KS_NEED_VALUE || !writes,
+                          writes && (most != KS_NEED_NOTHING || all), writes, &err);
     if (rc == BK_OK) {
         row->run(c);
     }
@@ -509,8 +514,7 @@ static enum exec_result run_and_tell(struct exec_run *r, uint64_t *pos, struct e
     return result;
 }
 
-static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
-                                struct exec_slice **slice)
+static enum exec_result execute(struct exec_run *r, uint64_t *pos, struct exec_slice **slice)
 {
     struct exec *e = r->ctx.exec;
     struct session *s = r->ctx.session;
@@ -520,10 +524,10 @@ static enum exec_result execute(struct exec_run *r, bool resumed, uint64_t *pos,
         r->ctx.row = r->slot->row;
         r->stat = &e->stats[r->slot->id];
         atomic_store_explicit(&s->last_command, r->ctx.row, memory_order_relaxed);
-        if (!resumed && !admit(r)) {
+        if (!r->begun && !admit(r)) {
             exec_count(&r->stat->rejected, 1);
             spoil_multi(r);
-        } else if (is_paused(r, resumed)) {
+        } else if (is_paused(r)) {
             result = EXEC_PAUSED;
         } else if (queues(r)) {
             multi_queue(s, r->slot, r->ctx.cmd);
@@ -572,7 +576,7 @@ enum exec_result exec_command(struct exec *e, struct session *s, const struct re
 {
     struct exec_run r = run_of(e, s, cmd, now_ms, reply);
     BK_ASSERT(cmd->argc >= 1 && *slice == NULL);
-    return execute(&r, false, pos, slice);
+    return execute(&r, pos, slice);
 }
 
 enum exec_result exec_resume(struct exec *e, struct session *s, const struct resp_command *cmd,
@@ -581,9 +585,9 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
 {
     struct exec_run r = run_of(e, s, cmd, now_ms, reply);
     BK_ASSERT(*slice != NULL);
-    bool begun = (*slice)->begun;
-    enum exec_result result = execute(&r, begun, pos, slice);
-    if (!begun && (result == EXEC_DONE || result == EXEC_PAUSED)) {
+    r.begun = (*slice)->begun;
+    enum exec_result result = execute(&r, pos, slice);
+    if (!r.begun && (result == EXEC_DONE || result == EXEC_PAUSED)) {
         exec_slice_free(slice); /* it was not let in again, and a pause may be long */
     } else if (result == EXEC_PAUSED) {
         ks_reads_free(&(*slice)->reads);

@@ -64,6 +64,7 @@ struct exec_run {
     struct exec_command_stat *stat;
     size_t reply_start;    /* where the reply begins in the output */
     unsigned errors_start; /* reply->errors before it */
+    bool begun;            /* it goes on: its function has run before */
 };
 
 /* exec.c, for exec_multi.c too. */
@@ -75,8 +76,11 @@ bool exec_will_write(const struct command_ctx *c);
 enum ks_need exec_name_keys(const struct command_ctx *c);
 /* Begins the transaction, and clears *err. */
 void exec_begin(struct exec_run *r, struct bk_error *err);
-/* Brings it to where functions can run: values in memory, locks held. */
-BK_MUST_USE int exec_prepare(struct ks_txn *t, bool fetch, bool lock, struct bk_error *err);
+/* Beside enum bk_err: CLIENT PAUSE holds up what was about to write. */
+#define EXEC_HELD_UP 16
+/* Brings the transaction to where functions can run: values in memory, locks held. */
+BK_MUST_USE int exec_prepare(const struct exec_run *r, bool fetch, bool lock, bool writes,
+                             struct bk_error *err);
 /* Ends it, and replaces the reply by an error unless rc, and then the commit of what writes, is
  * BK_OK. whole: it looked at more than named keys. */
 enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, uint64_t *pos,

@@ -90,6 +90,16 @@ uint64_t ks_tail(struct keyspace *ks)
     return bk_tail(ks->db);
 }
 
+void ks_pass_locks(struct keyspace *ks)
+{
+    struct bk_batch *b = bk_batch_new(ks->db);
+    bk_batch_begin(b);
+    bk_batch_lock_all(b);
+    bk_batch_lock(b);
+    bk_batch_cancel(b);
+    bk_batch_free(&b);
+}
+
 bool ks_undone(struct keyspace *ks, uint64_t pos)
 {
     int state = bk_pos_state(ks->db, pos);

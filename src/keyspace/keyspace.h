@@ -223,6 +223,8 @@ void ks_prefetch(struct keyspace *ks, uint32_t db, const struct bk_span *keys, s
 uint64_t ks_count(struct keyspace *ks, uint32_t db);
 uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);
 uint64_t ks_tail(struct keyspace *ks);
+/* Returns when those who hold key locks now have let go of them. The caller holds none. */
+void ks_pass_locks(struct keyspace *ks);
 /* What was written there is gone again: its disk took it not. */
 bool ks_undone(struct keyspace *ks, uint64_t pos);
 /* Bytes of memory of a database's index; *expiry: so much more for expiry times. */

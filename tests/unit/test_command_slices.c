@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Commands that run in slices, and a disk that fails in between. */
+/* Commands, and what happens between two steps of them: a disk that fails, a pause that begins. */
 #include "command/command.h"
 #include "lib/rig.h"
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -86,10 +87,75 @@ static void test_slices__undone_in_between__reply_depends_on_what_was_undone(voi
     rig_fini(&rig);
 }
 
+/* CLIENT PAUSE of another loop, begun while this one reads a value. */
+static atomic_int pause_mode;
+static int64_t (*read_disk)(void *arg, int fd, void *p, size_t n, uint64_t offset);
+
+static int64_t read_and_pause(void *arg, int fd, void *p, size_t n, uint64_t offset)
+{
+    atomic_store(&pause_mode, CLIENT_PAUSE_WRITE);
+    return read_disk(arg, fd, p, n, offset);
+}
+
+static bool memory_over(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+static bool client_paused(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+static void test_pause__begun_before_the_locks_are_held__holds_the_write_up(void **state)
+{
+    struct rig rig;
+    struct server_ops ops = {.proto_max_bulk_len = bulk_max,
+                             .memory_over = memory_over,
+                             .pause = &pause_mode,
+                             .client_paused = client_paused};
+    struct resp_arg argv[] = {
+        {bk_span_str("append"), NULL}, {bk_span_str("k"), NULL}, {bk_span_str("more"), NULL}};
+    (void)state;
+    rig_init(&rig, 1, BK_SYNC_ALWAYS);
+    struct bk_io io = *rig.opt.io;
+    read_disk = io.pread;
+    io.pread = read_and_pause;
+    io.pread_cached = NULL;
+    rig.opt.io = &io;
+    rig.opt.cache_bytes = 0;
+    assert_int_equal(rig_open(&rig), BK_OK);
+    assert_int_equal(rig_put(&rig, "k", "v"), BK_OK);
+    assert_true(rig_settle(&rig));
+    struct keyspace *ks = ks_new(rig.db, RIG_DATABASES);
+    struct run r = {.exec = exec_new(ks, &ops), .session.authenticated = true};
+    r.reply = (struct resp_writer){.out = &r.out, .proto = 2};
+
+    uint64_t tail = bk_tail(rig.db);
+    atomic_store(&pause_mode, CLIENT_PAUSE_OFF);
+    assert_int_equal(step(&r, argv, 3), EXEC_PAUSED);
+    assert_int_equal(atomic_load(&pause_mode), CLIENT_PAUSE_WRITE);
+    assert_int_equal(bk_tail(rig.db), tail);
+    assert_int_equal(r.out.len, 0);
+    rig.opt.io = simdisk_io(rig.disk);
+    io.pread = read_disk;
+    atomic_store(&pause_mode, CLIENT_PAUSE_OFF);
+    assert_int_equal(step(&r, argv, 3), EXEC_DONE);
+    assert_true(r.out.len == 4 && memcmp(r.out.data, ":5\r\n", 4) == 0);
+
+    bk_buf_fini(&r.out);
+    exec_free(&r.exec);
+    ks_free(&ks);
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slices__undone_in_between__reply_depends_on_what_was_undone),
+        cmocka_unit_test(test_pause__begun_before_the_locks_are_held__holds_the_write_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
