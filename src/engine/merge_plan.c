@@ -225,12 +225,15 @@ static int begin(struct bk_db *db, struct bk_error *err)
     return rc;
 }
 
-/* Without older files every guard may go, and nothing needs to be asked. */
-static bool must_ask(const struct bki_merge *m)
+/* Which inputs have guards: once, for all slices, since one that gets its first guard between two
+ * of them has not been looked at in those before. Without older files every guard may go, and
+ * nothing needs to be asked. */
+static bool must_ask(struct bki_merge *m)
 {
     bool any = false;
     for (uint32_t i = 0; i < m->in_n; i++) {
-        any |= atomic_load(&m->in[i].file->guard_bytes) > 0;
+        m->in[i].planned = atomic_load(&m->in[i].file->guard_bytes) > 0;
+        any |= m->in[i].planned;
     }
     return any && m->lower_n > 0;
 }
@@ -247,9 +250,7 @@ int bki_merge_plan(struct bk_db *db, struct bk_error *err)
         }
     }
     for (uint32_t i = 0; rc == BK_OK && i < m->in_n; i++) {
-        bool any = atomic_load(&m->in[i].file->guard_bytes) > 0;
-        rc = any ? gather(db, i, &g, err) : BK_OK;
-        m->in[i].planned = any;
+        rc = m->in[i].planned ? gather(db, i, &g, err) : BK_OK;
     }
     if (rc == BK_OK && g.n > 0) {
         newest_only(&g);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* test_merge_expiry.c - keys that run out of time between two steps of one state of a merge. */
+#include "merge_rig.h"
+
+/* With more data than that a hint has several parts, each of which is a step of the plan. */
+#define PART ((size_t)4 << 20)
+
+static void put_value(struct rig *r, const char *key, struct bk_span value, int64_t expire_ms)
+{
+    rig_begin(r);
+    rig_batch_put(r, 0, bk_span_str(key), value, 0, expire_ms);
+    assert_int_equal(rig_commit(r), BK_OK);
+    RIG_TRUE(r, rig_settle(r));
+}
+
+/* A key that the plan's first step is about, of up to 64. */
+static void first_step_key(struct rig *r, char *out, size_t len)
+{
+    struct bk_key k;
+    unsigned i = 0;
+    do {
+        snprintf(out, len, "k%u", i++);
+        bk_key_init(r->db, &k, out, strlen(out));
+    } while ((k.hash >> 48 & 63) != 0);
+}
+
+/* The key's file has no guard when the plan begins; then the key goes, and is the first. Its record
+ * was not judged, so it has to stay. */
+static void test_trap25__expires_between_two_steps_of_the_plan__older_copy_stays_hidden(
+    void **state)
+{
+    (void)state;
+    struct rig r;
+    char key[16];
+    char *large = calloc(PART + PART / 4, 1);
+    setup_rig(&r, 70, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    r.opt.merge.small_file = 0;
+    r.opt.max_file_bytes = (uint64_t)64 << 20;
+    next_file(&r);
+    first_step_key(&r, key, sizeof(key));
+    put_n(&r, "old", 30, "v");
+    assert_int_equal(rig_put(&r, key, "without end"), BK_OK);
+    next_file(&r);
+    put_n(&r, "gone", 10, "v");
+    for (unsigned i = 0; i < 10; i++) { /* guards, so that there is a plan to be made */
+        char gone[16];
+        snprintf(gone, sizeof(gone), "gone%u", i);
+        assert_int_equal(rig_delete(&r, gone), BK_OK);
+    }
+    next_file(&r);
+    put_value(&r, key, bk_span_str("short"), bk_clock_wall_ms(&r.clock.clock) + 1000000);
+    put_value(&r, "large", bk_span_of(large, PART + PART / 4), 0);
+    next_file(&r);
+    assert_int_equal(rig_put(&r, "large", "small"), BK_OK);
+    r.opt.merge.policy = BK_MERGE_ALWAYS;
+    next_file(&r);
+    simclock_advance_ms(&r.clock, 2000000);
+    assert_true(merge_until(&r, BK_MERGE_PLAN));
+    bk_step(r.db);
+    assert_int_equal(state_of(&r), BK_MERGE_PLAN);
+    assert_int_equal(bk_expire_step(r.db, 100, NULL), 1);
+    merge_all(&r);
+    assert_true(merges(&r) > 0);
+    next_file(&r);
+    assert_false(has(&r, key));
+    assert_true(has(&r, "large"));
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+    free(large);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            test_trap25__expires_between_two_steps_of_the_plan__older_copy_stays_hidden),
+    };
+    quiet_log();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
