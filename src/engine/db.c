@@ -135,7 +135,7 @@ static void db_free(struct bk_db *db)
     bki_undo_fini(&db->undo);
     bki_damage_fini(&db->damage);
     for (uint32_t i = 0; i < db->garbage_n; i++) {
-        bki_keydir_free(&db->garbage[i]);
+        bki_keydir_free(&db->garbage[i].contents);
     }
     free(db->garbage);
     bki_log_fini(&db->log);
@@ -332,17 +332,17 @@ void bki_db_guard(struct bk_db *db, uint64_t loc, uint64_t size)
     atomic_fetch_add_explicit(&f->guard_bytes, size, memory_order_relaxed);
 }
 
-void bki_db_discard_keydir(struct bk_db *db, struct bki_keydir **kd)
+void bki_db_discard(struct bk_db *db, struct bki_flushed *taken)
 {
-    if (*kd == NULL) {
+    if (taken->contents == NULL) {
         return;
     }
     bk_mutex_lock(&db->control);
-    db->garbage = bk_realloc(db->garbage, (db->garbage_n + 1) * sizeof(struct bki_keydir *));
-    db->garbage[db->garbage_n++] = *kd;
+    db->garbage = bk_realloc(db->garbage, (db->garbage_n + 1) * sizeof *db->garbage);
+    db->garbage[db->garbage_n++] = *taken;
     atomic_store_explicit(&db->garbage_due, db->garbage_n, memory_order_release);
     bk_mutex_unlock(&db->control);
-    *kd = NULL;
+    taken->contents = NULL;
     bk_mutex_lock(&db->log.mu);
     bki_log_signal_locked(&db->log);
     bk_mutex_unlock(&db->log.mu);
@@ -355,11 +355,11 @@ static bool garbage_step(struct bk_db *db)
         return false;
     }
     bk_mutex_lock(&db->control);
-    struct bki_keydir *kd = db->garbage[db->garbage_n - 1];
+    struct bki_flushed taken = db->garbage[db->garbage_n - 1];
     bk_mutex_unlock(&db->control);
     struct bk_buf packed = {0};
     struct bki_entry e;
-    bool more = bki_keydir_drain(kd, &packed);
+    bool more = bki_keydir_drain(taken.contents, &packed);
     for (size_t at = 0; bki_entry_next(&packed, &at, &e, NULL);) {
         bki_db_dead(db, e.loc, e.size);
     }
@@ -367,13 +367,14 @@ static bool garbage_step(struct bk_db *db)
     if (!more) {
         bk_mutex_lock(&db->control);
         uint32_t i = 0;
-        while (db->garbage[i] != kd) {
+        while (db->garbage[i].contents != taken.contents) {
             i++;
         }
         db->garbage[i] = db->garbage[--db->garbage_n];
         atomic_store_explicit(&db->garbage_due, db->garbage_n, memory_order_release);
         bk_mutex_unlock(&db->control);
-        bki_keydir_free(&kd);
+        bki_keydir_free(&taken.contents);
+        bki_unpin(&db->flushed, taken.pin);
     }
     return true;
 }

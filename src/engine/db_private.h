@@ -49,6 +49,7 @@ struct bk_db {
     struct bki_damage damage;
     struct bki_ages ages;
     struct bki_read_pool read_pool;
+    struct bki_pins flushed; /* held by what flushes took away */
 
     /* Background thread. */
     int64_t hints_retry_us; /* a hint could not be written: not again before */
@@ -56,8 +57,7 @@ struct bk_db {
 
     /* control (rank 20). */
     struct bk_mutex control;
-    struct bki_keydir **garbage
-        BK_GUARDED(control); /* owned: flushed contents, freed in the background */
+    struct bki_flushed *garbage BK_GUARDED(control); /* owned; freed in the background */
     uint32_t garbage_n BK_GUARDED(control);
     uint32_t expire_num BK_GUARDED(control); /* where expiry goes on: database, stripe */
     uint32_t expire_stripe BK_GUARDED(control);
@@ -103,8 +103,8 @@ struct bki_spacemap *bki_db_map_copy(struct bk_db *db);
 void bki_db_dead(struct bk_db *db, uint64_t loc, uint64_t size);
 void bki_db_guard(struct bk_db *db, uint64_t loc, uint64_t size);
 
-/* Hands flushed contents to the background; takes *kd. */
-void bki_db_discard_keydir(struct bk_db *db, struct bki_keydir **kd);
+/* Hands flushed contents, if there are any, to the background. */
+void bki_db_discard(struct bk_db *db, struct bki_flushed *taken);
 
 /* One step of everything but expiry. True: there may be more to do at once. */
 bool bki_db_step(struct bk_db *db);

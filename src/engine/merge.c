@@ -385,6 +385,7 @@ static void advance(struct bk_db *db)
         break;
     case BK_MERGE_COPY:
         m->judged_pos = atomic_load(&db->log.tail_pos);
+        bki_grace_begin(&db->flushed, &m->grace);
         m->state = BK_MERGE_SYNC;
         break;
     case BK_MERGE_SYNC:

@@ -80,12 +80,12 @@ struct bki_merge {
     unsigned pass; /* of swinging, from 1 */
     struct bki_hint hint;
     bool hint_open;
+    struct bki_grace grace; /* LOG, RETIRE: of flushed contents, then of pins */
     /* RETIRE. */
     uint64_t retire_pos;
     struct bki_file **retired; /* owned array */
     uint32_t retired_n;
     int retire_stage;
-    struct bki_grace grace;
     struct bki_cache_purge purge;
 
     struct bk_merge_status status;

@@ -97,8 +97,8 @@ int bki_merge_log(struct bk_db *db, struct bk_error *err)
     if (atomic_load(&db->undo_generation) != m->generation) {
         return bk_error_set(err, BK_CHANGED, 0, NULL, 0, "a write was undone meanwhile");
     }
-    if (atomic_load(&db->garbage_due) != 0) {
-        return BK_EAGAIN;
+    if (!bki_grace_over(&db->flushed, &m->grace)) {
+        return BK_EAGAIN; /* what was flushed before that judgement still counts as live */
     }
     if (!balanced(db, err)) {
         int64_t now = bk_clock_mono_us(db->clock);
@@ -398,7 +398,6 @@ static bool retire_stage(struct bk_db *db, struct bk_error *err)
     struct bki_merge *m = &db->merge;
     switch (m->retire_stage) {
     case COMMITTED:
-        bki_undo_trim(db);
         if (atomic_load(&db->log.committed_pos) < m->retire_pos) {
             bki_log_want_sync(&db->log, m->retire_pos);
             return false;
@@ -408,9 +407,11 @@ static bool retire_stage(struct bk_db *db, struct bk_error *err)
             return false;
         }
         gather_dropped(db);
+        bki_grace_begin(&db->flushed, &m->grace);
         return true;
     case FREED:
-        return atomic_load(&db->garbage_due) == 0;
+        bki_undo_trim(db);
+        return bki_grace_over(&db->flushed, &m->grace);
     case UNLINKED:
         if (atomic_load(&db->files.holds) > 0 || unlink_all(db, err) != BK_OK) {
             m->wait_us = bk_clock_mono_us(db->clock) + PATIENCE_US / 10;

@@ -15,7 +15,7 @@ void bki_undo_init(struct bki_undo *u)
 
 static void op_free(struct bki_undo_op *op)
 {
-    bki_keydir_free(&op->taken);
+    bki_keydir_free(&op->taken.contents);
     if (op->map != NULL) {
         bki_spacemap_fini(op->map);
         free(op->map);
@@ -100,10 +100,10 @@ void bki_undo_trim(struct bk_db *db)
         bk_mutex_lock(&u->mu);
         do {
             more = pop_committed_locked(u, committed, &op);
-        } while (more && op.taken == NULL && op.map == NULL);
+        } while (more && op.taken.contents == NULL && op.map == NULL);
         bk_mutex_unlock(&u->mu);
         if (more) {
-            bki_db_discard_keydir(db, &op.taken);
+            bki_db_discard(db, &op.taken);
             op_free(&op);
         }
     }
@@ -167,9 +167,11 @@ static void undo_write(struct bk_db *db, const struct bki_undo_op *op)
 static void undo_map(struct bk_db *db, struct bki_undo_op *op)
 {
     struct bki_keydir *a = bki_db_keydir(db, op->num, true);
-    struct bki_keydir *b =
-        op->kind == BKI_UNDO_FLUSH ? op->taken : bki_db_keydir(db, op->num2, true);
-    bki_keydir_swap(a, b, 0);
+    bool flush = op->kind == BKI_UNDO_FLUSH;
+    bki_keydir_swap(a, flush ? op->taken.contents : bki_db_keydir(db, op->num2, true), 0);
+    if (flush) {
+        bki_unpin(&db->flushed, op->taken.pin);
+    }
     bk_mutex_lock(&db->log.mu);
     bki_spacemap_copy(&db->log.map, op->map);
     bk_mutex_unlock(&db->log.mu);
@@ -198,7 +200,7 @@ void bki_undo_all(struct bk_db *db)
     uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     for (size_t i = n; i-- > 0;) {
         if (ops[i].pos <= committed) {
-            bki_db_discard_keydir(db, &ops[i].taken);
+            bki_db_discard(db, &ops[i].taken);
             op_free(&ops[i]);
         } else if (ops[i].kind == BKI_UNDO_WRITE) {
             undo_write(db, &ops[i]);

@@ -24,6 +24,13 @@ enum bki_undo_kind {
     BKI_UNDO_SWAP
 };
 
+/* What a flush took out of a database. The pin, in db->flushed, is held from before they are taken
+ * until all of it is counted as dead, or is back: who gives places away waits for it. */
+struct bki_flushed {
+    struct bki_keydir *contents; /* owned */
+    unsigned pin;
+};
+
 struct bki_undo_op {
     enum bki_undo_kind kind;
     uint32_t num, num2;
@@ -32,7 +39,7 @@ struct bki_undo_op {
     bool deleted;       /* it was a delete */
     bool had_old;
     struct bki_entry old;
-    struct bki_keydir *taken; /* FLUSH: owned; the contents taken away */
+    struct bki_flushed taken; /* FLUSH */
     struct bki_spacemap *map; /* FLUSH, SWAP: owned; the map before */
 };
 
