@@ -240,11 +240,11 @@ static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_erro
     return stays ? put_short(db, BKI_DELETE, &it->rec, it->key, err) : BK_OK;
 }
 
-/* Bytes that are no record any more, [from, to): whose keys the keydirs still name get markers. */
-static int mark_range(struct bk_db *db, struct bki_keydir *kd, uint64_t from, uint64_t to,
+/* Bytes that are no record any more, [from, to): the keys in the space whose entries name them get
+ * markers. */
+static int mark_range(struct bk_db *db, uint32_t space, uint64_t from, uint64_t to,
                       struct bk_error *err)
 {
-    uint32_t space;
     struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
     struct bk_buf packed = {0};
     struct bki_entry e;
@@ -253,11 +253,15 @@ static int mark_range(struct bk_db *db, struct bki_keydir *kd, uint64_t from, ui
     int rc = BK_OK;
     do {
         packed.len = 0;
-        /* A flush or a swap takes all key locks: with one of them held, contents and space belong
-         * together. */
+        /* A flush or a swap takes all key locks: with one of them held, this is where the space's
+         * contents are, wherever they were a moment ago. */
         bki_keylock_lock(db->locks, 0);
-        bki_keydir_scan(kd, &cursor, &packed);
-        space = bki_keydir_space(kd);
+        struct bki_keydir *kd = bki_merge_keydir(db, space);
+        if (kd != NULL) {
+            bki_keydir_scan(kd, &cursor, &packed);
+        } else {
+            cursor = 0; /* flushed meanwhile */
+        }
         bki_keylock_unlock(db->locks, 0);
         for (size_t at = 0; rc == BK_OK && bki_entry_next(&packed, &at, &e, &key);) {
             uint64_t offset;
@@ -278,14 +282,25 @@ static int mark_range(struct bk_db *db, struct bki_keydir *kd, uint64_t from, ui
     return rc;
 }
 
-/* The same in all databases. */
+/* The same in all databases. Contents keep their space when databases are swapped, so none are
+ * missed or met twice. */
 static int mark_all(struct bk_db *db, uint64_t from, uint64_t to, struct bk_error *err)
 {
+    uint32_t *space = bk_alloc((BK_DATABASES_MAX + 1) * sizeof *space);
+    uint32_t n = 0;
     int rc = BK_OK;
-    for (uint32_t i = 0; rc == BK_OK && i <= BK_DATABASES_MAX; i++) {
-        struct bki_keydir *kd = bki_db_keydir(db, i, false);
-        rc = kd == NULL ? BK_OK : mark_range(db, kd, from, to, err);
+    bki_keylock_lock(db->locks, 0);
+    for (uint32_t i = 0; i <= BK_DATABASES_MAX; i++) {
+        const struct bki_keydir *kd = bki_db_keydir(db, i, false);
+        if (kd != NULL) {
+            space[n++] = bki_keydir_space(kd);
+        }
     }
+    bki_keylock_unlock(db->locks, 0);
+    for (uint32_t i = 0; rc == BK_OK && i < n; i++) {
+        rc = mark_range(db, space[i], from, to, err);
+    }
+    free(space);
     return rc;
 }
 
