@@ -66,6 +66,7 @@ struct bki_file {
     int old_fd;       /* owned; -1 unless the file was rescued */
     uint64_t plain;   /* the log's records and zeros were written up to here */
     bool sync_failed; /* never synced again: the kernel may have dropped what it could not write */
+    bool rescue_failed; /* once or more, and the log says so */
 };
 
 /* It is one of the store's, made by itself or by a merge that is done. f may be NULL. */
@@ -181,9 +182,11 @@ BK_MUST_USE int bki_files_seal(struct bki_files *fs, struct bki_file *f,
                                struct bk_error *err);
 
 /* A file whose sync has failed is copied to a new one of the same name, synced, and goes on as that
- * one. What could not be read back is logged. After a failure it is what it was, or its name stands
- * for the copy. */
-BK_MUST_USE int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *err);
+ * one; where that is not possible, its bytes from offset from on, before which all is on the disk,
+ * are written again in their place, and synced. What could not be read back is logged. After a
+ * failure it is what it was, or its name stands for the copy. Of a file that no snapshot shares. */
+BK_MUST_USE int bki_files_rescue(struct bki_files *fs, struct bki_file *f, uint64_t from,
+                                 struct bk_error *err);
 /* Writes a file's bytes from offset from on to its end once more, as they are, so that the sync
  * that follows covers them even if one before has failed. Of a file that no snapshot can share. */
 BK_MUST_USE int bki_files_rewrite(struct bki_files *fs, const struct bki_file *f, uint64_t from,

@@ -222,35 +222,58 @@ static bool sync_step(struct bki_log *log)
 }
 
 /*
- * Rotated files of a log without an active one. Each is cut to its end on disk too, as far as that
- * still works: undone records should not come back even if its end cannot be told to the manifest.
- * A file whose sync has failed is not synced again but written again; what fails here too is
- * acknowledged bytes at risk, and is said aloud.
+ * A file that is written to no more, as far as it counts, onto the disk. It is cut to its end there
+ * too, as far as that still works: undone records should not come back even if its end cannot be
+ * told to the manifest. If its sync has failed it is not synced again but written again. False:
+ * what was acknowledged may not be on the disk.
  */
+static bool make_safe(struct bki_log *log, struct bki_file *f, struct bk_error *err)
+{
+    const struct bk_io *io = log->files->io;
+    uint64_t size = load(&f->size);
+    uint64_t base = load(&f->pos_base);
+    uint64_t synced = load(&log->synced_pos);
+    uint64_t from = synced > base + f->header_bytes ? synced - base : f->header_bytes;
+    if (io->truncate(io->arg, f->fd, size) == 0) {
+        atomic_store_explicit(&f->allocated, size, memory_order_relaxed);
+    }
+    bk_ignore(sync_file(log, f, err), "what it says is in sync_failed");
+    bool holds = size > f->header_bytes;
+    if (!f->sync_failed || !holds || bki_files_rescue(log->files, f, from, err) == BK_OK ||
+        size <= from) {
+        return true;
+    }
+    if (!f->rescue_failed) {
+        count(&log->write_errors, 1);
+        bk_log(BK_LOG_WARNING,
+               "%s could not be synced: what was written to it since the last sync may not "
+               "survive a power cut. No writes are taken until it is on the disk",
+               f->path);
+    }
+    f->rescue_failed = true;
+    return false;
+}
+
+/* Rotated files of a log without an active one. Until they all lie on the disk none is sealed, so
+ * that neither a merge nor the next start relies on what may not be there. */
 static bool seal_without_active(struct bki_log *log)
 {
     struct sync_plan plan = {.rotated_n = 0};
-    const struct bk_io *io = log->files->io;
+    struct bk_error err;
     bk_mutex_lock(&log->mu);
     plan.rotated_n = log->rotated_n;
     memcpy(plan.rotated, log->rotated, log->rotated_n * sizeof *plan.rotated);
     bk_mutex_unlock(&log->mu);
     for (uint32_t i = 0; i < plan.rotated_n; i++) {
-        struct bki_file *f = plan.rotated[i];
-        struct bk_error err;
-        if (io->truncate(io->arg, f->fd, load(&f->size)) == 0) {
-            atomic_store_explicit(&f->allocated, load(&f->size), memory_order_relaxed);
-        }
-        bk_ignore(sync_file(log, f, &err), "what it says is in sync_failed");
-        bool holds = load(&f->size) > f->header_bytes;
-        if (f->sync_failed && holds && bki_files_rescue(log->files, f, &err) != BK_OK) {
-            count(&log->write_errors, 1);
-            bk_log(BK_LOG_WARNING,
-                   "%s could not be synced: what was written to it since the last sync may not "
-                   "survive a power cut",
-                   f->path);
+        if (!make_safe(log, plan.rotated[i], &err)) {
+            bki_log_retry_later(log, &err);
+            return false;
         }
     }
+    bk_mutex_lock(&log->mu);
+    store(&log->synced_pos, load(&log->tail_pos));
+    bk_cond_broadcast(&log->moved);
+    bk_mutex_unlock(&log->mu);
     return seal_rotated(log, &plan);
 }
 

@@ -369,11 +369,12 @@ void bki_log_discard(struct bki_log *log)
     log->last = NULL;
     log->mark_due = false;
     log->unsynced_since_us = 0;
-    /* What depends on the tail from now on must not lie in the range that was undone. */
+    /* What depends on the tail from now on must not lie in the range that was undone. The synced
+     * position stays: what was committed before may not be on the disk until the files are sealed.
+     */
     tail += 8;
     store(&log->tail_pos, tail);
     store(&log->written_pos, tail);
-    store(&log->synced_pos, tail);
     store(&log->committed_pos, tail);
     atomic_store_explicit(&log->state, BKI_LOG_NO_FILE, memory_order_release);
     bk_cond_broadcast(&log->moved);

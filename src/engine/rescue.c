@@ -5,7 +5,8 @@
  * The kernel may have dropped what it could not write and may call the file clean all the same, so
  * it is never synced again. What was acknowledged is still in the page cache, as far as it has not
  * been evicted: it is read back, checked, and put into a new file that takes the old one's name.
- * Uid and offsets stay, so no location changes.
+ * Uid and offsets stay, so no location changes. Where no new file can be had it is written again in
+ * its place, as below.
  *
  * A process that dies before that leaves such a file behind: pages that are clean, read well, and
  * are not on the disk. The next one, on the same boot of the machine, cannot tell, and its own sync
@@ -108,15 +109,13 @@ void bki_files_remove_copy(struct bki_files *fs, const struct bki_file *f)
     bk_ignore(fs->io->unlink(fs->io->arg, path), "most files have none; it costs space only");
 }
 
-int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *err)
+/* In a new file that takes the old one's name. */
+static int write_elsewhere(struct bki_files *fs, struct bki_file *f, uint64_t *lost,
+                           struct bk_error *err)
 {
     uint64_t size = atomic_load(&f->size);
     char path[COPY_PATH];
-    uint64_t lost = 0;
     copy_path(path, f);
-    if (f->old_fd >= 0) {
-        return bk_error_set(err, BK_EIO, 0, f->path, 0, "written again once before");
-    }
     int rc = fs->io->unlink(fs->io->arg, path);
     if (rc < 0 && rc != -ENOENT) {
         return bki_io_fail(err, rc, path, 0, "unlink");
@@ -127,7 +126,7 @@ int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *
     }
     rc = copy_bytes(fs->io, f, fd, path, 0, err);
     if (rc == BK_OK) {
-        rc = count_lost(fs->io, f, fd, path, size, &lost, err);
+        rc = count_lost(fs->io, f, fd, path, size, lost, err);
     }
     if (rc == BK_OK) {
         rc = take_place(fs, f, fd, path, err);
@@ -141,8 +140,36 @@ int bki_files_rescue(struct bki_files *fs, struct bki_file *f, struct bk_error *
      * closed. */
     f->old_fd = f->fd;
     f->fd = fd;
-    f->sync_failed = false;
     atomic_store(&f->allocated, size);
+    return BK_OK;
+}
+
+static int write_in_place(struct bki_files *fs, struct bki_file *f, uint64_t from, uint64_t *lost,
+                          struct bk_error *err)
+{
+    int rc = bki_files_rewrite(fs, f, from, err);
+    if (rc == BK_OK) {
+        rc = count_lost(fs->io, f, f->fd, f->path, atomic_load(&f->size), lost, err);
+    }
+    if (rc == BK_OK) {
+        int synced = fs->io->sync(fs->io->arg, f->fd);
+        rc = synced < 0 ? bki_io_fail(err, synced, f->path, 0, "sync") : BK_OK;
+    }
+    return rc;
+}
+
+int bki_files_rescue(struct bki_files *fs, struct bki_file *f, uint64_t from, struct bk_error *err)
+{
+    uint64_t lost = 0;
+    bool elsewhere = f->old_fd < 0 && write_elsewhere(fs, f, &lost, err) == BK_OK;
+    if (!elsewhere) {
+        /* A full disk has no room for a copy. */
+        int rc = write_in_place(fs, f, from, &lost, err);
+        if (rc != BK_OK) {
+            return rc;
+        }
+    }
+    f->sync_failed = false;
     bk_log(BK_LOG_WARNING,
            "%s was written again after its sync had failed; %" PRIu64
            " bytes of it could not be read back",

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#define RARE_HANDLES 256
+
 struct rare {
     struct rig r;
     struct bk_io io;            /* the table that the store sees */
@@ -18,6 +20,8 @@ struct rare {
     atomic_uint write_failures; /* so many of the next writes fail with EIO */
     atomic_uint sync_failures;  /* the same for syncs */
     atomic_bool all_writes_fail;
+    const char *sick; /* what has this in its name can be neither made, written nor synced */
+    char names[RARE_HANDLES][96]; /* by handle, for sick */
     bool keeps_part; /* a refused allocate keeps what there was room for, as some file systems do */
     void (*in_sync)(struct rare *s); /* runs once, in front of the next sync */
     void (*in_wake)(struct rare *s); /* runs in each wake call */
@@ -50,7 +54,19 @@ static inline int rare_open_file(void *arg, const char *path, enum bk_io_open ho
             return -s->create_error;
         }
     }
-    return rare_base(s)->open(rare_base(s)->arg, path, how);
+    if (how == BK_IO_CREATE && s->sick != NULL && strstr(path, s->sick) != NULL) {
+        return -EIO;
+    }
+    int fd = rare_base(s)->open(rare_base(s)->arg, path, how);
+    if (fd >= 0 && fd < RARE_HANDLES) {
+        snprintf(s->names[fd], sizeof(s->names[fd]), "%s", path);
+    }
+    return fd;
+}
+
+static inline bool rare_is_sick(const struct rare *s, int fd)
+{
+    return s->sick != NULL && fd < RARE_HANDLES && strstr(s->names[fd], s->sick) != NULL;
 }
 
 static inline int64_t rare_pread(void *arg, int fd, void *buf, size_t len, uint64_t offset)
@@ -63,7 +79,7 @@ static inline int64_t rare_pwritev(void *arg, int fd, const struct iovec *iov, i
                                    uint64_t offset)
 {
     struct rare *s = arg;
-    if (s->all_writes_fail) {
+    if (s->all_writes_fail || rare_is_sick(s, fd)) {
         return -EIO;
     }
     if (s->write_failures > 0) {
@@ -79,6 +95,9 @@ static inline int rare_sync(void *arg, int fd)
     rare_run(s, &s->in_sync);
     if (s->sync_failures > 0) {
         s->sync_failures--;
+        return -EIO;
+    }
+    if (rare_is_sick(s, fd)) {
         return -EIO;
     }
     return rare_base(s)->sync(rare_base(s)->arg, fd);
