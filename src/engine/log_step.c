@@ -488,11 +488,15 @@ int64_t bki_log_due_locked(struct bki_log *log, int64_t now)
 
 int bki_log_finish(struct bki_log *log, struct bk_error *err)
 {
-    bki_log_step(log, true);
+    if (atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_NO_FILE) {
+        seal_without_active(log); /* however short ago the last try was: there is no later one */
+    } else {
+        bki_log_step(log, true);
+    }
     bk_mutex_lock(&log->mu);
     struct sync_plan plan = {.rotated_n = 0};
     /* Without an active file nothing is pending either: what could not be written was undone, and
-     * said so. */
+     * said so. But what was acknowledged before may not be on the disk. */
     bool clean = atomic_load_explicit(&log->state, memory_order_relaxed) != BKI_LOG_FAILED &&
                  load(&log->synced_pos) == load(&log->tail_pos);
     if (!clean && err != NULL) {

@@ -194,12 +194,51 @@ static void test_trap19__failed_sync_on_a_full_disk__is_written_again_in_place(v
     }
 }
 
+/* ---- Closing ---- */
+
+static void test_trap19__close_soon_after_a_failed_sync__writes_it_again(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct rare *s = with_old(seed);
+        fail_while_room_is_short(s);
+        RIG_TRUE(&s->r, rig_close(&s->r) == BK_OK);
+        assert_int_equal(simdisk_handles(s->r.disk), 0);
+        cut_power(s);
+        rare_expect(s, 0, "k", "NEW");
+        RIG_TRUE(&s->r, rig_check(&s->r));
+        rare_free(s);
+    }
+}
+
+/* It is in no file that the next start takes for sealed: that one writes it again. */
+static void test_trap35__close_while_a_file_stays_unsynced__says_so(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct rare *s = with_old(seed);
+        fail_for_long(s);
+        time_passes(s, seed % 2 == 0 ? 300 : 1);
+        assert_int_equal(rig_close(&s->r), BK_EIO);
+        assert_int_equal(simdisk_handles(s->r.disk), 0);
+        assert_false(simdisk_exists(s->r.disk, RIG_DIR "/KEYDIR"));
+        s->sick = NULL;
+        RIG_TRUE(&s->r, rig_reopen(&s->r));
+        rare_expect(s, 0, "k", "NEW");
+        cut_power(s);
+        rare_expect(s, 0, "k", "NEW");
+        rare_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trap03__merge_soon_after_a_failed_sync__keeps_what_was_synced),
         cmocka_unit_test(test_trap03__merge_while_a_file_stays_unsynced__keeps_what_was_synced),
         cmocka_unit_test(test_trap19__failed_sync_on_a_full_disk__is_written_again_in_place),
+        cmocka_unit_test(test_trap19__close_soon_after_a_failed_sync__writes_it_again),
+        cmocka_unit_test(test_trap35__close_while_a_file_stays_unsynced__says_so),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
