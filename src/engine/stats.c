@@ -45,8 +45,10 @@ uint64_t bk_count_expiring(struct bk_db *db, uint32_t num)
 }
 
 /* The three kinds of bytes of a file. What an append has counted in the size may not be in the
- * others yet. */
-static struct bk_file_info info_of(const struct bki_file *f, const struct bk_merge_rules *rules)
+ * others yet. state is the file's a moment ago, one of a file in use: a merge may drop it at any
+ * time. */
+static struct bk_file_info info_of(const struct bki_file *f, int state,
+                                   const struct bk_merge_rules *rules)
 {
     static const enum bk_file_state states[] = {BK_FILE_NEXT, BK_FILE_ACTIVE, BK_FILE_ROTATED,
                                                 BK_FILE_SEALED};
@@ -57,7 +59,7 @@ static struct bk_file_info info_of(const struct bki_file *f, const struct bk_mer
         .size = load(&f->size),
         .dead_bytes = load(&f->dead_bytes),
         .guard_bytes = load(&f->guard_bytes),
-        .state = states[atomic_load(&f->state)],
+        .state = states[state],
     };
     uint64_t other = f->header_bytes + i.dead_bytes + i.guard_bytes;
     i.live_bytes = i.size > other ? i.size - other : 0;
@@ -98,8 +100,9 @@ void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_inf
     uint32_t found = 0;
     for (uint32_t i = 0; i < n; i++) {
         const struct bki_file *f = bki_files_slot(&db->files, i);
-        if (bki_file_in_use(f)) {
-            infos[found++] = info_of(f, &rules);
+        int state = f == NULL ? BKI_FILE_DROPPED : atomic_load(&f->state);
+        if (state < BKI_FILE_DROPPED) {
+            infos[found++] = info_of(f, state, &rules);
         }
     }
     bk_mutex_unlock(&db->files.mu);
