@@ -251,6 +251,12 @@ static int read_cached(struct bk_db *db, const struct bki_stored *s, struct bk_i
     return BK_OK;
 }
 
+/* The file ends before the record. */
+static bool was_undone(const struct bki_stored *s, const struct bk_item *item)
+{
+    return s->offset + item->size > atomic_load_explicit(&s->file->size, memory_order_acquire);
+}
+
 static int load(struct bk_db *db, const struct bk_key *key, struct bk_item *item, bool may_wait,
                 struct bk_error *err)
 {
@@ -259,8 +265,8 @@ static int load(struct bk_db *db, const struct bk_key *key, struct bk_item *item
     s.file = bki_files_at(&db->files, item->at, &s.offset);
     bk_block_unref(&item->block);
     item->buf.len = 0;
-    if (s.offset + item->size > atomic_load_explicit(&s.file->size, memory_order_acquire)) {
-        return BK_CHANGED; /* the write was undone, and its file ends before it */
+    if (was_undone(&s, item)) {
+        return BK_CHANGED;
     }
     if (bki_cache_get(db->cache, item->at, &item->buf, &item->flags)) {
         item->value = bk_buf_span(&item->buf);
@@ -271,6 +277,8 @@ static int load(struct bk_db *db, const struct bk_key *key, struct bk_item *item
     int rc = BK_OK;
     if (buffered) {
         count(&db->buffer_reads, 1);
+    } else if (was_undone(&s, item)) {
+        return BK_CHANGED; /* it was still in the buffer when its file's end was looked at */
     } else if (s.file->gone != NULL) {
         return damaged(db, &s, item->size, key, err);
     } else {
