@@ -200,9 +200,11 @@ bool bki_log_tell_map(struct bki_log *log)
     if (log->map.n > 0 &&
         (log->active == NULL || load(&log->active->size) == log->active->header_bytes)) {
         uint64_t need = own_size((size_t)log->map.n * 8) + own_size(16);
+        /* The page last: it is taken. Admission keeps some for this and for merges. */
         told = log->active != NULL &&
                atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK &&
-               log->active->header_bytes + need <= load(&log->active->allocated);
+               log->active->header_bytes + need <= load(&log->active->allocated) &&
+               bki_file_locate(log->files, log->active, log->active->header_bytes) != 0;
         if (told) {
             put_front_locked(log);
             bki_log_signal_locked(log);
