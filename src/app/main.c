@@ -4,8 +4,8 @@
  * reverse.
  *
  * Up: options, log, background, signals, limits, listeners and loops (which answer -LOADING),
- * store. Down: loops (no command runs from then on), transfers, snapshots, keyspace, store
- * (everything synced), the rest.
+ * store. Down: the snapshot that is being made fails, loops (no command runs from then on),
+ * transfers, snapshots, keyspace, store (everything synced), the rest.
  */
 #include "app/app.h"
 #include "app/memory.h"
@@ -307,6 +307,7 @@ static bool take_down(struct run *r, bool started)
         process_signals_insist();
         bk_log(BK_LOG_WARNING, "User requested shutdown...");
         process_notify(r->supervisor, "STOPPING=1\nSTATUS=Saving the final data\n");
+        snapshots_stop(a->snapshots); /* or the loops would wait for a SAVE */
         net_shutdown(a->net, seconds > UINT32_MAX / 1000 ? UINT32_MAX : (uint32_t)seconds * 1000);
     } else if (a->net != NULL) {
         net_shutdown(a->net, 0);

@@ -188,6 +188,23 @@ void snapshots_open(struct snapshots *s, struct bk_db *db, const char *data_dir,
     bk_mutex_unlock(&s->mu);
 }
 
+/* NULL before snapshots_open. What it is asked takes locks of lower ranks: not under ours. */
+static struct bk_db *db_of(struct snapshots *s)
+{
+    bk_mutex_lock(&s->mu);
+    struct bk_db *db = s->db;
+    bk_mutex_unlock(&s->mu);
+    return db;
+}
+
+void snapshots_stop(struct snapshots *s)
+{
+    struct bk_db *db = db_of(s);
+    if (db != NULL) {
+        bk_snapshot_stop(db);
+    }
+}
+
 void snapshots_free(struct snapshots **handle)
 {
     struct snapshots *s = *handle;
@@ -195,9 +212,7 @@ void snapshots_free(struct snapshots **handle)
     if (s == NULL) {
         return;
     }
-    if (s->db != NULL) {
-        bk_snapshot_stop(s->db);
-    }
+    snapshots_stop(s);
     if (s->joinable) {
         pthread_join(s->thread, NULL);
     }
@@ -239,15 +254,6 @@ static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error)
     s->running = true;
     s->joinable = true;
     return ++s->number;
-}
-
-/* NULL before snapshots_open. What it is asked takes locks of lower ranks: not under ours. */
-static struct bk_db *db_of(struct snapshots *s)
-{
-    bk_mutex_lock(&s->mu);
-    struct bk_db *db = s->db;
-    bk_mutex_unlock(&s->mu);
-    return db;
 }
 
 uint64_t snapshots_begin(struct snapshots *s, struct bk_buf *error)

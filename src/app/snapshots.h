@@ -28,7 +28,10 @@ struct snapshots *snapshots_new(const struct snapshots_config *c);
  * data_dir is the store's, absolute, dir where snapshots go, made when one is. What lies there
  * already is looked at; what cannot be read is logged. */
 void snapshots_open(struct snapshots *s, struct bk_db *db, const char *data_dir, const char *dir);
-/* Stops the one that is being made and waits for its thread; the store is still open. */
+/* The one that is being made fails soon, and so does every later one: a SAVE that waits for it gets
+ * its answer. */
+void snapshots_stop(struct snapshots *s);
+/* The same, and waits for its thread; the store is still open. */
 void snapshots_free(struct snapshots **s);
 
 void snapshots_keep(struct snapshots *s, uint32_t keep);

@@ -4,7 +4,8 @@
  *
  * Nothing of a data file is ever in the page cache: preadv2 with RWF_NOWAIT answers EAGAIN. As long
  * as there is a FIFO called $READS_HOLD, reads by the server's threads for reads stand still: each
- * waits for the end of the FIFO, which comes when the test, its one writer, closes it.
+ * waits for the end of the FIFO, which comes when the test, its one writer, closes it. The same
+ * goes for $SYNCS_HOLD and syncs by the server's thread for them.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t at, int flags);
 ssize_t pread(int fd, void *buf, size_t len, off_t at);
 ssize_t pread64(int fd, void *buf, size_t len, off_t at);
+int fdatasync(int fd);
 
 /* dlsym has no type of its own for functions. */
 static void find(const char *name, void *function)
@@ -39,16 +41,14 @@ static bool is_data(int fd)
     return len > 5 && strcmp(path + len - 5, ".data") == 0;
 }
 
-static bool by_reader(void)
+static bool by_thread(const char *which)
 {
     char name[16];
-    return pthread_getname_np(pthread_self(), name, sizeof name) == 0 &&
-           strcmp(name, "bk-read") == 0;
+    return pthread_getname_np(pthread_self(), name, sizeof name) == 0 && strcmp(name, which) == 0;
 }
 
-static void stand_still(void)
+static void stand_still(const char *hold)
 {
-    const char *hold = getenv("READS_HOLD");
     int saved = errno;
     /* Not blocking: a FIFO that has lost its writer meanwhile has ended. */
     int fd = hold == NULL ? -1 : open(hold, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -77,8 +77,8 @@ ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t at, int flags)
 static ssize_t slow_read(const char *name, int fd, void *buf, size_t len, off_t at)
 {
     ssize_t (*real)(int, void *, size_t, off_t);
-    if (by_reader() && is_data(fd)) {
-        stand_still();
+    if (by_thread("bk-read") && is_data(fd)) {
+        stand_still(getenv("READS_HOLD"));
     }
     find(name, &real);
     return real(fd, buf, len, at);
@@ -92,4 +92,14 @@ ssize_t pread(int fd, void *buf, size_t len, off_t at)
 ssize_t pread64(int fd, void *buf, size_t len, off_t at)
 {
     return slow_read("pread64", fd, buf, len, at);
+}
+
+int fdatasync(int fd)
+{
+    int (*real)(int);
+    if (by_thread("bk-sync")) {
+        stand_still(getenv("SYNCS_HOLD"));
+    }
+    find("fdatasync", &real);
+    return real(fd);
 }

@@ -4,6 +4,7 @@
 #include "lib/expect.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -316,6 +318,48 @@ static void test_process__both_signals_together__are_one_request(void **state)
     assert_false(server_log_has(&server, "You insist"));
 }
 
+/* From here on the server's syncs do not end, until the FIFO does. */
+static int hold_syncs(const char *fifo)
+{
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    int fd = open(fifo, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* Its snapshot waits for a sync that hangs, and would for ten minutes. */
+static void test_process__save_meanwhile__does_not_hold_up_a_shutdown(void **state)
+{
+    (void)state;
+    char fifo[PATH_SIZE];
+    char library[2 * PATH_SIZE];
+    const char *program = getenv("BITKV_SERVER") != NULL ? getenv("BITKV_SERVER") : TEST_SERVER;
+    snprintf(library, sizeof library - 64, "%s", program);
+    snprintf(strrchr(library, '/'), 64, "/tests/lib/preload_read.so");
+    assert_int_equal(access(library, R_OK), 0);
+    tmpdir_make(&server.dir, "save");
+    tmpdir_join(&server.dir, "hold", fifo, sizeof fifo);
+    setenv("SYNCS_HOLD", fifo, 1);
+    setenv("LD_PRELOAD", library, 1);
+    OPTIONS("--shutdown-timeout", "1000000");
+    bool started = server_start(&server);
+    unsetenv("LD_PRELOAD");
+    assert_true(started);
+    client = expect_connection(&server);
+    struct respc *other = expect_connection(&server);
+    OK("SET", "k", "v");
+    int held = hold_syncs(fifo);
+    assert_true(respc_send(client, "SAVE\r\n", 6));
+    while (expect_info(other, "everything", "clients_parked:") == 0) {
+    }
+    respc_close(&other);
+    assert_int_equal(kill(server.pid, SIGTERM), 0);
+    expect_next(client, "-ERR the snapshot failed, see the log");
+    expect_closed(client);
+    close(held);
+    assert_int_equal(server_wait(&server), 0);
+}
+
 static void test_process__descriptor_limit__lowers_maxclients_and_says_so(void **state)
 {
     (void)state;
@@ -426,6 +470,7 @@ int main(void)
         CASE(test_process__sigint_during_a_shutdown__ends_it_at_once),
         CASE(test_process__sigterm_during_a_shutdown__leaves_it_in_order),
         CASE(test_process__both_signals_together__are_one_request),
+        CASE(test_process__save_meanwhile__does_not_hold_up_a_shutdown),
         CASE(test_process__descriptor_limit__lowers_maxclients_and_says_so),
         CASE(test_process__crash__leaves_a_report),
         CASE(test_process__info__has_the_sections_that_were_asked_for),
