@@ -236,7 +236,7 @@ static void test_cold_reads__client_goes_while_it_waits__nothing_is_left(void **
     reply_free(&r);
     expect_closed(f->a);
     until(f, "clients_reading", 0);
-    assert_int_equal(info(f, "disk_reads_pending"), 1);
+    assert_in_range(info(f, "disk_reads_pending"), 0, 1); /* 0: no thread had begun it */
     let_go(f);
     until(f, "disk_reads_pending", 0);
     expect_reply(f->b, "$\"value\"", "GET", "k", NULL);
