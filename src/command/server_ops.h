@@ -157,7 +157,8 @@ struct server_ops {
 
     /* Transfers. begin takes what the order holds; NULL: too many are under way, or the system has
      * no thread or descriptor for it, and nothing was taken. The store's wake call comes when one
-     * has ended, and perhaps no other: who must wait also asks again by the clock. drop takes and nulls; one that has not ended is called off. Not under a key lock. */
+     * has ended, and perhaps no other: who must wait also asks again by the clock. drop takes and
+     * nulls; one that has not ended is called off. Not under a key lock. */
     struct transfer *(*transfer_begin)(void *arg, struct transfer_order *order);
     bool (*transfer_ended)(struct transfer *t, struct transfer_result *out); /* any time */
     void (*transfer_drop)(struct transfer **t);
