@@ -100,7 +100,8 @@ int snapshots_list_prepare(const char *dir, struct bk_error *err)
     if (rc != 0) {
         rc = bk_error_set(err, BK_EIO, rc, dir, 0, "snapshot-dir cannot be used");
     }
-    for (size_t i = 0; rc == BK_OK && i < left.n; i++) {
+    /* The longer name first: the other one's removal takes it. */
+    for (size_t i = left.n; rc == BK_OK && i-- > 0;) {
         char path[PATH_MAX];
         snprintf(path, sizeof path, "%s/%s", dir, left.items[i].name);
         rc = bk_snapshot_remove(NULL, path, err);

@@ -217,8 +217,7 @@ void bk_locate(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys
                struct bk_item *items);
 
 /* Brings a located item's value into memory; may read the disk once. BK_CHANGED: the record is no
- * longer there, locate again. BK_CORRUPT: the record is damaged. key is the one that was located.
- */
+ * longer there, locate again. BK_CORRUPT: it is damaged. key is the one that was located. */
 BK_MUST_USE int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item,
                         struct bk_error *err);
 
@@ -315,8 +314,7 @@ void bk_sample(struct bk_db *db, uint32_t num, enum bk_sample_of of, uint64_t ra
 
 uint64_t bk_count(struct bk_db *db, uint32_t num); /* keys, expired ones not yet removed included */
 uint64_t bk_count_expiring(struct bk_db *db, uint32_t num); /* keys with an expiry */
-/* Bytes of memory that the index of a database takes; *expiry: so much more for its expiry times.
- */
+/* Bytes of memory that the index of a database takes; *expiry: more for its expiry times. */
 uint64_t bk_index_bytes(struct bk_db *db, uint32_t num, uint64_t *expiry);
 /* Bytes of memory that the key of a located item takes, with its expiry time and, where it is held,
  * its value in the cache; not its share of what the index keeps free. */
@@ -481,10 +479,11 @@ struct bk_snapshot_result {
  * Makes a snapshot: a new directory dir (not there yet, or empty; its parent is) that is a store of
  * its own and holds a prefix of the history, with everything that was written before the call. It
  * shares its files with this store by hard links where it can and copies them where it cannot. It
- * is built as dir.tmp and renamed when it is whole and synced; after a failure or a crash there may
- * be a dir.tmp, which the next try removes. While it is being made nothing is removed from the
- * store. One at a time: BK_EAGAIN while another is being made, and after bk_snapshot_stop. Never
- * holds up a command. out may be NULL.
+ * is built as dir.tmp and renamed when it is whole and synced. After a crash there may be a
+ * dir.tmp: as long as anything has that name the call fails with BK_EINVAL and leaves it alone,
+ * since it may be the caller's; bk_snapshot_remove removes it. While a snapshot is being made
+ * nothing is removed from the store. One at a time: BK_EAGAIN while another is being made, and
+ * after bk_snapshot_stop. Never holds up a command. out may be NULL.
  */
 BK_MUST_USE int bk_snapshot(struct bk_db *db, const char *dir, struct bk_snapshot_result *out,
                             struct bk_error *err);
@@ -495,8 +494,8 @@ void bk_snapshot_stop(struct bk_db *db);
 /* The next three need no open store. io: NULL = the operating system. */
 
 /* Makes dir (not there yet, or empty) a store that holds what the snapshot holds, by links or
- * copies as bk_snapshot does. The snapshot stays as it is. BK_CORRUPT: it is none, or it is not
- * whole: every file that its manifest names must be there with its header and its length. */
+ * copies as bk_snapshot does, by way of dir.tmp too. The snapshot stays as it is. BK_CORRUPT: it is
+ * none, or not whole: every file of its manifest must be there with its header and its length. */
 BK_MUST_USE int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir,
                            struct bk_error *err);
 
@@ -508,7 +507,8 @@ BK_MUST_USE int bk_snapshot_files(const struct bk_io *io, const char *snapshot,
                                   void *arg, struct bk_error *err);
 
 /* Removes a snapshot. BK_ELOCKED: a store is open in it. What lies in it must be a store's: it is
- * renamed to snapshot.tmp first, so that a removal that was cut off leaves no snapshot. */
+ * renamed to snapshot.tmp first, so that a removal that was cut off leaves no snapshot; BK_EINVAL:
+ * that name is taken. */
 BK_MUST_USE int bk_snapshot_remove(const struct bk_io *io, const char *snapshot,
                                    struct bk_error *err);
 

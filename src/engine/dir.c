@@ -40,12 +40,37 @@ int bki_dir_make(const struct bk_io *io, const char *dir, struct bk_error *err)
     return BK_OK;
 }
 
+static int taken(const char *dir, struct bk_error *err)
+{
+    return bk_error_set(err, BK_EINVAL, EEXIST, dir, 0,
+                        "it is there already: if a snapshot, restore or removal that was cut off "
+                        "has left it, remove it");
+}
+
+int bki_dir_make_new(const struct bk_io *io, const char *dir, struct bk_error *err)
+{
+    io->rmdir(io->arg, dir); /* never one that holds anything; what is left, the next call tells */
+    int rc = io->mkdir(io->arg, dir);
+    if (rc == -EEXIST) {
+        return taken(dir, err);
+    }
+    if (rc < 0) {
+        return bki_io_fail(err, rc, dir, 0, "make directory");
+    }
+    rc = bki_dir_make(io, dir, err);
+    if (rc != BK_OK) {
+        io->rmdir(io->arg, dir);
+    }
+    return rc;
+}
+
 int bki_dir_rename(const struct bk_io *io, const char *from, const char *to, struct bk_error *err)
 {
     char parent[BKI_PATH_MAX];
     int rc = io->rename(io->arg, from, to);
     if (rc < 0) {
-        return bki_io_fail(err, rc, to, 0, "rename");
+        return rc == -ENOTEMPTY || rc == -EEXIST ? taken(to, err)
+                                                 : bki_io_fail(err, rc, to, 0, "rename");
     }
     parent_of(to, parent);
     rc = io->sync_dir(io->arg, parent);

@@ -12,8 +12,12 @@
  * since an earlier start may have died in between. */
 BK_MUST_USE int bki_dir_make(const struct bk_io *io, const char *dir, struct bk_error *err);
 
-/* Renames a directory that holds all it is to hold, for good; to may be there if it is empty. After
- * a failure it has its old name, as far as that can be. */
+/* A directory that was not there, or was empty: all that lies in it from here on is the caller's.
+ * BK_EINVAL: something else has that name. */
+BK_MUST_USE int bki_dir_make_new(const struct bk_io *io, const char *dir, struct bk_error *err);
+
+/* Renames a directory that holds all it is to hold, for good; to may be there if it is empty,
+ * otherwise BK_EINVAL. After a failure it has its old name, as far as that can be. */
 BK_MUST_USE int bki_dir_rename(const struct bk_io *io, const char *from, const char *to,
                                struct bk_error *err);
 

@@ -157,10 +157,7 @@ static int write_manifest(const struct transfer *t, struct bki_manifest_state *s
 
 static int fill(const struct transfer *t, struct bki_manifest_state *state, struct bk_error *err)
 {
-    int rc = bki_dir_remove(t->io, t->to, err); /* what a crash has left of an earlier try */
-    if (rc == BK_OK) {
-        rc = bki_dir_make(t->io, t->to, err);
-    }
+    int rc = BK_OK;
     for (uint32_t i = 0; rc == BK_OK && i < state->files_n; i++) {
         rc = stopped(t) ? bk_error_set(err, BK_EAGAIN, 0, t->to, 0, "the snapshot was stopped")
                         : bring_data(t, &state->files[i], err);
@@ -187,16 +184,21 @@ static int check_target(const struct bk_io *io, const char *dir, char tmp[BKI_PA
     return rc < 0 ? rc : BK_OK;
 }
 
-/* The whole of it under its last name, or nothing of it. */
+/* The whole of it under its last name, or nothing of it. What has the other name already may be
+ * anybody's, the open store or the snapshot to be restored too: it is never removed. */
 static int fill_and_name(struct transfer *t, const char *dir, struct bki_manifest_state *state,
                          struct bk_error *err)
 {
-    int rc = fill(t, state, err);
+    int rc = bki_dir_make_new(t->io, t->to, err);
+    if (rc != BK_OK) {
+        return rc;
+    }
+    rc = fill(t, state, err);
     if (rc == BK_OK) {
         rc = bki_dir_rename(t->io, t->to, dir, err);
     }
     if (rc != BK_OK) {
-        bk_ignore(bki_dir_remove(t->io, t->to, NULL), "the next try removes it");
+        bk_ignore(bki_dir_remove(t->io, t->to, NULL), "the next try says that it is there");
     }
     return rc;
 }
@@ -430,10 +432,7 @@ int bk_snapshot_remove(const struct bk_io *io, const char *snapshot, struct bk_e
     if (lock < 0) {
         return bki_io_fail(err, lock, path, 0, "lock");
     }
-    int rc = bki_dir_remove(io, tmp, err);
-    if (rc == BK_OK) {
-        rc = bki_dir_rename(io, snapshot, tmp, err);
-    }
+    int rc = bki_dir_rename(io, snapshot, tmp, err);
     if (rc == BK_OK) {
         rc = bki_dir_remove(io, tmp, err);
     }

@@ -200,6 +200,29 @@ static void test_tool__snapshot_and_restore__hold_the_moment(void **state)
     RUN(2, "restore", dir.path, in_dir("q"));
 }
 
+/* The name that a copy has until it is whole: nothing that has it is touched. */
+static void test_tool__other_name_is_taken__is_told_and_left_alone(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    const char *old = in_dir("data.tmp");
+    RUN(0, "put", s, "k", "new");
+    RUN(0, "snapshot", s, in_dir("snap"));
+    RUN(0, "put", old, "k", "old");
+    RUN(2, "restore", in_dir("snap"), in_dir("data"));
+    SAYS("data.tmp");
+    SAYS("remove it");
+    RUN(2, "snapshot", s, in_dir("data"));
+    RUN(2, "snapshot", old, in_dir("data"));
+    RUN(0, "get", old, "k");
+    OUT("old");
+    RUN(0, "snapshot", s, in_dir("w.tmp"));
+    RUN(2, "restore", in_dir("w.tmp"), in_dir("w"));
+    RUN(0, "get", in_dir("w.tmp"), "k");
+    OUT("new");
+    RUN(0, "restore", in_dir("w.tmp"), in_dir("else"));
+}
+
 /* ---- Progress ---- */
 
 /* A load whose input stays open shows itself on the terminal until the input ends. */
@@ -258,6 +281,7 @@ int main(void)
         T(test_tool__output_that_cannot_be_written__is_status_2),
         T(test_tool__merge__reclaims_and_keeps_what_is_live),
         T(test_tool__snapshot_and_restore__hold_the_moment),
+        T(test_tool__other_name_is_taken__is_told_and_left_alone),
         T(test_tool__long_work_on_a_terminal__shows_a_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

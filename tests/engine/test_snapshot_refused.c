@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* test_snapshot_refused.c - what snapshots, restores and removals do not touch, and do not make. */
+#include "engine_test.h"
+
+#include <errno.h>
+
+#define SNAP "snap"
+#define BACK "back"
+
+static int setup(void **state)
+{
+    struct rig *r = malloc(sizeof(*r));
+    rig_init(r, 73, BK_SYNC_EVERYSEC);
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    assert_int_equal(rig_put(r, "k", "v"), BK_OK);
+    *state = r;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct rig *r = *state;
+    rig_fini(r);
+    free(r);
+    return 0;
+}
+
+static struct bk_db *open_in(struct rig *r, const char *dir)
+{
+    struct bk_options opt = r->opt;
+    struct bk_error err = {0};
+    struct bk_db *db = NULL;
+    opt.dir = dir;
+    BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
+    return db;
+}
+
+/* The store in dir opens and has the key. */
+static void expect_whole(struct rig *r, const char *dir)
+{
+    struct bk_db *db = open_in(r, dir);
+    struct bk_buf v = {0};
+    assert_int_equal(bk_get(db, 0, bk_span_str("k"), &v, NULL), BK_OK);
+    assert_true(bk_span_eq(bk_buf_span(&v), bk_span_str("v")));
+    assert_int_equal(bk_close(&db, NULL), BK_OK);
+    bk_buf_fini(&v);
+}
+
+/* ---- The name that it has until it is whole ---- */
+
+/* Somebody's file in a directory of that name, however it got there. */
+static void test_snapshot__other_name_is_taken__leaves_what_has_it(void **state)
+{
+    struct rig *r = *state;
+    const struct bk_io *io = simdisk_io(r->disk);
+    struct bk_error err = {0};
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    assert_int_equal(io->mkdir(io->arg, BACK ".tmp"), 0);
+    simdisk_put(r->disk, BACK ".tmp/a", "mine", 4);
+    assert_int_equal(bk_restore(io, SNAP, BACK, &err), BK_EINVAL);
+    assert_string_equal(err.path, BACK ".tmp");
+    assert_non_null(strstr(err.text, "remove it"));
+    assert_int_equal(bk_snapshot(r->db, BACK, NULL, &err), BK_EINVAL);
+    assert_string_equal(err.path, BACK ".tmp");
+    assert_int_equal(simdisk_size(r->disk, BACK ".tmp/a"), 4);
+    assert_false(simdisk_exists(r->disk, BACK));
+    simdisk_remove(r->disk, BACK ".tmp/a");
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, &err), err); /* empty: taken over */
+    expect_whole(r, BACK);
+}
+
+static void test_snapshot__removal_finds_its_name_taken__leaves_both(void **state)
+{
+    struct rig *r = *state;
+    const struct bk_io *io = simdisk_io(r->disk);
+    struct bk_error err = {0};
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    assert_int_equal(io->mkdir(io->arg, SNAP ".tmp"), 0);
+    simdisk_put(r->disk, SNAP ".tmp/a", "mine", 4);
+    assert_int_equal(bk_snapshot_remove(io, SNAP, &err), BK_EINVAL);
+    assert_string_equal(err.path, SNAP ".tmp");
+    assert_int_equal(simdisk_size(r->disk, SNAP ".tmp/a"), 4);
+    expect_whole(r, SNAP);
+}
+
+static void test_snapshot__source_has_the_other_name__stays_whole(void **state)
+{
+    struct rig *r = *state;
+    const struct bk_io *io = simdisk_io(r->disk);
+    struct bk_error err = {0};
+    BK_SUCCEEDS(bk_snapshot(r->db, BACK ".tmp", NULL, &err), err);
+    assert_int_equal(bk_restore(io, BACK ".tmp", BACK, &err), BK_EINVAL);
+    expect_whole(r, BACK ".tmp");
+    struct bk_db *db = open_in(r, BACK ".tmp"); /* the open store itself */
+    assert_int_equal(bk_snapshot(db, BACK, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_close(&db, NULL), BK_OK);
+    expect_whole(r, BACK ".tmp");
+    assert_false(simdisk_exists(r->disk, BACK));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_snapshot__other_name_is_taken__leaves_what_has_it),
+        T(test_snapshot__removal_finds_its_name_taken__leaves_both),
+        T(test_snapshot__source_has_the_other_name__stays_whole),
+    };
+    quiet_log();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
