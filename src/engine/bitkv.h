@@ -483,7 +483,7 @@ struct bk_snapshot_result {
  * dir.tmp: as long as anything has that name the call fails with BK_EINVAL and leaves it alone,
  * since it may be the caller's; bk_snapshot_remove removes it. While a snapshot is being made
  * nothing is removed from the store. One at a time: BK_EAGAIN while another is being made, and
- * after bk_snapshot_stop. Never holds up a command. out may be NULL.
+ * after bk_snapshot_stop. BK_CORRUPT: a file is not whole. Holds up no command. out may be NULL.
  */
 BK_MUST_USE int bk_snapshot(struct bk_db *db, const char *dir, struct bk_snapshot_result *out,
                             struct bk_error *err);

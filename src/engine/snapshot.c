@@ -230,7 +230,22 @@ static void keep_sealed(struct bki_manifest_state *s)
     s->files_n = n;
 }
 
-/* A snapshot of a store that lacks a file would be taken for whole. */
+/* Why a file would not be restored from a snapshot; or NULL. */
+static const char *not_whole(const struct bki_file *f)
+{
+    bool sealed = atomic_load(&f->state) == BKI_FILE_SEALED;
+    if (f->gone != NULL) {
+        return f->gone;
+    }
+    if (f->header_bad) {
+        return "the file's header is damaged";
+    }
+    return sealed && atomic_load(&f->allocated) < atomic_load(&f->size)
+               ? "the file is shorter than it was"
+               : NULL;
+}
+
+/* A snapshot of a store that lacks a file, or a part of one, would be taken for whole. */
 static int nothing_gone(struct bk_db *db, struct bk_error *err)
 {
     uint32_t n = atomic_load(&db->files.slots_n);
@@ -238,8 +253,9 @@ static int nothing_gone(struct bk_db *db, struct bk_error *err)
     unsigned pin = bki_pin(&db->files.pins);
     for (uint32_t i = 0; rc == BK_OK && i < n; i++) {
         const struct bki_file *f = bki_files_slot(&db->files, i);
-        if (f != NULL && f->gone != NULL) {
-            rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0, NOT_WHOLE, f->gone);
+        const char *why = bki_file_in_use(f) ? not_whole(f) : NULL;
+        if (why != NULL) {
+            rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0, NOT_WHOLE, why);
         }
     }
     bki_unpin(&db->files.pins, pin);

@@ -2,8 +2,6 @@
 /* test_snapshot_refused.c - what snapshots, restores and removals do not touch, and do not make. */
 #include "engine_test.h"
 
-#include <errno.h>
-
 #define SNAP "snap"
 #define BACK "back"
 
@@ -98,6 +96,48 @@ static void test_snapshot__source_has_the_other_name__stays_whole(void **state)
     assert_false(simdisk_exists(r->disk, BACK));
 }
 
+/* ---- A store that is not whole ---- */
+
+static void expect_refused(struct rig *r, const char *why)
+{
+    struct bk_error err = {0};
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, &err), BK_CORRUPT);
+    assert_non_null(strstr(err.text, why));
+    assert_non_null(strstr(err.text, "bitkv repair"));
+    assert_false(simdisk_exists(r->disk, SNAP) || simdisk_exists(r->disk, SNAP ".tmp"));
+    bk_batch_free(&r->batch);
+    assert_int_equal(bk_close(&r->db, NULL), BK_OK);
+}
+
+static void test_snapshot__file_cut_or_headless__is_refused_until_it_is_back(void **state)
+{
+    struct rig *r = *state;
+    const struct bk_io *io = simdisk_io(r->disk);
+    struct bk_error err = {0};
+    struct bk_buf file = {0};
+    uint8_t wrong[3];
+    char path[300];
+    rig_path("0000000001.data", path, sizeof(path));
+    RIG_TRUE(r, rig_close(r) == BK_OK);
+    simdisk_read(r->disk, path, &file);
+    r->opt.on_corruption = BK_CORRUPT_SERVE;
+    simdisk_resize(r->disk, path, file.len - 1);
+    expect_refused(r, "shorter");
+    simdisk_put(r->disk, path, file.data, file.len);
+    for (size_t i = 0; i < sizeof(wrong); i++) {
+        wrong[i] = file.data[16 + i] ^ 0xff;
+    }
+    simdisk_patch(r->disk, path, 16, wrong, sizeof(wrong));
+    expect_refused(r, "header");
+    simdisk_put(r->disk, path, file.data, file.len);
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, &err), err);
+    expect_whole(r, BACK);
+    bk_buf_fini(&file);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -105,6 +145,7 @@ int main(void)
         T(test_snapshot__other_name_is_taken__leaves_what_has_it),
         T(test_snapshot__removal_finds_its_name_taken__leaves_both),
         T(test_snapshot__source_has_the_other_name__stays_whole),
+        T(test_snapshot__file_cut_or_headless__is_refused_until_it_is_back),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);

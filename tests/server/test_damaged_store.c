@@ -118,12 +118,67 @@ static void test_damage__a_file_in_refuse__ends_the_server_with_words(void **sta
     expect_reply(client, "$\"value\"", "GET", "good", NULL);
 }
 
+/* Some bytes shorter, under the same name; what else is linked to it stays. */
+static void cut_data_file(void)
+{
+    static char bytes[1 << 16];
+    char path[400];
+    snprintf(path, sizeof(path), "%s/data/0000000001.data", server.dir.path);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t n = fread(bytes, 1, sizeof(bytes), f);
+    assert_int_equal(fclose(f), 0);
+    assert_true(n > 100 && n < sizeof(bytes));
+    assert_int_equal(remove(path), 0);
+    f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n - 20, f), n - 20);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void test_damage__a_cut_file__makes_no_snapshot_and_removes_none(void **state)
+{
+    (void)state;
+    start();
+    expect_reply(client, "+OK", "SET", "k", VALUE, NULL);
+    expect_reply(client, "+OK", "SAVE", NULL);
+    respc_close(&client);
+    assert_int_equal(server_stop(&server), 0);
+    cut_data_file();
+    start();
+    expect_reply(client, "-ERR the value of this key is damaged on disk", "GET", "k", NULL);
+    expect_reply(client, "-ERR the snapshot failed, see the log", "SAVE", NULL);
+    expect_within("\nsnapshots:1\r\n", "INFO", "bitkv");
+    assert_true(server_log_has(&server, "the file is shorter than it was: put the right one back"));
+}
+
+/* Its record may be whole in the older one. */
+static void test_damage__a_value__keeps_old_snapshots(void **state)
+{
+    (void)state;
+    start();
+    expect_reply(client, "+OK", "SET", "k", VALUE, NULL);
+    expect_reply(client, "+OK", "SAVE", NULL);
+    expect_reply(client, "+OK", "SAVE", NULL);
+    expect_within("\nsnapshots:1\r\n", "INFO", "bitkv");
+    respc_close(&client);
+    assert_int_equal(server_stop(&server), 0);
+    flip_in(VALUE);
+    start();
+    expect_reply(client, "-ERR the value of this key is damaged on disk", "GET", "k", NULL);
+    expect_reply(client, "+OK", "SAVE", NULL);
+    expect_within("\nsnapshots:2\r\n", "INFO", "bitkv");
+    assert_true(server_log_has(&server, "Old snapshots stay"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_damage__a_value__is_told_everywhere),
         T(test_damage__a_file_in_refuse__ends_the_server_with_words),
+        T(test_damage__a_cut_file__makes_no_snapshot_and_removes_none),
+        T(test_damage__a_value__keeps_old_snapshots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
