@@ -8,7 +8,6 @@
 
 /* Text at most doubles in JSON (what would need \u00XX is not written as text). */
 #define LINE_MAX_BYTES ((size_t)2 * (BK_KEY_MAX + BK_VALUE_MAX) + 4096)
-#define PXAT_MAX ((int64_t)1 << 62)
 
 /* ---- Writing ---- */
 
@@ -111,7 +110,7 @@ static int take_member(struct tool_reader *rd, const char *name, const json_t *v
         return get_number(rd, name, v, 0, BK_DATABASES_MAX - 1, &m->db);
     }
     if (strcmp(name, "pxat") == 0) {
-        return get_number(rd, name, v, 1, PXAT_MAX, &m->pxat);
+        return get_number(rd, name, v, 1, INT64_MAX, &m->pxat);
     }
     if (strcmp(name, "flags") == 0) {
         return get_number(rd, name, v, 0, 255, &m->flags);

@@ -173,7 +173,7 @@ static int take_time(struct tool_args *a, const char *text, bool relative)
 {
     int64_t now = relative ? bk_clock_wall_ms(&bk_clock_system) : 0;
     int64_t ms;
-    if (!bk_parse_i64(bk_span_str(text), &ms) || ms <= 0 || ms > ((int64_t)1 << 62) - now) {
+    if (!bk_parse_i64(bk_span_str(text), &ms) || ms <= 0 || ms > INT64_MAX - now) {
         return bad_number(relative ? "--px" : "--pxat", text);
     }
     a->expire_ms = now + ms;

@@ -59,8 +59,9 @@ static void test_tool__put_with_expiry__is_absolute_and_ends(void **state)
     RUN(0, "keys", s);
     OUT("far\n");
     RUN(0, "put", "--px", "100000000", s, "far", "v");
+    RUN(0, "put", "--pxat", "9223372036854775807", s, "farthest", "v");
     RUN(0, "stats", s);
-    assert_non_null(strstr((char *)t.out.data, "db0:keys=1,expires=1\n"));
+    assert_non_null(strstr((char *)t.out.data, "db0:keys=2,expires=2\n"));
 }
 
 static void test_tool__keys__one_a_line_whatever_the_bytes(void **state)

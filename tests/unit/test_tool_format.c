@@ -155,6 +155,30 @@ static void test_format__random_records__come_back_as_they_were(void **state)
     }
 }
 
+/* Whatever the server takes can be dumped, and so must load. */
+static void test_format__expiry_of_any_size__comes_back_as_it_was(void **state)
+{
+    (void)state;
+    static const int64_t times[] = {1, ((int64_t)1 << 62) + 1, INT64_MAX};
+    for (size_t i = 0; i < 2 * sizeof times / sizeof times[0]; i++) {
+        bool json = i % 2 == 0;
+        char *text = NULL;
+        size_t len = 0;
+        int64_t selected = -1;
+        struct tool_record r = {
+            .key = bk_span_str("k"), .value = bk_span_str("v"), .expire_ms = times[i / 2]};
+        FILE *f = open_memstream(&text, &len);
+        assert_int_equal(json ? tool_json_write(f, &r) : tool_resp_write(f, &r, &selected), BK_OK);
+        fclose(f);
+        struct tool_reader rd = {.in = {.f = fmemopen(text, len, "r")}};
+        assert_int_equal(read_as(json ? JSON : RESP, &rd), BK_OK);
+        assert_int_equal(rd.r.expire_ms, r.expire_ms);
+        fclose(rd.in.f);
+        free(text);
+        tool_reader_fini(&rd);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_progress__line__tells_part_and_time_left),
         cmocka_unit_test(test_format__input_cut_anywhere__gives_whole_records_alone),
         cmocka_unit_test(test_format__random_records__come_back_as_they_were),
+        cmocka_unit_test(test_format__expiry_of_any_size__comes_back_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
