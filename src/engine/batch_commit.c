@@ -30,6 +30,9 @@ static int fill_append(struct bk_batch *b, const struct batch_write *w, struct b
     if (w->key.bytes.len > BK_KEY_MAX || w->value.len > BK_VALUE_MAX) {
         return bk_error_set(err, BK_ETOOBIG, 0, NULL, 0, "key or value is over the limit");
     }
+    if (!w->deleted && w->expire_ms < 0) { /* in the index the sign has another meaning */
+        return bk_error_set(err, BK_EINVAL, 0, NULL, 0, "an expiry time is negative");
+    }
     uint32_t len = (uint32_t)w->value.len;
     *a = (struct bki_append){
         .rec = {.kind = w->deleted ? BKI_DELETE : BKI_PUT,

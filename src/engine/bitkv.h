@@ -170,8 +170,8 @@ struct bk_key {
 };
 void bk_key_init(struct bk_db *db, struct bk_key *key, const void *data, size_t len);
 
-/* expire_ms 0: never. Return when the write is committed. BK_ENOSPC, BK_EIO: nothing has changed.
- */
+/* num: below databases, here and in what follows; these three answer BK_EINVAL otherwise. expire_ms
+ * 0: never; BK_EINVAL below it. Return when committed. BK_ENOSPC, BK_EIO: nothing has changed. */
 BK_MUST_USE int bk_put(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_span value,
                        int64_t expire_ms);
 /* BK_NOTFOUND when there was no such key. */
@@ -347,7 +347,8 @@ struct bk_value {
     struct bk_span bytes;
     struct bk_block *block;
 };
-/* The last write of a key wins. The key's bytes are borrowed until the batch ends. */
+/* The last write of a key wins. The key's bytes are borrowed until the batch ends. With a negative
+ * expire_ms bk_batch_commit answers BK_EINVAL. */
 void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
                   const struct bk_value *value, uint8_t flags, int64_t expire_ms);
 /* The key, which this batch has put, is to pass for unused for so long (up to 97 days): about, as
@@ -371,8 +372,8 @@ void bk_batch_puts(const struct bk_batch *b, uint32_t num,
                    void (*each)(void *arg, const struct bk_scan_entry *entry), void *arg);
 
 /* Ends the batch. BK_OK: every reader sees it; *pos is the position to wait for. BK_EAGAIN: the log
- * has no room, nothing was changed; run it again after a wake call. BK_ETOOBIG, BK_ENOSPC, BK_EIO:
- * nothing was changed. The locks are released in every case. */
+ * has no room, nothing was changed; run it again after a wake call. BK_ETOOBIG, BK_ENOSPC, BK_EIO,
+ * BK_EINVAL: nothing was changed. The locks are released in every case. */
 BK_MUST_USE int bk_batch_commit(struct bk_batch *b, uint64_t *pos, struct bk_error *err);
 void bk_batch_cancel(struct bk_batch *b); /* ends it without a change; releases the locks */
 

@@ -291,6 +291,7 @@ void bk_unpin(struct bk_db *db, unsigned token)
 
 struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make)
 {
+    BK_ASSERT(num <= BK_DATABASES_MAX);
     struct bki_keydir *kd = atomic_load_explicit(&db->keydir[num], memory_order_acquire);
     if (kd != NULL || !make) {
         return kd;

@@ -33,6 +33,9 @@ static int commit_and_wait(struct bk_db *db, struct bk_batch *b)
 int bk_put(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_span value,
            int64_t expire_ms)
 {
+    if (num >= db->databases) {
+        return BK_EINVAL;
+    }
     struct bk_batch *b = bk_batch_new(db);
     struct bk_key k;
     struct bk_value v = {value, NULL};
@@ -45,6 +48,9 @@ int bk_put(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_span va
 
 int bk_delete(struct bk_db *db, uint32_t num, struct bk_span key)
 {
+    if (num >= db->databases) {
+        return BK_EINVAL;
+    }
     struct bk_batch *b = bk_batch_new(db);
     struct bk_item item = {0};
     struct bk_key k;
@@ -70,6 +76,9 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
     struct bk_key k;
     int rc;
     unsigned changed = 0;
+    if (num >= db->databases) {
+        return BK_EINVAL;
+    }
     unsigned pin = bk_pin(db);
     bk_key_init(db, &k, key.data, key.len);
     do {

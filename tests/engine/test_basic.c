@@ -113,6 +113,26 @@ static void test_basic__delete__is_gone_before_and_after_reopen(void **state)
     expect(s, 0, "a", "again");
 }
 
+static void test_basic__arguments_out_of_range__are_refused(void **state)
+{
+    struct store *s = *state;
+    static const uint32_t nums[] = {16, BK_DATABASES_MAX + 1, 1u << 20, UINT32_MAX};
+    struct bk_span k = bk_span_str("k");
+    struct bk_buf got = {0};
+    put(s, 0, "k", "v", INT64_MAX);
+    assert_int_equal(bk_put(s->db, 0, k, bk_span_str("new"), -1), BK_EINVAL);
+    assert_int_equal(bk_put(s->db, 0, k, bk_span_str("new"), INT64_MIN), BK_EINVAL);
+    for (size_t i = 0; i < sizeof(nums) / sizeof(nums[0]); i++) {
+        assert_int_equal(bk_get(s->db, nums[i], k, &got, NULL), BK_EINVAL);
+        assert_int_equal(bk_put(s->db, nums[i], k, bk_span_str("new"), 0), BK_EINVAL);
+        assert_int_equal(bk_delete(s->db, nums[i], k), BK_EINVAL);
+    }
+    expect(s, 0, "k", "v");
+    store_reopen(s);
+    expect(s, 0, "k", "v");
+    bk_buf_fini(&got);
+}
+
 /* Trap 26, 49: expiry is an absolute time, the same after a restart, and an expired record hides
  * what it replaced. */
 static void test_trap49__expired_key__stays_hidden_and_hides_its_older_value(void **state)
@@ -413,6 +433,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_basic__put_and_get__same_value_before_and_after_reopen),
         T(test_basic__delete__is_gone_before_and_after_reopen),
+        T(test_basic__arguments_out_of_range__are_refused),
         T(test_trap49__expired_key__stays_hidden_and_hides_its_older_value),
         T(test_trap12__clock_goes_back__newer_write_wins),
         T(test_trap41__overwritten_expiry__does_not_fire),
