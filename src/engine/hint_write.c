@@ -135,7 +135,7 @@ static int add_item(struct maker *m, const struct bki_scan_item *it, struct bk_e
     struct bki_hint_info *info = &m->h.info;
     info->last_seq = it->rec.seq;
     info->max_seq = it->rec.seq > info->max_seq ? it->rec.seq : info->max_seq;
-    if (it->rec.kind == BKI_MAP && it->value_ok) {
+    if (it->rec.kind == BKI_MAP && it->value_ok && it->value.len == it->rec.value_len) {
         uint8_t head[8] = {0};
         bk_put32(head, it->rec.value_len / 8);
         bk_buf_append(&m->h.maps, head, sizeof head);

@@ -193,7 +193,7 @@ static int apply(struct recover *r, struct bki_file *f, const struct bki_scan_it
     case BKI_MAP:
         atomic_fetch_add(&f->dead_bytes, it->size);
         atomic_fetch_add(&f->map_bytes, f->merged ? it->size : 0);
-        return it->value_ok && it->rec.value_len <= BKI_CRC_BLOCK
+        return it->value_ok && it->value.len == it->rec.value_len
                    ? bki_recover_map(r, it->value.data, it->rec.value_len / 8)
                    : BK_CORRUPT;
     case BKI_BATCH:

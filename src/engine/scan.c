@@ -245,15 +245,13 @@ int bki_scan_next(struct bki_scan *s, struct bki_scan_item *it, struct bk_error 
     if (s->offset >= s->end) {
         return BK_NOTFOUND;
     }
-    it->offset = s->offset;
-    it->mended = false;
+    *it = (struct bki_scan_item){.offset = s->offset}; /* nothing of the record before stays */
     int rc = front_of(s, it, &p, err);
     if (rc != BK_OK) {
         return rc;
     }
     it->size = bki_record_size(&it->rec);
     if (bki_record_blocks(it->rec.value_len) > 0) {
-        it->value = bk_span_of(NULL, 0);
         rc = check_blocks(s, s->offset, &it->rec, &it->value_ok, err);
         rc = rc == BK_OK ? front_of(s, it, &p, err) : rc; /* the window has moved on */
     } else {

@@ -32,9 +32,11 @@ struct bki_scan {
 struct bki_scan_item {
     struct bki_record rec;
     uint64_t offset, size;
-    struct bk_span key;   /* borrowed until the next call */
-    struct bk_span value; /* only of values up to 64 KiB; borrowed until the next call */
-    bool value_ok;
+    struct bk_span key; /* borrowed until the next call */
+    /* Only of values up to 64 KiB that are there as a whole, else empty; borrowed until the next
+     * call. */
+    struct bk_span value;
+    bool value_ok; /* else value is to be used for nothing */
     /* One flipped bit was found by its checksum (mend.h): what is told here was written so, but on
      * disk it does not check. Never with value_ok for a record with a key. */
     bool mended;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_merge_damage.c - a merge over bytes that are no record any more, while databases move. */
+/* test_merge_damage.c - a merge over bytes that are no record any more, while databases move, and
+ * over a file that was cut off. */
 #include "merge_rig.h"
 
 #define KEYS 150u
@@ -137,11 +138,152 @@ static void test_trap48__databases_swapped_in_a_search_for_damaged_keys__each_ge
     rig_fini(&r);
 }
 
+/* ---- A sealed file that is cut off ---- */
+
+#define CUTS 160u /* bytes from the end: all of the short last record, and more */
+
+static void put_bytes(struct rig *r, const char *key, const void *value, size_t len)
+{
+    rig_begin(r);
+    rig_batch_put(r, 0, bk_span_str(key), bk_span_of(value, len), 0, 0);
+    assert_int_equal(rig_commit(r), BK_OK);
+}
+
+/* One sealed file that is worth a merge, whose last records last() writes. */
+static void seal_one(struct rig *r, void (*last)(struct rig *r), char path[300])
+{
+    static uint8_t large[30000];
+    setup_rig(r, 82, BK_SYNC_ALWAYS);
+    r->opt.on_corruption = BK_CORRUPT_SERVE;
+    r->opt.merge.policy = BK_MERGE_NEVER;
+    r->opt.max_file_bytes = 1 << 20;
+    next_file(r);
+    memset(large, 'L', sizeof(large));
+    for (int i = 0; i < 4; i++) {
+        put_bytes(r, "often", large, sizeof(large));
+    }
+    last(r);
+    RIG_TRUE(r, rig_settle(r));
+    next_file(r);
+    bk_files(r->db, sealed_path, path);
+    r->opt.merge.policy = BK_MERGE_ALWAYS;
+    assert_int_equal(rig_close(r), BK_OK);
+    rig_forget_image(r);
+}
+
+static void note_nothing(void *arg, const struct bk_finding *f)
+{
+    (void)arg;
+    (void)f;
+}
+
+/* Opens a copy whose file lacks its last bytes, merges, and looks at all of it: look() answers how
+ * many keys are lost. */
+static void open_cut(const struct rig *r, const char *path, unsigned bytes,
+                     unsigned (*look)(struct rig *c))
+{
+    struct bk_merge_status s;
+    struct bk_error err = {0};
+    struct rig c = *r;
+    c.disk = simdisk_clone(r->disk, bytes);
+    c.opt.io = simdisk_io(c.disk);
+    simclock_init(&c.clock);
+    c.opt.clock = &c.clock.clock;
+    simdisk_resize(c.disk, path, simdisk_size(c.disk, path) - bytes);
+    RIG_TRUE(&c, rig_open(&c) == BK_OK);
+    unsigned lost = look(&c);
+    merge_all(&c);
+    assert_int_equal(look(&c), lost);
+    bk_merge_status(c.db, &s);
+    assert_true(s.runs > 0);
+    assert_true(s.markers >= lost);
+    BK_SUCCEEDS(bk_verify(c.db, note_nothing, NULL, NULL, &err), err);
+    RIG_TRUE(&c, rig_check(&c));
+    bk_batch_free(&c.batch);
+    assert_int_equal(bk_close(&c.db, NULL), BK_OK);
+    simdisk_free(&c.disk);
+}
+
+static void large_then_short(struct rig *r)
+{
+    static uint8_t large[60000];
+    memset(large, 'l', sizeof(large));
+    put_bytes(r, "large", large, sizeof(large));
+    put_bytes(r, "short", "a value shorter than the one before it", 38);
+}
+
+static bool holds(struct rig *r, const char *key, struct bk_span value)
+{
+    struct bk_buf got = {0};
+    bool same = bk_get(r->db, 0, bk_span_str(key), &got, NULL) == BK_OK &&
+                bk_span_eq(bk_buf_span(&got), value);
+    bk_buf_fini(&got);
+    return same;
+}
+
+static unsigned large_is_there(struct rig *c)
+{
+    static uint8_t large[60000];
+    memset(large, 'l', sizeof(large));
+    assert_true(holds(c, "large", bk_span_of(large, sizeof(large))));
+    int rc = load(c, 0, "short");
+    assert_true(rc == BK_CORRUPT || rc == BK_NOTFOUND ||
+                holds(c, "short", bk_span_str("a value shorter than the one before it")));
+    return rc == BK_CORRUPT;
+}
+
+static void test_damage__short_record_cut_off_behind_a_large_one__is_merged_as_lost(void **state)
+{
+    (void)state;
+    struct rig r;
+    char path[300] = "";
+    seal_one(&r, large_then_short, path);
+    for (unsigned i = 0; i < CUTS; i++) {
+        open_cut(&r, path, i, large_is_there);
+    }
+    rig_fini(&r);
+}
+
+/* The value is a map of databases for whoever takes it for one. */
+static void value_then_map(struct rig *r)
+{
+    uint8_t pairs[16] = {0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 0};
+    put_n(r, "kept", 20, "value");
+    put_bytes(r, "pairs", pairs, sizeof(pairs));
+    rig_begin(r);
+    rig_batch_swap(r, 2, 3);
+    assert_int_equal(rig_commit(r), BK_OK);
+}
+
+static unsigned kept_are_there(struct rig *c)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "kept%u", i);
+        assert_true(holds(c, key, bk_span_str("value")));
+    }
+    return 0;
+}
+
+static void test_damage__map_of_databases_cut_off__no_other_bytes_take_its_place(void **state)
+{
+    (void)state;
+    struct rig r;
+    char path[300] = "";
+    seal_one(&r, value_then_map, path);
+    for (unsigned i = 0; i < 64; i++) {
+        open_cut(&r, path, i, kept_are_there);
+    }
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             test_trap48__databases_swapped_in_a_search_for_damaged_keys__each_gets_one_marker),
+        cmocka_unit_test(test_damage__short_record_cut_off_behind_a_large_one__is_merged_as_lost),
+        cmocka_unit_test(test_damage__map_of_databases_cut_off__no_other_bytes_take_its_place),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
