@@ -47,7 +47,7 @@ struct bki_file {
     _Atomic uint64_t size;     /* logical end of the records */
     _Atomic uint64_t dead_bytes, guard_bytes;
     _Atomic uint64_t allocated; /* room reserved on disk; grown by the sync thread */
-    atomic_int fd;              /* owned; another one after bki_files_rescue */
+    atomic_int fd;              /* owned; another one after bki_files_renew */
     atomic_int state;           /* enum bki_file_state */
     /* Guarded by the log's mutex. */
     uint32_t *pages; /* owned: address page of each 16 MiB of the file, BKI_NO_PAGE where no record
@@ -63,7 +63,7 @@ struct bki_file {
     _Atomic uint64_t guards_stuck; /* guard bytes that the last merge could not drop */
     atomic_bool suspect;           /* a merge found less in it than there should be */
     /* Sync thread only. */
-    int old_fd;       /* owned; -1 unless the file was rescued */
+    int old_fd;       /* owned; -1 unless the file was renewed */
     uint64_t plain;   /* the log's records and zeros were written up to here */
     bool sync_failed; /* never synced again: the kernel may have dropped what it could not write */
     bool rescue_failed; /* once or more, and the log says so */
@@ -181,10 +181,14 @@ BK_MUST_USE int bki_files_seal(struct bki_files *fs, struct bki_file *f,
                                const struct bki_spacemap *map, uint64_t next_seq,
                                struct bk_error *err);
 
-/* A file whose sync has failed is copied to a new one of the same name, synced, and goes on as that
- * one; where that is not possible, its bytes from offset from on, before which all is on the disk,
- * are written again in their place, and synced. What could not be read back is logged. After a
- * failure it is what it was, or its name stands for the copy. Of a file that no snapshot shares. */
+/* A file is copied up to its end to a new one of the same name, synced, and goes on as that one;
+ * other names of it stay what they are. *lost: bytes of the copy that do not check. After a failure
+ * it is what it was, or its name stands for the copy. */
+BK_MUST_USE int bki_files_renew(struct bki_files *fs, struct bki_file *f, uint64_t *lost,
+                                struct bk_error *err);
+/* The same for one whose sync has failed; where it is not possible, its bytes from offset from on,
+ * before which all is on the disk, are written again in their place, and synced. What could not be
+ * read back is logged. Of a file that no snapshot shares. */
 BK_MUST_USE int bki_files_rescue(struct bki_files *fs, struct bki_file *f, uint64_t from,
                                  struct bk_error *err);
 /* Writes a file's bytes from offset from on to its end once more, as they are, so that the sync

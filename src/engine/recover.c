@@ -61,18 +61,25 @@ static int open_files(struct recover *r, struct bk_error *err)
     return BK_OK;
 }
 
+/* Without a manifest a file may be sealed, and shared with a snapshot, for all that is known. */
+static bool ends_known(const struct recover *r)
+{
+    return !r->manifest.none && r->manifest.end != BKI_MANIFEST_DAMAGED;
+}
+
 static void look_at_boot(struct recover *r, uint8_t now[16])
 {
     static const uint8_t none[16];
     struct bk_db *db = r->db;
     const uint8_t *then = db->files.manifest.state.boot_id;
+    r->power_cut = ends_known(r);
     if (db->io->boot_id(db->io->arg, now) < 0) {
         memset(now, 0, 16);
         return;
     }
-    if (r->manifest.end != BKI_MANIFEST_DAMAGED && memcmp(then, none, 16) != 0) {
-        r->same_boot = memcmp(then, now, 16) == 0;
-        r->other_boot = !r->same_boot;
+    if (ends_known(r) && memcmp(then, none, 16) != 0) {
+        r->other_boot = memcmp(then, now, 16) != 0;
+        r->power_cut = r->other_boot;
     }
 }
 
@@ -90,15 +97,17 @@ static void cut_behind(struct bk_db *db, struct bki_file *f)
  * What only the page cache holds is no end. If the machine may have lived on, the process that died
  * may have met a failed sync: then some pages are clean that never were written, so all behind the
  * last mark is made dirty first. Only of a file that the manifest itself calls unsealed: a snapshot
- * cannot share it.
+ * cannot share it. A file that it may share is never cut: where a tail is to go, the store goes on
+ * with a copy.
  */
 static int sync_found(struct recover *r, const struct recover_file *rf, struct bk_error *err)
 {
     struct bk_db *db = r->db;
     struct bki_file *f = rf->file;
-    bool known = !r->manifest.none && r->manifest.end != BKI_MANIFEST_DAMAGED;
     int rc = BK_OK;
-    if (known && !r->other_boot && !rf->sealed) {
+    if (!ends_known(r) && rf->tail_left && atomic_load(&f->size) > f->header_bytes) {
+        rc = bki_files_renew(&db->files, f, &(uint64_t){0}, err);
+    } else if (ends_known(r) && !r->other_boot && !rf->sealed) {
         rc = bki_files_rewrite(&db->files, f,
                                rf->synced > f->header_bytes ? rf->synced : f->header_bytes, err);
     }
@@ -143,7 +152,7 @@ static int seal_found(struct recover *r, const uint8_t boot_id[16], struct bk_er
     if (rc == BK_OK) {
         rc = bki_manifest_commit(m, &edit, err);
     }
-    for (uint32_t i = 0; rc == BK_OK && i < r->n; i++) {
+    for (uint32_t i = 0; rc == BK_OK && ends_known(r) && i < r->n; i++) {
         cut_behind(db, r->files[i].file);
     }
     bk_buf_fini(&edit);

@@ -22,6 +22,7 @@ struct recover_file {
     bool sealed; /* nothing in it can be torn: its end is known, or another file of a store without
                   * a whole manifest comes behind it */
     uint64_t synced; /* unsealed: bytes before this offset were synced */
+    bool tail_left;  /* behind its end lie bytes that are not zero and do not count */
 };
 
 /* A value that a merge found damaged: told of at the end, if nothing newer was found for its key.
@@ -38,8 +39,8 @@ struct recover {
     struct recover_file *files; /* owned */
     uint32_t n;
     struct bki_manifest_found manifest;
-    bool same_boot;    /* only the process died: every written byte is there */
-    bool other_boot;   /* the machine was started since; neither: not known */
+    bool power_cut;    /* maybe: else every byte is there that was written to an unsealed file */
+    bool other_boot;   /* the machine is known to have been started since */
     bool cut;          /* the torn tail has begun: nothing behind counts */
     uint64_t last_seq; /* of the last record applied; 0 = none */
     bool

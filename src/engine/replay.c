@@ -4,7 +4,8 @@
  *
  * Two kinds of bad bytes: damage, which is stepped over, counted and listed; and the torn tail of a
  * power cut, behind the last sync mark, where everything from the first bad byte on is cut so that
- * a prefix of the history survives.
+ * a prefix of the history survives. Without a manifest nobody knows whether the last file was
+ * written to at all when the power went: then only what no record follows is a tail.
  */
 #include "base/assert.h"
 #include "base/checksum.h"
@@ -212,7 +213,7 @@ static int apply(struct recover *r, struct bki_file *f, const struct bki_scan_it
 /* Bad bytes at offset are the torn tail of a power cut. */
 static bool torn_at(const struct recover *r, const struct recover_file *rf, uint64_t offset)
 {
-    return !rf->sealed && !r->same_boot && offset >= rf->synced;
+    return !rf->sealed && r->power_cut && offset >= rf->synced;
 }
 
 static bool unsynced_at(const struct recover_file *rf, uint64_t offset)
@@ -222,7 +223,8 @@ static bool unsynced_at(const struct recover_file *rf, uint64_t offset)
 
 static void cut_at(struct recover *r, struct recover_file *rf, uint64_t offset, uint64_t end)
 {
-    r->cut = r->cut || !r->same_boot;
+    r->cut = r->cut || r->power_cut;
+    rf->tail_left = true;
     atomic_store(&rf->file->size, offset);
     atomic_fetch_add(&r->db->tail_bytes_cut, end - offset);
     bk_log(BK_LOG_NOTICE,
@@ -269,20 +271,23 @@ static int step_over(struct recover *r, struct recover_file *rf, struct bki_scan
     return BK_OK;
 }
 
-/* Whether any record checks behind offset. */
+/* Whether any record checks behind offset, as it lies there: not those with a bit put right. */
 static int anything_behind(const struct bki_scan *s, uint64_t offset, bool *found,
                            struct bk_error *err)
 {
     struct bki_scan probe;
-    struct bki_scan_item it = {0}; /* stays so where only what comes later checks */
+    struct bki_scan_item it;
     bool zeros;
     bki_scan_init(&probe, s->io, s->fd, s->path, s->seed, s->merged, offset, s->end);
     probe.last_seq = s->last_seq;
-    int rc = bki_scan_next(&probe, &it, err);
-    if (rc == BK_CORRUPT) {
-        rc = bki_scan_resync(&probe, &zeros, err);
-    }
-    *found = rc == BK_OK && !it.mended;
+    int rc;
+    do {
+        rc = bki_scan_next(&probe, &it, err);
+        if (rc == BK_CORRUPT) {
+            rc = bki_scan_resync(&probe, &zeros, err);
+        }
+    } while (rc == BK_OK && it.mended);
+    *found = rc == BK_OK;
     bki_scan_fini(&probe);
     return rc < 0 ? rc : BK_OK;
 }
@@ -304,7 +309,7 @@ static int is_torn(struct recover *r, const struct recover_file *rf, const struc
 {
     bool whole = false;
     *torn = unsynced_at(rf, it->offset);
-    if (!*torn || !r->same_boot) {
+    if (!*torn || r->power_cut) {
         return BK_OK;
     }
     int rc = anything_behind(s, end_of(s, it), &whole, err);

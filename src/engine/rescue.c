@@ -109,13 +109,14 @@ void bki_files_remove_copy(struct bki_files *fs, const struct bki_file *f)
     bk_ignore(fs->io->unlink(fs->io->arg, path), "most files have none; it costs space only");
 }
 
-/* In a new file that takes the old one's name. */
-static int write_elsewhere(struct bki_files *fs, struct bki_file *f, uint64_t *lost,
-                           struct bk_error *err)
+int bki_files_renew(struct bki_files *fs, struct bki_file *f, uint64_t *lost, struct bk_error *err)
 {
     uint64_t size = atomic_load(&f->size);
     char path[COPY_PATH];
     copy_path(path, f);
+    if (f->old_fd >= 0) {
+        return bk_error_set(err, BK_EIO, 0, f->path, 0, "written again once before");
+    }
     int rc = fs->io->unlink(fs->io->arg, path);
     if (rc < 0 && rc != -ENOENT) {
         return bki_io_fail(err, rc, path, 0, "unlink");
@@ -161,9 +162,8 @@ static int write_in_place(struct bki_files *fs, struct bki_file *f, uint64_t fro
 int bki_files_rescue(struct bki_files *fs, struct bki_file *f, uint64_t from, struct bk_error *err)
 {
     uint64_t lost = 0;
-    bool elsewhere = f->old_fd < 0 && write_elsewhere(fs, f, &lost, err) == BK_OK;
-    if (!elsewhere) {
-        /* A full disk has no room for a copy. */
+    if (bki_files_renew(fs, f, &lost, err) != BK_OK) {
+        lost = 0; /* a full disk has no room for a copy */
         int rc = write_in_place(fs, f, from, &lost, err);
         if (rc != BK_OK) {
             return rc;

@@ -193,6 +193,148 @@ static void test_trap46__orphans_with_a_whole_manifest__only_our_own_are_removed
     }
 }
 
+/* ---- The manifest is gone and a record is damaged too ---- */
+
+#define MANY 60u
+#define KEPT "kept.snap"
+
+struct lone {
+    struct rig r;
+    char path[300]; /* of the data file that has all records */
+    struct bk_buf bytes;
+};
+
+static void note_active(void *arg, const struct bk_file_info *info)
+{
+    char name[64];
+    if (info->state == BK_FILE_ACTIVE) {
+        snprintf(name, sizeof(name), "%010llu.data", (unsigned long long)info->id);
+        rig_path(name, arg, 300);
+    }
+}
+
+/* One sealed file that a snapshot shares; no record in it tells of a sync. */
+static void lone_setup(struct lone *s)
+{
+    struct rig *r = &s->r;
+    struct bk_error err = {0};
+    *s = (struct lone){0};
+    rig_init(r, 43, BK_SYNC_NO);
+    r->opt.max_file_bytes = 1 << 20;
+    r->opt.on_corruption = BK_CORRUPT_SERVE;
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    for (unsigned i = 0; i < MANY; i++) {
+        char key[32];
+        char value[64];
+        snprintf(key, sizeof(key), "key-%03u", i);
+        int len = snprintf(value, sizeof(value), "value-%03u ends in a zero as a cut one may", i);
+        rig_begin(r);
+        rig_batch_put(r, 0, bk_span_str(key), bk_span_of(value, (size_t)len + 1), 0, 0);
+        assert_int_equal(rig_commit(r), BK_OK);
+    }
+    RIG_TRUE(r, rig_settle(r));
+    bk_files(r->db, note_active, s->path);
+    BK_SUCCEEDS(bk_snapshot(r->db, KEPT, NULL, &err), err);
+    assert_int_equal(rig_close(r), BK_OK);
+    assert_int_equal(rig_data_files(r, NULL, NULL), 1);
+    rig_forget_image(r);
+    simdisk_read(r->disk, s->path, &s->bytes);
+}
+
+static uint64_t place_of(const struct lone *s, const char *what, unsigned i)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%s-%03u", what, i);
+    const uint8_t *p = memmem(s->bytes.data, s->bytes.len, text, strlen(text));
+    assert_non_null(p);
+    return (uint64_t)(p - s->bytes.data);
+}
+
+static void flip(struct lone *s, struct simdisk *copy, const char *what, unsigned i, size_t bytes)
+{
+    uint64_t at = place_of(s, what, i);
+    uint8_t bad[64];
+    memcpy(bad, s->bytes.data + at, bytes);
+    for (size_t k = 0; k < bytes; k++) {
+        bad[k] ^= 0x10;
+    }
+    simdisk_patch(copy, s->path, at, bad, bytes);
+}
+
+static const char *snapshots_name(const struct lone *s, char out[300])
+{
+    snprintf(out, 300, KEPT "/%s", strrchr(s->path, '/') + 1);
+    return out;
+}
+
+/* Two starts, the first without a manifest: all keys but those of [from, to) are there, and the
+ * snapshot has the bytes that it had. */
+static void expect_but(struct lone *s, struct simdisk *copy, unsigned from, unsigned to)
+{
+    struct bk_buf before = {0};
+    struct bk_buf after = {0};
+    struct bk_buf got = {0};
+    char linked[300];
+    simdisk_read(copy, snapshots_name(s, linked), &before);
+    rig_path(MANIFEST, linked, sizeof(linked));
+    simdisk_remove(copy, linked);
+    simdisk_restart(copy, SIMDISK_POWER);
+    for (int start = 0; start < 2; start++) {
+        struct rig c = s->r;
+        c.disk = copy;
+        c.opt.io = simdisk_io(copy);
+        RIG_TRUE(&c, rig_open(&c) == BK_OK);
+        for (unsigned i = 0; i < MANY; i++) {
+            char key[32];
+            snprintf(key, sizeof(key), "key-%03u", i);
+            int rc = bk_get(c.db, 0, bk_span_str(key), &got, NULL);
+            assert_true(i >= from && i < to ? rc != BK_OK : rc == BK_OK);
+            got.len = 0;
+        }
+        RIG_TRUE(&c, rig_check(&c));
+        bk_batch_free(&c.batch);
+        assert_int_equal(bk_close(&c.db, NULL), BK_OK);
+        simdisk_read(copy, snapshots_name(s, linked), &after);
+        assert_true(bk_span_eq(bk_buf_span(&before), bk_buf_span(&after)));
+    }
+    bk_buf_fini(&before);
+    bk_buf_fini(&after);
+    bk_buf_fini(&got);
+}
+
+static void test_trap46__manifest_gone_and_records_damaged__what_follows_is_kept(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        unsigned i;
+        size_t bytes;
+        unsigned more; /* another bit, in the next key; 0: none */
+        unsigned from, to;
+    } plays[] = {
+        {"value", 30, 1, 0, 30, 31}, /* a value, by one bit */
+        {"value", 30, 8, 0, 30, 31},
+        {"key", 30, 1, 0, 30, 31},
+        {"key", 30, 7, 0, 30, 31},    /* no record any more */
+        {"value", 30, 8, 31, 30, 32}, /* and the record behind it */
+        {"value", MANY - 2, 8, MANY - 1, MANY - 2, MANY},
+        {"key", MANY - 1, 7, 0, MANY - 1, MANY}, /* the last: taken for a torn tail */
+    };
+    struct lone s;
+    lone_setup(&s);
+    for (size_t i = 0; i < sizeof(plays) / sizeof(plays[0]); i++) {
+        struct simdisk *copy = simdisk_clone(s.r.disk, i);
+        flip(&s, copy, plays[i].what, plays[i].i, plays[i].bytes);
+        if (plays[i].more > 0) {
+            flip(&s, copy, "key", plays[i].more, 1);
+        }
+        expect_but(&s, copy, plays[i].from, plays[i].to);
+        simdisk_free(&copy);
+    }
+    bk_buf_fini(&s.bytes);
+    rig_fini(&s.r);
+}
+
 /* A data file that the manifest names is not there: that is loss, and it is said. */
 static void test_manifest__missing_data_file__is_reported(void **state)
 {
@@ -298,6 +440,7 @@ int main(void)
         T(test_trap46__manifest_gone__every_key_is_there),
         T(test_trap46__garbage_behind_the_last_edit__every_key_is_there),
         T(test_trap46__orphans_with_a_whole_manifest__only_our_own_are_removed),
+        cmocka_unit_test(test_trap46__manifest_gone_and_records_damaged__what_follows_is_kept),
         T(test_manifest__missing_data_file__is_reported),
         T(test_trap13__many_files__order_survives),
         T(test_manifest__grows__is_written_anew),
