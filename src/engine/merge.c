@@ -73,6 +73,8 @@ static void forget_run(struct bki_merge *m)
     }
     free(m->wanted);
     m->wanted = NULL;
+    free(m->walk.space);
+    m->walk = (struct bki_merge_walk){0};
     bk_buf_fini(&m->pending);
     bki_spacemap_fini(&m->map);
     bki_spacemap_init(&m->map);

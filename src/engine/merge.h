@@ -35,10 +35,18 @@
 struct bki_merge_in {
     struct bki_file *file;
     uint8_t *keep;   /* owned; a bit per 8 bytes: guards that stay; NULL: none */
-    uint8_t *hole;   /* owned; the same: where no record was found any more; NULL: nowhere */
+    uint8_t *hole;   /* owned; the same: where no record was found any more, without those whose key
+                      * has its marker; NULL: nowhere */
     bool planned;    /* its guards were judged, with all that had expired by now_ms */
     uint64_t copied; /* bytes of live records copied from it */
     bool read;       /* false: there is nothing in it that stays */
+};
+
+/* Over the index, for the keys whose records lay in an input's holes. */
+struct bki_merge_walk {
+    uint32_t *space; /* owned: of all contents, as it began; NULL: none is under way */
+    uint32_t n, at;
+    uint64_t cursor;
 };
 
 struct bki_merge {
@@ -73,6 +81,7 @@ struct bki_merge {
     uint64_t *wanted; /* owned: offsets of the records that stay, when they are few; NULL: all are
                        * looked at */
     size_t wanted_n, wanted_at;
+    struct bki_merge_walk walk;
     struct bk_buf pending; /* bytes for the last output, not written yet */
     int64_t allowed_us;    /* the rate: no work before */
     /* SYNC, SWING. */

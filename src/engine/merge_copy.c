@@ -16,6 +16,8 @@
 #include <string.h>
 
 #define STEP_BYTES (256u << 10) /* of an input, a step */
+#define STEP_KEYS 4096u         /* of the index, a step */
+#define HOLE_BYTES 4096u        /* what a place that does not check counts for, at least */
 #define WRITE_BYTES (1u << 20)
 #define ALLOCATE_BYTES ((uint64_t)16 << 20)
 
@@ -240,80 +242,101 @@ static int take(struct bk_db *db, const struct bki_scan_item *it, struct bk_erro
     return stays ? put_short(db, BKI_DELETE, &it->rec, it->key, err) : BK_OK;
 }
 
-/* Bytes that are no record any more, [from, to): the keys in the space whose entries name them get
- * markers. */
-static int mark_range(struct bk_db *db, uint32_t space, uint64_t from, uint64_t to,
-                      struct bk_error *err)
-{
-    struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
-    struct bk_buf packed = {0};
-    struct bki_entry e;
-    struct bk_span key;
-    uint64_t cursor = 0;
-    int rc = BK_OK;
-    do {
-        packed.len = 0;
-        /* A flush or a swap takes all key locks: with one of them held, this is where the space's
-         * contents are, wherever they were a moment ago. */
-        bki_keylock_lock(db->locks, 0);
-        struct bki_keydir *kd = bki_merge_keydir(db, space);
-        if (kd != NULL) {
-            bki_keydir_scan(kd, &cursor, &packed);
-        } else {
-            cursor = 0; /* flushed meanwhile */
-        }
-        bki_keylock_unlock(db->locks, 0);
-        for (size_t at = 0; rc == BK_OK && bki_entry_next(&packed, &at, &e, &key);) {
-            uint64_t offset;
-            struct bki_record r = {.flags = e.type,
-                                   .seq = 1,
-                                   .space = space,
-                                   .key_len = (uint32_t)key.len,
-                                   .expire_ms = e.expire_ms};
-            if (bki_files_at(&db->files, e.loc, &offset) == in->file && offset >= from &&
-                offset < to) {
-                in->copied += e.size;
-                marked(db, offset, e.size, space, key);
-                rc = put_short(db, BKI_LOST, &r, key, err);
-            }
-        }
-    } while (rc == BK_OK && cursor != 0);
-    bk_buf_fini(&packed);
-    return rc;
-}
+/* ---- Bytes that are no record any more ---- */
 
-/* The same in all databases. Contents keep their space when databases are swapped, so none are
- * missed or met twice. */
-static int mark_all(struct bk_db *db, uint64_t from, uint64_t to, struct bk_error *err)
+/* [from, to). Whose keys lay there is looked for once for the whole input. */
+static void note_hole(struct bk_db *db, uint64_t from, uint64_t to)
 {
-    uint32_t *space = bk_alloc((BK_DATABASES_MAX + 1) * sizeof *space);
-    uint32_t n = 0;
-    int rc = BK_OK;
-    bki_keylock_lock(db->locks, 0);
-    for (uint32_t i = 0; i <= BK_DATABASES_MAX; i++) {
-        const struct bki_keydir *kd = bki_db_keydir(db, i, false);
-        if (kd != NULL) {
-            space[n++] = bki_keydir_space(kd);
-        }
-    }
-    bki_keylock_unlock(db->locks, 0);
-    for (uint32_t i = 0; rc == BK_OK && i < n; i++) {
-        rc = mark_range(db, space[i], from, to, err);
-    }
-    free(space);
-    return rc;
-}
-
-static int note_hole(struct bk_db *db, uint64_t from, uint64_t to, struct bk_error *err)
-{
-    struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
+    struct bki_merge *m = &db->merge;
+    struct bki_merge_in *in = &m->in[m->in_at];
     if (in->hole == NULL) {
         in->hole = bk_alloc_zero((size_t)(atomic_load(&in->file->size) / 64 + 1), 1);
     }
     for (uint64_t at = from; at < to; at += 8) {
         in->hole[at / 64] |= (uint8_t)(1u << (at / 8 % 8));
     }
-    return mark_all(db, from, to, err);
+    m->status.bytes_read += to - from > HOLE_BYTES ? to - from : HOLE_BYTES;
+}
+
+/* A key whose entry names a hole gets a marker. One that a shrinking index shows twice gets one. */
+static int mark_entry(struct bk_db *db, uint32_t space, const struct bki_entry *e,
+                      struct bk_span key, struct bk_error *err)
+{
+    struct bki_merge_in *in = &db->merge.in[db->merge.in_at];
+    uint64_t offset;
+    struct bki_record r = {.flags = e->type,
+                           .seq = 1,
+                           .space = space,
+                           .key_len = (uint32_t)key.len,
+                           .expire_ms = e->expire_ms};
+    if (bki_files_at(&db->files, e->loc, &offset) != in->file || !bki_merge_bit(in->hole, offset)) {
+        return BK_OK;
+    }
+    in->hole[offset / 64] &= (uint8_t) ~(1u << (offset / 8 % 8));
+    in->copied += e->size;
+    marked(db, offset, e->size, space, key);
+    return put_short(db, BKI_LOST, &r, key, err);
+}
+
+/* A piece of the index, of the space at hand; returns how many keys were looked at. */
+static unsigned mark_some(struct bk_db *db, struct bk_buf *packed, int *rc, struct bk_error *err)
+{
+    struct bki_merge_walk *w = &db->merge.walk;
+    struct bki_entry e;
+    struct bk_span key;
+    unsigned n = 1;
+    packed->len = 0;
+    /* A flush or a swap takes all key locks: with one of them held, this is where the space's
+     * contents are, wherever they were a moment ago. */
+    bki_keylock_lock(db->locks, 0);
+    struct bki_keydir *kd = bki_merge_keydir(db, w->space[w->at]);
+    if (kd != NULL) {
+        bki_keydir_scan(kd, &w->cursor, packed);
+    } else {
+        w->cursor = 0; /* flushed meanwhile */
+    }
+    bki_keylock_unlock(db->locks, 0);
+    for (size_t at = 0; *rc == BK_OK && bki_entry_next(packed, &at, &e, &key); n++) {
+        *rc = mark_entry(db, w->space[w->at], &e, key, err);
+    }
+    w->at += w->cursor == 0 ? 1 : 0;
+    return n;
+}
+
+/* Contents keep their space when databases are swapped, so none are missed or met twice. */
+static void walk_begin(struct bk_db *db)
+{
+    struct bki_merge_walk *w = &db->merge.walk;
+    *w = (struct bki_merge_walk){.space = bk_alloc((BK_DATABASES_MAX + 1) * sizeof *w->space)};
+    bki_keylock_lock(db->locks, 0);
+    for (uint32_t i = 0; i <= BK_DATABASES_MAX; i++) {
+        const struct bki_keydir *kd = bki_db_keydir(db, i, false);
+        if (kd != NULL) {
+            w->space[w->n++] = bki_keydir_space(kd);
+        }
+    }
+    bki_keylock_unlock(db->locks, 0);
+}
+
+/* A step of the walk over all databases for the keys that lay in the input's holes. BK_EAGAIN:
+ * there is more. */
+static int mark_holes(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    struct bk_buf packed = {0};
+    unsigned n = 0;
+    int rc = BK_OK;
+    if (m->walk.space == NULL) {
+        walk_begin(db);
+    }
+    while (rc == BK_OK && m->walk.at < m->walk.n && n < STEP_KEYS) {
+        n += mark_some(db, &packed, &rc, err);
+        if (rc == BK_OK && m->pending.len >= WRITE_BYTES) {
+            rc = write_pending(db, err);
+        }
+    }
+    bk_buf_fini(&packed);
+    return rc == BK_OK && m->walk.at < m->walk.n ? BK_EAGAIN : rc;
 }
 
 static int step_over(struct bk_db *db, struct bk_error *err)
@@ -322,7 +345,11 @@ static int step_over(struct bk_db *db, struct bk_error *err)
     uint64_t from = m->scan.offset;
     bool zeros;
     int rc = bki_scan_resync(&m->scan, &zeros, err);
-    return rc < 0 && rc != BK_CORRUPT ? rc : note_hole(db, from, m->scan.offset, err);
+    if (rc < 0 && rc != BK_CORRUPT) {
+        return rc;
+    }
+    note_hole(db, from, m->scan.offset);
+    return BK_OK;
 }
 
 /* ---- Guards that lay in holes ---- */
@@ -401,6 +428,8 @@ static void scan_end(struct bki_merge *m)
     m->scanning = false;
     free(m->wanted);
     m->wanted = NULL;
+    free(m->walk.space);
+    m->walk = (struct bki_merge_walk){0};
     m->status.bytes_done += atomic_load(&m->in[m->in_at].file->size);
     m->in_at++;
 }
@@ -422,7 +451,10 @@ static int copy_one(struct bk_db *db, struct bk_error *err)
         m->status.bytes_read += it.size;
         rc = take(db, &it, err);
     } else if (rc == BK_CORRUPT) {
-        rc = m->wanted != NULL ? note_hole(db, from, from + 8, err) : step_over(db, err);
+        rc = m->wanted != NULL ? BK_OK : step_over(db, err);
+        if (m->wanted != NULL) {
+            note_hole(db, from, from + 8);
+        }
     }
     return rc;
 }
@@ -445,6 +477,19 @@ static int copy_some(struct bk_db *db, struct bk_error *err)
     return rc;
 }
 
+/* All that the input still has is copied. */
+static int input_end(struct bk_db *db, struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    int rc = m->in[m->in_at].hole == NULL ? BK_OK : mark_holes(db, err);
+    if (rc == BK_EAGAIN) {
+        return rc;
+    }
+    rc = rc == BK_OK ? save_guards(db, err) : rc;
+    scan_end(m);
+    return rc;
+}
+
 int bki_merge_copy(struct bk_db *db, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
@@ -464,10 +509,9 @@ int bki_merge_copy(struct bk_db *db, struct bk_error *err)
         }
         return m->out_n > 0 ? write_pending(db, err) : BK_OK;
     }
-    int rc = copy_some(db, err);
+    int rc = m->walk.space == NULL ? copy_some(db, err) : BK_NOTFOUND;
     if (rc == BK_NOTFOUND) {
-        rc = save_guards(db, err);
-        scan_end(m);
+        rc = input_end(db, err);
     }
     return rc == BK_OK ? BK_EAGAIN : rc;
 }

@@ -123,7 +123,9 @@ static void test_trap48__databases_swapped_in_a_search_for_damaged_keys__each_ge
     assert_true(merge_until(&r, BK_MERGE_COPY));
     damage_both(&r, path);
     swap_in = &r;
-    bk_step(r.db);
+    while (swap_in != NULL && state_of(&r) == BK_MERGE_COPY) {
+        one_step(&r);
+    }
     assert_null(swap_in);
     merge_all(&r);
     bk_merge_status(r.db, &s);
@@ -156,7 +158,7 @@ static void seal_one(struct rig *r, void (*last)(struct rig *r), char path[300])
     setup_rig(r, 82, BK_SYNC_ALWAYS);
     r->opt.on_corruption = BK_CORRUPT_SERVE;
     r->opt.merge.policy = BK_MERGE_NEVER;
-    r->opt.max_file_bytes = 1 << 20;
+    r->opt.max_file_bytes = 4 << 20;
     next_file(r);
     memset(large, 'L', sizeof(large));
     for (int i = 0; i < 4; i++) {
@@ -277,12 +279,84 @@ static void test_damage__map_of_databases_cut_off__no_other_bytes_take_its_place
     rig_fini(&r);
 }
 
+/* ---- Many keys in one hole ---- */
+
+#define LOST 6000u
+#define STEP_KEYS 4096u /* that one step may look at */
+#define STEP_HOLES 64u  /* as many places that do not check make a step */
+
+static void put_lost(struct rig *r)
+{
+    for (unsigned i = 0; i < LOST;) {
+        rig_begin(r);
+        for (unsigned end = i + 500; i < end; i++) {
+            char key[32];
+            snprintf(key, sizeof(key), "lost%04u", i);
+            rig_batch_put(r, 0, bk_span_str(key), bk_span_str("v"), 0, 0);
+        }
+        assert_int_equal(rig_commit(r), BK_OK);
+    }
+}
+
+/* Most of the file is dead: what lives is had from its hint. */
+static void lost_then_dead(struct rig *r)
+{
+    static uint8_t large[30000];
+    put_lost(r);
+    for (int i = 0; i < 50; i++) {
+        put_bytes(r, "often", large, sizeof(large));
+    }
+}
+
+static void damage_lost(struct rig *r, const char *path)
+{
+    struct bk_buf all = {0};
+    simdisk_read(r->disk, path, &all);
+    uint64_t from = place_of(&all, "lost0000") - 28;
+    uint64_t to = place_of(&all, "lost5999");
+    memset(all.data + from, 0xa5, (size_t)(to - from));
+    simdisk_patch(r->disk, path, from, all.data + from, (size_t)(to - from));
+    bk_buf_fini(&all);
+}
+
+static void test_damage__many_keys_in_one_hole__one_walk_in_short_steps(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct bk_merge_status s = {0};
+    char path[300] = "";
+    unsigned steps = 0;
+    seal_one(&r, lost_then_dead, path);
+    RIG_TRUE(&r, rig_open(&r) == BK_OK);
+    put_bytes(&r, "often", "v", 1);
+    assert_true(merge_until(&r, BK_MERGE_COPY));
+    damage_lost(&r, path);
+    while (state_of(&r) == BK_MERGE_COPY) {
+        uint64_t before = s.markers;
+        bk_step(r.db);
+        bk_merge_status(r.db, &s);
+        assert_true(s.markers - before <= STEP_KEYS);
+        simclock_advance_ms(&r.clock, 5);
+        steps++;
+    }
+    assert_int_equal(s.markers, LOST);
+    assert_in_range(steps, LOST / STEP_HOLES, LOST / STEP_HOLES + 20);
+    merge_all(&r);
+    bk_merge_status(r.db, &s);
+    assert_int_equal(s.aborted, 0);
+    assert_int_equal(load(&r, 0, "lost0000"), BK_CORRUPT);
+    assert_true(holds(&r, "often", bk_span_str("v")));
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             test_trap48__databases_swapped_in_a_search_for_damaged_keys__each_gets_one_marker),
         cmocka_unit_test(test_damage__short_record_cut_off_behind_a_large_one__is_merged_as_lost),
+        cmocka_unit_test(test_damage__many_keys_in_one_hole__one_walk_in_short_steps),
         cmocka_unit_test(test_damage__map_of_databases_cut_off__no_other_bytes_take_its_place),
     };
     quiet_log();
