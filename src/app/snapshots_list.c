@@ -105,6 +105,11 @@ int snapshots_list_prepare(const char *dir, struct bk_error *err)
         char path[PATH_MAX];
         snprintf(path, sizeof path, "%s/%s", dir, left.items[i].name);
         rc = bk_snapshot_remove(NULL, path, err);
+        if (rc == BK_EINVAL) {
+            bk_log(BK_LOG_WARNING, "What is left of a snapshot stays: %s: %s", err->path,
+                   err->text);
+            rc = BK_OK;
+        }
     }
     snapshots_list_fini(&left);
     return rc;

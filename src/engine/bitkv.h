@@ -507,9 +507,9 @@ BK_MUST_USE int bk_snapshot_files(const struct bk_io *io, const char *snapshot,
                                   void (*each)(void *arg, const struct bk_file_info *info),
                                   void *arg, struct bk_error *err);
 
-/* Removes a snapshot. BK_ELOCKED: a store is open in it. What lies in it must be a store's: it is
- * renamed to snapshot.tmp first, so that a removal that was cut off leaves no snapshot; BK_EINVAL:
- * that name is taken. */
+/* Removes a snapshot. BK_ELOCKED: a store is open in it. It is renamed to snapshot.tmp first, so
+ * that a removal that was cut off leaves no snapshot. BK_EINVAL: that name is taken, or something
+ * lies in it that is no store's; nothing was changed. */
 BK_MUST_USE int bk_snapshot_remove(const struct bk_io *io, const char *snapshot,
                                    struct bk_error *err);
 

@@ -97,6 +97,45 @@ int bki_dir_count(const struct bk_io *io, const char *dir, size_t *n, struct bk_
     return rc < 0 ? bki_io_fail(err, rc, dir, 0, "list directory") : BK_OK;
 }
 
+/* FORMAT.md lists them. */
+static bool is_stores(const char *name)
+{
+    static const char *const names[] = {"LOCK",   "MANIFEST",  "MANIFEST.new", "MANIFEST.damaged",
+                                        "KEYDIR", "KEYDIR.new"};
+    static const char *const ends[] = {".data", ".data.new", ".hint", ".hint.new"};
+    size_t digits = strspn(name, "0123456789");
+    bool known = false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        known = known || strcmp(name, names[i]) == 0;
+    }
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        known = known || (digits >= 10 && strcmp(name + digits, ends[i]) == 0);
+    }
+    return known;
+}
+
+static void find_other(void *arg, const char *name)
+{
+    char *other = arg;
+    if (other[0] == '\0' && !is_stores(name)) {
+        snprintf(other, 256, "%s", name);
+    }
+}
+
+int bki_dir_own(const struct bk_io *io, const char *dir, struct bk_error *err)
+{
+    char other[256] = "";
+    char path[BKI_PATH_MAX + 256];
+    int rc = io->list(io->arg, dir, find_other, other);
+    if (rc < 0) {
+        return bki_io_fail(err, rc, dir, 0, "list directory");
+    }
+    snprintf(path, sizeof path, "%s/%s", dir, other);
+    return other[0] == '\0' ? BK_OK
+                            : bk_error_set(err, BK_EINVAL, 0, path, 0,
+                                           "it is no file of a store, so the directory stays");
+}
+
 struct names {
     char **names; /* owned, each too */
     size_t n;

@@ -440,6 +440,10 @@ int bk_snapshot_remove(const struct bk_io *io, const char *snapshot, struct bk_e
     }
     snprintf(path, sizeof path, "%s/LOCK", snapshot);
     snprintf(tmp, sizeof tmp, "%s.tmp", snapshot);
+    int rc = bki_dir_own(io, snapshot, err);
+    if (rc != BK_OK) {
+        return rc;
+    }
     int lock = io->lock(io->arg, path, &holder);
     if (lock == -EWOULDBLOCK) {
         return bk_error_set(err, BK_ELOCKED, 0, path, 0, "process %ld has this directory open",
@@ -448,7 +452,7 @@ int bk_snapshot_remove(const struct bk_io *io, const char *snapshot, struct bk_e
     if (lock < 0) {
         return bki_io_fail(err, lock, path, 0, "lock");
     }
-    int rc = bki_dir_rename(io, snapshot, tmp, err);
+    rc = bki_dir_rename(io, snapshot, tmp, err);
     if (rc == BK_OK) {
         rc = bki_dir_remove(io, tmp, err);
     }

@@ -81,6 +81,22 @@ static void test_snapshot__removal_finds_its_name_taken__leaves_both(void **stat
     expect_whole(r, SNAP);
 }
 
+static void test_snapshot__removal_finds_a_file_of_somebodys__leaves_all(void **state)
+{
+    struct rig *r = *state;
+    const struct bk_io *io = simdisk_io(r->disk);
+    struct bk_error err = {0};
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    simdisk_put(r->disk, SNAP "/notes", "mine", 4);
+    assert_int_equal(bk_snapshot_remove(io, SNAP, &err), BK_EINVAL);
+    assert_string_equal(err.path, SNAP "/notes");
+    assert_int_equal(simdisk_size(r->disk, SNAP "/notes"), 4);
+    expect_whole(r, SNAP);
+    simdisk_remove(r->disk, SNAP "/notes");
+    BK_SUCCEEDS(bk_snapshot_remove(io, SNAP, &err), err);
+    assert_false(simdisk_exists(r->disk, SNAP) || simdisk_exists(r->disk, SNAP ".tmp"));
+}
+
 static void test_snapshot__source_has_the_other_name__stays_whole(void **state)
 {
     struct rig *r = *state;
@@ -144,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_snapshot__other_name_is_taken__leaves_what_has_it),
         T(test_snapshot__removal_finds_its_name_taken__leaves_both),
+        T(test_snapshot__removal_finds_a_file_of_somebodys__leaves_all),
         T(test_snapshot__source_has_the_other_name__stays_whole),
         T(test_snapshot__file_cut_or_headless__is_refused_until_it_is_back),
     };
