@@ -43,6 +43,7 @@ struct recover {
     bool other_boot;   /* the machine is known to have been started since */
     bool cut;          /* the torn tail has begun: nothing behind counts */
     uint64_t last_seq; /* of the last record applied; 0 = none */
+    bool seq_unknown;  /* damage behind it, of nobody knows how many records: no gap can be told */
     bool
         last_unsealed; /* it lay in an unsealed file: the next file's numbers go on where it ends */
     uint64_t max_seq;

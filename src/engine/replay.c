@@ -210,6 +210,12 @@ static int apply(struct recover *r, struct bki_file *f, const struct bki_scan_it
 
 /* ---- One file ---- */
 
+static void went_on(struct recover *r, uint64_t seq)
+{
+    r->last_seq = seq;
+    r->seq_unknown = false;
+}
+
 /* Bad bytes at offset are the torn tail of a power cut. */
 static bool torn_at(const struct recover *r, const struct recover_file *rf, uint64_t offset)
 {
@@ -244,6 +250,7 @@ static void end_of_records(struct recover *r, struct recover_file *rf, uint64_t 
         cut_at(r, rf, offset, end);
     } else {
         bki_recover_damage(r, rf->file->path, offset, end - offset, "no record follows");
+        r->seq_unknown = rf->synced >= end;
         atomic_fetch_add(&rf->file->dead_bytes, end - offset);
     }
 }
@@ -266,7 +273,9 @@ static int step_over(struct recover *r, struct recover_file *rf, struct bki_scan
         return BK_OK;
     }
     bki_recover_damage(r, rf->file->path, from, s->offset - from, "stepped over");
-    r->last_seq = 0; /* nobody knows how many records lay there: no gap can be told */
+    /* Nobody knows how many records lay there: no gap can be told, unless it reaches over the place
+     * of the last mark, where the tail may be torn. */
+    r->seq_unknown = s->offset <= rf->synced || !torn_at(r, rf, s->offset);
     atomic_fetch_add(&rf->file->dead_bytes, s->offset - from);
     return BK_OK;
 }
@@ -342,7 +351,7 @@ static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan 
     if (it->mended || !it->value_ok) {
         bki_damage_item(&r->db->damage, rf->file->path, it);
     }
-    r->last_seq = it->rec.seq;
+    went_on(r, it->rec.seq);
     if (apply(r, rf->file, it) != BK_OK) {
         bki_damage_item(&r->db->damage, rf->file->path, it);
     }
@@ -354,7 +363,7 @@ static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan 
 static bool gap_at(const struct recover *r, const struct recover_file *rf,
                    const struct bki_scan_item *it, bool first)
 {
-    if (!torn_at(r, rf, it->offset) || rf->file->merged) {
+    if (!torn_at(r, rf, it->offset) || rf->file->merged || r->seq_unknown) {
         return false;
     }
     /* Without a record before, nothing was sealed since the open that noted its first number in the
@@ -386,7 +395,7 @@ static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan
     if (apply(r, rf->file, it) != BK_OK) {
         bki_damage_item(&r->db->damage, rf->file->path, it);
     }
-    r->last_seq = it->rec.seq;
+    went_on(r, it->rec.seq);
     return BK_OK;
 }
 
@@ -411,7 +420,9 @@ static int skip_hinted(struct recover *r, const struct recover_file *rf, struct 
     if (rc == BK_OK) {
         s->offset = covered;
         s->last_seq = last_seq;
-        r->last_seq = last_seq != 0 ? last_seq : r->last_seq;
+        if (last_seq != 0) {
+            went_on(r, last_seq);
+        }
         *first = *first && last_seq == 0;
     }
     if (rc == BK_CORRUPT) {

@@ -182,6 +182,30 @@ static void test_trap09__hole_before_the_sync_mark__is_damage(void **state)
     copy_free(&c);
 }
 
+/* What comes behind the last record in front of the mark is no gap. */
+static void test_trap09__hole_up_to_the_sync_mark__keeps_what_is_behind_it(void **state)
+{
+    struct rig *r = *state;
+    struct copy c;
+    static const uint8_t zeros[64];
+    char path[300];
+    char key[32];
+    char value[64];
+    fill(r, true);
+    assert_int_equal(rig_put(r, "behind", "the mark"), BK_OK); /* carries it */
+    RIG_TRUE(r, rig_settle(r));
+    active_file(r, path);
+    name_of(KEYS - 1, key, value);
+    copy_make(&c, r, SIMDISK_POWER);
+    simdisk_patch(c.disk, path, find(r, path, key) - HEADER, zeros, sizeof(zeros));
+    assert_int_equal(copy_open(&c, r, BK_CORRUPT_SERVE), BK_OK);
+    assert_int_equal(count_good(&c, KEYS - 1), KEYS - 1);
+    assert_true(has_value(&c, "behind", "the mark"));
+    assert_true(c.stats.damaged_bytes > 0);
+    assert_int_equal(c.stats.tail_bytes_cut, 0);
+    copy_free(&c);
+}
+
 /* Sealed by a clean stop, then damaged: the same, whatever the boot id says. */
 static void test_trap09__hole_in_a_sealed_file__is_damage(void **state)
 {
@@ -214,6 +238,7 @@ int main(void)
         T(test_trap09__hole_behind_the_sync_mark_after_power_loss__ends_the_history_there),
         T_NO(test_trap09__hole_after_a_kill__is_damage_and_what_follows_is_kept),
         T(test_trap09__hole_before_the_sync_mark__is_damage),
+        T(test_trap09__hole_up_to_the_sync_mark__keeps_what_is_behind_it),
         T_NO(test_trap09__hole_in_a_sealed_file__is_damage),
     };
     quiet_log();
