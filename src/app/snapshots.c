@@ -81,7 +81,8 @@ static int make_one(struct snapshots *s, char name[64], struct bk_snapshot_resul
     return rc;
 }
 
-/* Older ones go only after a newer one is whole, and not while they may hold what it lacks. */
+/* Older ones go only after a newer one is whole. Where the store is damaged as many of the oldest
+ * stay too: they may hold what later ones lack. */
 static void remove_old(struct snapshots *s)
 {
     struct snapshots_list list = {0};
@@ -91,12 +92,12 @@ static void remove_old(struct snapshots *s)
     bk_mutex_unlock(&s->mu);
     snapshots_list_read(&list, s->dir, s->data_dir);
     bk_stats_get(s->db, &stats);
-    if (stats.damaged_records > 0 && list.n > keep) {
+    uint32_t spared = stats.damaged_records > 0 ? keep : 0;
+    if (spared > 0 && list.n > keep) {
         bk_log(BK_LOG_WARNING,
                "Old snapshots stay: the store is damaged, BITKV DAMAGE lists where");
-        keep = UINT32_MAX;
     }
-    for (size_t i = 0; i + keep < list.n; i++) {
+    for (size_t i = spared; i + keep < list.n; i++) {
         char path[PATH_MAX];
         struct bk_error err = {0};
         snprintf(path, sizeof path, "%s/%s", s->dir, list.items[i].name);

@@ -169,6 +169,11 @@ static void test_damage__a_value__keeps_old_snapshots(void **state)
     expect_reply(client, "+OK", "SAVE", NULL);
     expect_within("\nsnapshots:2\r\n", "INFO", "bitkv");
     assert_true(server_log_has(&server, "Old snapshots stay"));
+    expect_reply(client, "+OK", "SAVE", NULL); /* the one in between goes */
+    while (!server_log_has(&server, "Snapshot 0000000004-")) {
+        /* It is there. */
+    }
+    expect_within("\nsnapshots:2\r\n", "INFO", "bitkv");
 }
 
 int main(void)
