@@ -89,13 +89,17 @@ static bool balanced(struct bk_db *db, struct bk_error *err)
 int bki_merge_log(struct bk_db *db, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
-    if (atomic_load(&db->log.synced_pos) < m->judged_pos) {
-        bki_log_want_sync(&db->log, m->judged_pos);
-        return BK_EAGAIN;
+    bool synced = atomic_load(&db->log.synced_pos) >= m->judged_pos;
+    if (synced) {
+        bki_undo_trim(db);
     }
-    bki_undo_trim(db);
+    /* Asked in either case: a run that is lost gives its room back, which the log may need. */
     if (atomic_load(&db->undo_generation) != m->generation) {
         return bk_error_set(err, BK_CHANGED, 0, NULL, 0, "a write was undone meanwhile");
+    }
+    if (!synced) {
+        bki_log_want_sync(&db->log, m->judged_pos);
+        return BK_EAGAIN;
     }
     if (!bki_grace_over(&db->flushed, &m->grace)) {
         return BK_EAGAIN; /* what was flushed before that judgement still counts as live */
