@@ -259,7 +259,7 @@ static void client_pause(struct command_ctx *c)
     } else {
         c->ops->client_pause(c->ops->arg, ms, mode);
         if (!c->exec->in_multi && ks_ready(c->ks)) {
-            ks_pass_locks(c->ks); /* a write that was let in before is over, or will wait */
+            ks_pass_locks(c->ks); /* a write that had its keys is over, others look again */
         }
         resp_write_ok(c->reply);
     }
