@@ -110,6 +110,7 @@ void exec_ahead(struct exec *e, const struct session *s, const struct resp_comma
 int64_t exec_look(struct exec *e);           /* microseconds since 1970 */
 int64_t exec_clock_ms(const struct exec *e); /* as of the latest look; milliseconds */
 void exec_tick(struct exec *e, int64_t wall_us, int64_t mono_us);
+int64_t exec_tick_us(const struct exec *e); /* from the tick's begin to the latest look */
 
 /* Statistics of this executor; any thread may read the sums (relaxed atomics). */
 struct exec_totals {

@@ -46,6 +46,11 @@ void exec_tick(struct exec *e, int64_t wall_us, int64_t mono_us)
     e->tick_mono_us = mono_us;
 }
 
+int64_t exec_tick_us(const struct exec *e)
+{
+    return e->now_us - e->tick_wall_us;
+}
+
 /* Takes off what the wall clock has stepped since the tick began. */
 static int64_t without_step(struct exec *e, int64_t took_us)
 {

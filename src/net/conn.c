@@ -472,7 +472,8 @@ void conn_run(struct conn *c)
     struct ahead *ahead = &l->ahead;
     unsigned left = NET_TICK_COMMANDS;
     bool lags = false;
-    while (c->state == CONN_OPEN && left > 0) {
+    bool late = false;
+    while (c->state == CONN_OPEN && left > 0 && !late) {
         lags = conn_lags(c);
         if (lags || c->state != CONN_OPEN) {
             break;
@@ -488,6 +489,7 @@ void conn_run(struct conn *c)
         } else {
             conn_run_one(c, &ahead->cmd[ahead->at++]);
         }
+        late = loop_late(l);
         if (!c->session.authenticated) {
             ahead_put_back(ahead, c->reader); /* RESET: stricter limits for what follows */
         }
@@ -496,7 +498,8 @@ void conn_run(struct conn *c)
         conn_read_ahead(c);
     }
     ahead_put_back(ahead, c->reader);
-    if ((left == 0 || lags) && c->state == CONN_OPEN && resp_reader_pending(c->reader) > 0) {
+    if ((left == 0 || lags || late) && c->state == CONN_OPEN &&
+        resp_reader_pending(c->reader) > 0) {
         conn_set_state(c, CONN_READY);
     }
     if (c->pending == NULL) {

@@ -67,6 +67,7 @@ void conn_read_cb(evutil_socket_t fd, short what, void *arg)
         RELAXED_STORE(&c->last_ms, l->now_ms);
         c->trimmed = false;
         conn_run(c);
+        loop_break_if_late(l);
         return;
     }
     resp_reader_give_back(c->reader, &l->spare);
@@ -307,6 +308,8 @@ void conn_write_cb(evutil_socket_t fd, short what, void *arg)
         conn_after_send(c);
         conn_measure(c);
     }
+    (void)exec_look(c->loop->exec);
+    loop_break_if_late(c->loop);
 }
 
 /* ---- Once in a while ---- */

@@ -62,4 +62,16 @@ static inline void list_take(struct list *to, struct list *from)
     }
 }
 
+/* Moves all of from in front of what head has. */
+static inline void list_put_back(struct list *head, struct list *from)
+{
+    if (!list_empty(from)) {
+        from->prev->next = head->next;
+        head->next->prev = from->prev;
+        head->next = from->next;
+        from->next->prev = head;
+        list_init(from);
+    }
+}
+
 #endif

@@ -3,9 +3,10 @@
  * loop.c - a loop thread and its ticks.
  *
  * A tick: what was left over from the last one, one round of epoll, then at the end one flush of
- * the store and one send per connection. When connections wait for the store, the loop arms
- * wants_wake and looks once more before it sleeps, so that a commit between the last look and the
- * arming is not missed.
+ * the store and one send per connection. Its commands may take NET_TICK_US, and a last one that has
+ * begun: then replies leave, and what is left goes first in the next tick, in the same order. When
+ * connections wait for the store, the loop arms wants_wake and looks once more before it sleeps, so
+ * that a commit between the last look and the arming is not missed.
  */
 #include "net/net_private.h"
 
@@ -38,6 +39,18 @@ void loop_tick_begin(struct loop *l)
     }
 }
 
+bool loop_late(const struct loop *l)
+{
+    return exec_tick_us(l->exec) >= NET_TICK_US;
+}
+
+void loop_break_if_late(struct loop *l)
+{
+    if (loop_late(l)) {
+        event_base_loopbreak(l->base); /* what is active stays so */
+    }
+}
+
 void loop_flush(struct loop *l)
 {
     const struct net_store_ops *store = &l->net->store;
@@ -61,6 +74,7 @@ void loop_flush(struct loop *l)
  * find none again end the round, since those behind them would hardly find any: to run them all
  * would cost a checksum of every value that waits, for each commit that has room for one. Who has
  * got on and waits again goes to the end. Commands with a moment of their own look at it always.
+ * The first one runs however late it is.
  */
 static void loop_retry_parked(struct loop *l)
 {
@@ -68,16 +82,19 @@ static void loop_retry_parked(struct loop *l)
     struct list served;
     struct list *node;
     unsigned refused = 0;
+    bool late = false;
     list_take(&now, &l->parked);
     list_init(&served);
     while ((node = list_pop(&now)) != NULL) {
         struct conn *c = LIST_OWNER(node, struct conn, queued);
         uint64_t done = RELAXED_LOAD(&l->stats.commands);
-        if (refused >= RETRY_REFUSED && !conn_by_clock(c)) {
+        if ((refused >= RETRY_REFUSED || late) && !conn_by_clock(c)) {
             list_push(&l->parked, node);
+            l->recheck = l->recheck || late;
             continue;
         }
         conn_go_on(c);
+        late = loop_late(l);
         if (c->state == CONN_PARKED && !conn_by_clock(c)) {
             refused++;
             if (RELAXED_LOAD(&l->stats.commands) != done) {
@@ -97,9 +114,12 @@ static void loop_retry(struct loop *l)
     struct list now;
     struct list *node;
     list_take(&now, &l->waiting);
-    while ((node = list_pop(&now)) != NULL) {
+    for (bool late = false; !late && (node = list_pop(&now)) != NULL; late = loop_late(l)) {
         conn_send_queued(LIST_OWNER(node, struct conn, waiting));
+        (void)exec_look(l->exec);
     }
+    l->recheck = l->recheck || !list_empty(&now);
+    list_put_back(&l->waiting, &now);
     loop_retry_parked(l);
 }
 
@@ -107,22 +127,28 @@ static void loop_retry(struct loop *l)
 static void loop_take_reads(struct loop *l)
 {
     struct session *s;
-    while ((s = exec_read_next(l->exec)) != NULL) {
+    bool late = false;
+    while (!late && (s = exec_read_next(l->exec)) != NULL) {
         struct conn *c = LIST_OWNER(s, struct conn, session);
         if (c->state == CONN_READING) { /* or it was closed in this tick */
             conn_go_on(c);
         }
+        late = loop_late(l);
     }
+    l->recheck = l->recheck || late;
 }
 
+/* Half of the tick at most, so that those whose input has just come get on as well. */
 static void loop_work(struct loop *l)
 {
     struct list now;
     struct list *node;
     list_take(&now, &l->work);
-    while ((node = list_pop(&now)) != NULL) {
+    for (bool late = false; !late && (node = list_pop(&now)) != NULL;) {
         conn_go_on(LIST_OWNER(node, struct conn, queued));
+        late = exec_tick_us(l->exec) >= NET_TICK_US / 2;
     }
+    list_put_back(&l->work, &now);
 }
 
 static void loop_arm(struct loop *l)
@@ -273,6 +299,7 @@ static void wake_cb(evutil_socket_t fd, short what, void *arg)
     }
     loop_take_reads(l);
     loop_retry(l);
+    loop_break_if_late(l);
 }
 
 static void second_cb(evutil_socket_t fd, short what, void *arg)
@@ -309,6 +336,7 @@ static void *loop_main(void *arg)
         }
         if (l->recheck) {
             l->recheck = false;
+            loop_take_reads(l);
             loop_retry(l);
         }
         event_base_loop(l->base, EVLOOP_ONCE | (busy ? EVLOOP_NONBLOCK : 0));

@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define NET_TICK_US 10000                  /* then what is left waits for the next tick */
 #define NET_TICK_COMMANDS 256u             /* of one connection */
 #define NET_TICK_PUSHES 1024u              /* to all connections of one loop */
 #define NET_TURN_PUSHES 128u               /* to one, before others have their turn */
@@ -327,7 +328,10 @@ void ticks_end(struct tick_timer *t, struct loop_stats *s);
 
 void loop_tick_begin(struct loop *l); /* idempotent within a tick */
 void loop_flush(struct loop *l);      /* commits and sends what the tick has gathered so far */
-void loop_poke(struct loop *l);       /* any thread: the loop looks at its mailbox */
+bool loop_late(
+    const struct loop *l); /* as of the executor's latest look, the tick has had its time */
+void loop_break_if_late(struct loop *l); /* at the end of an event: the others keep their turns */
+void loop_poke(struct loop *l);          /* any thread: the loop looks at its mailbox */
 void loop_admit(struct loop *l,
                 const struct newcomer *who); /* any thread; takes who's descriptor and texts */
 

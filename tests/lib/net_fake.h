@@ -36,6 +36,7 @@ struct fake {
     _Atomic uint64_t tail, committed, undone_from, undone_to;
     atomic_bool commits_at_once; /* flush commits; else the test calls fake_commit */
     atomic_bool has_room;
+    atomic_bool late; /* each tick has had its time when its first command is done */
     atomic_bool reads_done;
     atomic_bool password; /* there is one */
     atomic_int flushes, refused, running_slices, at_gate, looked_ahead;

@@ -24,6 +24,14 @@ static int setup(void **state)
     return 0;
 }
 
+static int setup_late(void **state)
+{
+    setup(state);
+    struct fake *f = *state;
+    atomic_store(&f->late, true);
+    return 0;
+}
+
 static int teardown(void **state)
 {
     struct fake *f = *state;
@@ -484,7 +492,10 @@ static void test_conn_state__moves__are_those_of_the_table(void **state)
     assert_true(conn_state_legal(CONN_SLICE, CONN_PAUSED));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+/* Once as it is, and once with ticks that end after each command. */
+#define TEST(name)                                          \
+    cmocka_unit_test_setup_teardown(name, setup, teardown), \
+        cmocka_unit_test_setup_teardown(name, setup_late, teardown)
 
 int main(void)
 {
