@@ -182,33 +182,6 @@ static bool admit(const struct exec_run *r)
     return ok;
 }
 
-static int pause_mode(const struct server_ops *ops)
-{
-    return ops->pause == NULL ? CLIENT_PAUSE_OFF
-                              : atomic_load_explicit(ops->pause, memory_order_acquire);
-}
-
-/* Of whatever mode: no key leaves then. */
-static bool pause_holds(const struct server_ops *ops)
-{
-    return pause_mode(ops) != CLIENT_PAUSE_OFF && ops->client_paused(ops->arg);
-}
-
-/* Of what had begun before the pause only what would still write waits (MIGRATE). */
-static bool is_paused(const struct exec_run *r)
-{
-    const struct server_ops *ops = r->ctx.ops;
-    const struct multi *m = r->ctx.session->multi;
-    int mode = pause_mode(ops);
-    uint32_t flags = r->ctx.row->flags;
-    if (m != NULL && (flags & CMD_RUNS_QUEUE) != 0) {
-        flags |= m->flags;
-    }
-    bool held = (mode == CLIENT_PAUSE_ALL && !r->begun) ||
-                (mode != CLIENT_PAUSE_OFF && (flags & (CMD_WRITE | CMD_MAY_REPLICATE)) != 0);
-    return held && ops->client_paused(ops->arg);
-}
-
 /* ---- Values first ---- */
 
 /* "new" asks of every key that is written whether it is there. */
@@ -254,7 +227,7 @@ enum ks_need exec_name_keys(const struct command_ctx *c)
 {
     size_t from = ks_txn_named(c->txn);
     enum ks_need most = name_keys(c);
-    if (c->exec->notify.expires && !pause_holds(c->ops)) {
+    if (c->exec->notify.expires && !exec_pause_holds(c->ops)) {
         notify_expire(c, from);
     }
     if ((c->row->flags & CMD_READONLY) != 0) {
@@ -289,9 +262,7 @@ void exec_begin(struct exec_run *r, struct bk_error *err)
     }
 }
 
-/* A pause that has begun since the command was let in waits for the key locks (CLIENT PAUSE): who
- * has them and sees no pause is done before it is answered. */
-int exec_prepare(const struct exec_run *r, bool fetch, bool lock, bool writes, struct bk_error *err)
+int exec_prepare(const struct exec_run *r, bool fetch, bool lock, struct bk_error *err)
 {
     struct ks_txn *t = r->ctx.txn;
     enum ks_lock got;
@@ -308,7 +279,7 @@ int exec_prepare(const struct exec_run *r, bool fetch, bool lock, bool writes, s
             got = ks_txn_lock(t);
         }
     } while (rc == BK_OK && got == KS_AGAIN);
-    return rc == BK_OK && writes && is_paused(r) ? EXEC_HELD_UP : rc;
+    return rc == BK_OK && lock && exec_paused(r) ? EXEC_HELD_UP : rc;
 }
 
 static void raise_pos(uint64_t *pos, uint64_t to)
@@ -361,6 +332,9 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     struct command_ctx *c = &r->ctx;
     enum exec_result result = EXEC_DONE;
     uint64_t seen = 0;
+    if (rc == BK_OK && writes && ks_txn_lock_writes(c->txn) && exec_paused(r)) {
+        rc = EXEC_HELD_UP;
+    }
     if (rc == BK_OK && writes) {
         rc = ks_txn_commit(c->txn, &seen, err);
         if (rc != BK_EAGAIN && (c->row->flags & CMD_CACHES) != 0) {
@@ -384,6 +358,7 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     } else if (rc == BK_READING) {
         result = EXEC_READING;
     } else if (rc == EXEC_HELD_UP) {
+        cut_reply(r);
         result = EXEC_PAUSED;
     } else if (rc != BK_OK) {
         reply_store_error(r, rc, writes, err);
@@ -404,7 +379,7 @@ static enum exec_result run_with_store(struct exec_run *r, uint64_t *pos)
         ks_txn_all_keys(c->txn);
     }
     int rc = exec_prepare(r, most == KS_NEED_VALUE || !writes,
-                          writes && (most != KS_NEED_NOTHING || all), writes, &err);
+                          writes && (most != KS_NEED_NOTHING || all), &err);
     if (rc == BK_OK) {
         row->run(c);
     }
@@ -527,7 +502,7 @@ static enum exec_result execute(struct exec_run *r, uint64_t *pos, struct exec_s
         if (!r->begun && !admit(r)) {
             exec_count(&r->stat->rejected, 1);
             spoil_multi(r);
-        } else if (is_paused(r)) {
+        } else if (exec_paused(r)) {
             result = EXEC_PAUSED;
         } else if (queues(r)) {
             multi_queue(s, r->slot, r->ctx.cmd);

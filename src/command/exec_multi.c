@@ -157,7 +157,7 @@ static int run_with_store(struct exec_run *r, struct multi *m, struct plan *p, b
         ks_txn_all_keys(txn);
     }
     bool lock = p->writes || p->whole || p->tracks || s->watches != NULL;
-    int rc = exec_prepare(r, p->most == KS_NEED_VALUE || !lock, lock, p->writes, err);
+    int rc = exec_prepare(r, p->most == KS_NEED_VALUE || !lock, lock, err);
     if (rc == BK_OK && ks_watches_hold(s->watches, txn)) {
         run_all(r, m, p->tracks);
         *ran = true;

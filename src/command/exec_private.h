@@ -78,9 +78,9 @@ enum ks_need exec_name_keys(const struct command_ctx *c);
 void exec_begin(struct exec_run *r, struct bk_error *err);
 /* Beside enum bk_err: CLIENT PAUSE holds up what was about to write. */
 #define EXEC_HELD_UP 16
-/* Brings the transaction to where functions can run: values in memory, locks held. */
-BK_MUST_USE int exec_prepare(const struct exec_run *r, bool fetch, bool lock, bool writes,
-                             struct bk_error *err);
+/* Brings the transaction to where functions can run: values in memory; with lock, which is for what
+ * writes, locks held. */
+BK_MUST_USE int exec_prepare(const struct exec_run *r, bool fetch, bool lock, struct bk_error *err);
 /* Ends it, and replaces the reply by an error unless rc, and then the commit of what writes, is
  * BK_OK. whole: it looked at more than named keys. */
 enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, uint64_t *pos,
@@ -88,6 +88,12 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
 
 /* Shows a command that has run to those who MONITOR. */
 void exec_show(const struct command_ctx *c, uint32_t db);
+
+/* exec_pause.c: must r wait for the end of a CLIENT PAUSE? Of what had begun before the pause only
+ * what would still write waits (MIGRATE). */
+bool exec_paused(const struct exec_run *r);
+/* Is there one, of whatever mode? No key leaves then. */
+bool exec_pause_holds(const struct server_ops *ops);
 
 /* exec_unknown.c: there is no command argv[0], or it has no subcommand argv[1]. */
 void exec_reply_unknown(struct resp_writer *reply, const struct resp_command *cmd);

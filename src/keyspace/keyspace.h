@@ -135,6 +135,9 @@ void ks_txn_will_swap(struct ks_txn *t, uint32_t db1, uint32_t db2);
 
 enum ks_lock { KS_LOCKED, KS_AGAIN };
 BK_MUST_USE enum ks_lock ks_txn_lock(struct ks_txn *t);
+/* Behind the writes of a command that looked at no key, so held no lock: takes now those that the
+ * commit would take. False: it holds its locks already, or has written nothing. */
+bool ks_txn_lock_writes(struct ks_txn *t);
 
 /* After fetch (reading commands) or lock (writing commands). Sees this transaction's own writes.
  * Index as returned by ks_txn_key. */

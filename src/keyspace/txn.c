@@ -265,6 +265,16 @@ enum ks_lock ks_txn_lock(struct ks_txn *t)
     return result;
 }
 
+bool ks_txn_lock_writes(struct ks_txn *t)
+{
+    bool lock = t->begun && !t->locked && !bk_batch_empty(t->batch);
+    if (lock) {
+        enum ks_lock got = ks_txn_lock(t);
+        BK_ASSERT(got == KS_LOCKED); /* no value was asked for */
+    }
+    return lock;
+}
+
 void ks_txn_watches(struct ks_txn *t, const struct ks_watches *w)
 {
     t->watches = w;

@@ -151,11 +151,54 @@ static void test_pause__begun_before_the_locks_are_held__holds_the_write_up(void
     rig_fini(&rig);
 }
 
+/* One that begins between the first look at it and the commit: the second time it is asked. */
+static bool paused_at_the_second_look(void *arg)
+{
+    unsigned *looks = arg;
+    return ++*looks > 1;
+}
+
+/* SET looks at no key before it runs, and takes its locks behind its function. */
+static void test_pause__begun_before_a_plain_write_has_locks__holds_it_up(void **state)
+{
+    struct rig rig;
+    unsigned looks = 0;
+    struct server_ops ops = {.arg = &looks,
+                             .proto_max_bulk_len = bulk_max,
+                             .memory_over = memory_over,
+                             .pause = &pause_mode,
+                             .client_paused = paused_at_the_second_look};
+    struct resp_arg argv[] = {
+        {bk_span_str("set"), NULL}, {bk_span_str("k"), NULL}, {bk_span_str("v"), NULL}};
+    (void)state;
+    rig_init(&rig, 1, BK_SYNC_ALWAYS);
+    assert_int_equal(rig_open(&rig), BK_OK);
+    struct keyspace *ks = ks_new(rig.db, RIG_DATABASES);
+    struct run r = {.exec = exec_new(ks, &ops), .session.authenticated = true};
+    r.reply = (struct resp_writer){.out = &r.out, .proto = 2};
+
+    uint64_t tail = bk_tail(rig.db);
+    atomic_store(&pause_mode, CLIENT_PAUSE_WRITE);
+    assert_int_equal(step(&r, argv, 3), EXEC_PAUSED);
+    assert_int_equal(bk_tail(rig.db), tail);
+    assert_int_equal(r.out.len, 0);
+    atomic_store(&pause_mode, CLIENT_PAUSE_OFF);
+    assert_int_equal(step(&r, argv, 3), EXEC_DONE);
+    assert_true(r.out.len == 5 && memcmp(r.out.data, "+OK\r\n", 5) == 0);
+    assert_true(bk_tail(rig.db) > tail);
+
+    bk_buf_fini(&r.out);
+    exec_free(&r.exec);
+    ks_free(&ks);
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slices__undone_in_between__reply_depends_on_what_was_undone),
         cmocka_unit_test(test_pause__begun_before_the_locks_are_held__holds_the_write_up),
+        cmocka_unit_test(test_pause__begun_before_a_plain_write_has_locks__holds_it_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
