@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "engine/datafile.h"
+#include "engine/hint.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -97,19 +98,29 @@ int bki_dir_count(const struct bk_io *io, const char *dir, size_t *n, struct bk_
     return rc < 0 ? bki_io_fail(err, rc, dir, 0, "list directory") : BK_OK;
 }
 
+/* Of a data file, in the making (rescue.c). */
+static bool is_copy(const char *name)
+{
+    char of[64];
+    size_t len = strlen(name);
+    uint64_t id;
+    if (len < 4 || len >= sizeof of || strcmp(name + len - 4, ".new") != 0) {
+        return false;
+    }
+    memcpy(of, name, len - 4);
+    of[len - 4] = '\0';
+    return bki_datafile_name_id(of, &id);
+}
+
 /* FORMAT.md lists them. */
 static bool is_stores(const char *name)
 {
     static const char *const names[] = {"LOCK",   "MANIFEST",  "MANIFEST.new", "MANIFEST.damaged",
                                         "KEYDIR", "KEYDIR.new"};
-    static const char *const ends[] = {".data", ".data.new", ".hint", ".hint.new"};
-    size_t digits = strspn(name, "0123456789");
-    bool known = false;
+    uint64_t id;
+    bool known = bki_datafile_name_id(name, &id) || bki_hint_name_id(name, &id) || is_copy(name);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         known = known || strcmp(name, names[i]) == 0;
-    }
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        known = known || (digits >= 10 && strcmp(name + digits, ends[i]) == 0);
     }
     return known;
 }

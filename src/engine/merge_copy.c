@@ -450,11 +450,11 @@ static int copy_one(struct bk_db *db, struct bk_error *err)
     if (rc == BK_OK) {
         m->status.bytes_read += it.size;
         rc = take(db, &it, err);
+    } else if (rc == BK_CORRUPT && m->wanted != NULL) {
+        note_hole(db, from, from + 8);
+        rc = BK_OK;
     } else if (rc == BK_CORRUPT) {
-        rc = m->wanted != NULL ? BK_OK : step_over(db, err);
-        if (m->wanted != NULL) {
-            note_hole(db, from, from + 8);
-        }
+        rc = step_over(db, err);
     }
     return rc;
 }
