@@ -54,6 +54,23 @@ static inline void quiet_log(void)
     bk_log_set_level(getenv("BITKV_TRACE") != NULL ? BK_LOG_DEBUG : BK_LOG_NOTHING);
 }
 
+/* A test's own store, of a simulated disk; not open yet. For a setup function of cmocka. */
+static inline struct rig *set_rig_up(void **state, uint64_t seed, enum bk_sync sync)
+{
+    struct rig *r = malloc(sizeof(*r));
+    rig_init(r, seed, sync);
+    *state = r;
+    return r;
+}
+
+static inline int teardown_rig(void **state)
+{
+    struct rig *r = *state;
+    rig_fini(r);
+    free(r);
+    return 0;
+}
+
 /* Bytes that name their place, so that a shifted or mixed value shows. */
 static inline void pattern_fill(uint8_t *p, size_t len, uint64_t id)
 {

@@ -5,18 +5,8 @@
 
 static int setup(void **state)
 {
-    struct rig *r = malloc(sizeof(*r));
-    rig_init(r, 11, BK_SYNC_ALWAYS);
+    struct rig *r = set_rig_up(state, 11, BK_SYNC_ALWAYS);
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    *state = r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *r = *state;
-    rig_fini(r);
-    free(r);
     return 0;
 }
 
@@ -280,7 +270,7 @@ static void test_trap40__key_that_moved_on__loads_as_located_or_says_changed(voi
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown_rig)
     const struct CMUnitTest tests[] = {
         T(test_trap47__miss_after_uncommitted_delete__waits_for_the_delete),
         T(test_trap47__hit_on_uncommitted_put__waits_for_the_put),

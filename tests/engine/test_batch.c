@@ -5,19 +5,9 @@
 
 static int setup(void **state)
 {
-    struct rig *r = malloc(sizeof(*r));
-    rig_init(r, 21, BK_SYNC_NO);
+    struct rig *r = set_rig_up(state, 21, BK_SYNC_NO);
     r->opt.max_file_bytes = 1 << 20;
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    *state = r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *r = *state;
-    rig_fini(r);
-    free(r);
     return 0;
 }
 
@@ -378,7 +368,7 @@ static void test_batch__larger_than_a_file__is_in_one_file(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown_rig)
     const struct CMUnitTest tests[] = {
         T(test_batch__peek__sees_own_writes_first),
         T(test_batch__peek__follows_flush_and_swap),

@@ -18,18 +18,8 @@
 
 static int setup(void **state)
 {
-    struct rig *r = malloc(sizeof(*r));
-    rig_init(r, 51, BK_SYNC_ALWAYS);
+    struct rig *r = set_rig_up(state, 51, BK_SYNC_ALWAYS);
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    *state = r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *r = *state;
-    rig_fini(r);
-    free(r);
     return 0;
 }
 
@@ -480,7 +470,7 @@ static void test_trap16__small_tmpfs__fill_free_go_on(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown_rig)
     const struct CMUnitTest tests[] = {
         T(test_trap16__full_disk__refuses_before_anything_changed),
         T(test_trap42__room_comes_back__writes_come_back_20_times),

@@ -50,18 +50,8 @@ static void fill(struct rig *r, unsigned keys)
 
 static int setup(void **state)
 {
-    struct rig *r = bk_alloc_zero(1, sizeof(*r));
-    rig_init(r, 7, BK_SYNC_EVERYSEC);
+    struct rig *r = set_rig_up(state, 7, BK_SYNC_EVERYSEC);
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    *state = r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *r = *state;
-    rig_fini(r);
-    free(r);
     return 0;
 }
 
@@ -415,7 +405,7 @@ static void test_image__any_call_fails__loses_nothing(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown_rig)
     const struct CMUnitTest tests[] = {
         T(test_image__clean_stop__next_start_reads_no_data),
         T(test_image__empty_store__has_one),

@@ -11,18 +11,8 @@
 
 static int setup(void **state)
 {
-    struct rig *r = malloc(sizeof(*r));
-    rig_init(r, 61, BK_SYNC_EVERYSEC);
+    struct rig *r = set_rig_up(state, 61, BK_SYNC_EVERYSEC);
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    *state = r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *r = *state;
-    rig_fini(r);
-    free(r);
     return 0;
 }
 
@@ -395,7 +385,7 @@ static void test_trap23__offsets_beyond_4_gib__are_read_back(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown_rig)
     const struct CMUnitTest tests[] = {
         T(test_rotate__by_size__files_stay_below_the_limit),
         T(test_rotate__by_age__an_old_file_ends),

@@ -11,18 +11,8 @@
 
 static int setup(void **state)
 {
-    struct rig *r = malloc(sizeof(*r));
-    rig_init(r, 71, BK_SYNC_EVERYSEC);
+    struct rig *r = set_rig_up(state, 71, BK_SYNC_EVERYSEC);
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    *state = r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *r = *state;
-    rig_fini(r);
-    free(r);
     return 0;
 }
 
@@ -567,7 +557,7 @@ static void test_snapshot__removed__is_gone_and_the_store_is_not(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown_rig)
     const struct CMUnitTest tests[] = {
         T(test_snapshot__taken__opens_and_holds_all_that_was_written),
         T(test_snapshot__written_to__changes_nothing_in_the_store),

@@ -7,19 +7,9 @@
 
 static int setup(void **state)
 {
-    struct rig *r = malloc(sizeof(*r));
-    rig_init(r, 73, BK_SYNC_EVERYSEC);
+    struct rig *r = set_rig_up(state, 73, BK_SYNC_EVERYSEC);
     RIG_TRUE(r, rig_open(r) == BK_OK);
     assert_int_equal(rig_put(r, "k", "v"), BK_OK);
-    *state = r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *r = *state;
-    rig_fini(r);
-    free(r);
     return 0;
 }
 
@@ -156,7 +146,7 @@ static void test_snapshot__file_cut_or_headless__is_refused_until_it_is_back(voi
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown_rig)
     const struct CMUnitTest tests[] = {
         T(test_snapshot__other_name_is_taken__leaves_what_has_it),
         T(test_snapshot__removal_finds_its_name_taken__leaves_both),

@@ -105,8 +105,7 @@ static void write_all(struct rig *r)
 
 static int setup(void **state)
 {
-    struct rig *r = bk_alloc_zero(1, sizeof(*r));
-    rig_init(r, 11, BK_SYNC_EVERYSEC);
+    struct rig *r = set_rig_up(state, 11, BK_SYNC_EVERYSEC);
     r->opt.max_file_bytes = 4096;
     for (int life = 0; life < 4; life++) { /* the last one makes hints of what the others wrote */
         RIG_TRUE(r, rig_open(r) == BK_OK);
@@ -116,15 +115,6 @@ static int setup(void **state)
         RIG_TRUE(r, rig_settle(r));
         RIG_TRUE(r, rig_close(r) == BK_OK);
     }
-    *state = r;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct rig *r = *state;
-    rig_fini(r);
-    free(r);
     return 0;
 }
 
@@ -336,13 +326,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verify__stores_closed_killed_and_cut__are_well),
         cmocka_unit_test_setup_teardown(test_verify__any_byte_of_any_file_changed__is_found, setup,
-                                        teardown),
+                                        teardown_rig),
         cmocka_unit_test_setup_teardown(test_verify__file_missing_or_cut__is_found, setup,
-                                        teardown),
+                                        teardown_rig),
         cmocka_unit_test_setup_teardown(
-            test_verify__index_from_a_lying_hint__each_wrong_key_is_found, setup, teardown),
+            test_verify__index_from_a_lying_hint__each_wrong_key_is_found, setup, teardown_rig),
         cmocka_unit_test_setup_teardown(test_verify__damaged_value_and_record__name_their_key,
-                                        setup, teardown),
+                                        setup, teardown_rig),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
