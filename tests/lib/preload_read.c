@@ -4,8 +4,9 @@
  *
  * Nothing of a data file is ever in the page cache: preadv2 with RWF_NOWAIT answers EAGAIN. As long
  * as there is a FIFO called $READS_HOLD, reads by the server's threads for reads stand still: each
- * waits for the end of the FIFO, which comes when the test, its one writer, closes it. The same
- * goes for $SYNCS_HOLD and syncs by the server's thread for them.
+ * waits for the end of the FIFO, which comes when the test, its one writer, closes it. Who stands
+ * has made a file $READS_HOLD.stands. The same goes for $SYNCS_HOLD and syncs by the server's
+ * thread for them.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,6 +48,16 @@ static bool by_thread(const char *which)
     return pthread_getname_np(pthread_self(), name, sizeof name) == 0 && strcmp(name, which) == 0;
 }
 
+static void leave_mark(const char *hold)
+{
+    char mark[PATH_SIZE];
+    snprintf(mark, sizeof mark, "%s.stands", hold);
+    int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 static void stand_still(const char *hold)
 {
     int saved = errno;
@@ -54,6 +65,7 @@ static void stand_still(const char *hold)
     int fd = hold == NULL ? -1 : open(hold, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0) {
         char byte;
+        leave_mark(hold);
         if (fcntl(fd, F_SETFL, 0) == 0) {
             while (read(fd, &byte, 1) < 0 && errno == EINTR) {
             }

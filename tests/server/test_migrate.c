@@ -45,6 +45,35 @@ static int target_accept(int listener)
     return fd;
 }
 
+/* A server with a key k, two of its clients, and where k is to go. */
+struct fixture {
+    struct respc *c, *migrates;
+    int listener, port;
+};
+
+static void begin(struct fixture *f)
+{
+    START();
+    f->c = expect_connection(&server);
+    f->migrates = expect_connection(&server);
+    f->listener = target_listen(&f->port);
+    expect_reply(f->c, "+OK", "SET", "k", "v", NULL);
+}
+
+static void end(struct fixture *f)
+{
+    close(f->listener);
+    respc_close(&f->migrates);
+    respc_close(&f->c);
+    expect_clean_stop(&server);
+}
+
+/* The target has taken the key. */
+static void answer(int fd)
+{
+    assert_int_equal(send(fd, "+OK\r\n+OK\r\n", 10, 0), 10);
+}
+
 static void send_migrate(struct respc *c, int port)
 {
     struct bk_buf b = {0};
@@ -58,52 +87,38 @@ static void send_migrate(struct respc *c, int port)
 static void test_migrate__client_pause_meanwhile__deletes_after_its_end(void **state)
 {
     (void)state;
-    START();
-    struct respc *c = expect_connection(&server);
-    struct respc *migrates = expect_connection(&server);
-    int port;
-    int listener = target_listen(&port);
-    expect_reply(c, "+OK", "SET", "k", "v", NULL);
-    send_migrate(migrates, port);
-    int fd = target_accept(listener);
-    while (expect_info(c, "everything", "clients_parked:") == 0) {
+    struct fixture f;
+    begin(&f);
+    send_migrate(f.migrates, f.port);
+    int fd = target_accept(f.listener);
+    while (expect_info(f.c, "everything", "clients_parked:") == 0) {
     }
-    expect_reply(c, "+OK", "CLIENT", "PAUSE", "100000000", "WRITE", NULL);
-    assert_int_equal(send(fd, "+OK\r\n+OK\r\n", 10, 0), 10);
-    while (expect_info(c, "everything", "clients_parked:") != 0) { /* it has seen the answers */
+    expect_reply(f.c, "+OK", "CLIENT", "PAUSE", "100000000", "WRITE", NULL);
+    answer(fd);
+    while (expect_info(f.c, "everything", "clients_parked:") != 0) { /* it has seen the answers */
     }
-    expect_reply(c, ":1", "EXISTS", "k", NULL);
-    assert_int_equal(expect_info(c, "clients", "blocked_clients:"), 1);
-    expect_reply(c, "+OK", "CLIENT", "UNPAUSE", NULL);
-    expect_next(migrates, "+OK");
-    expect_reply(c, ":0", "EXISTS", "k", NULL);
+    expect_reply(f.c, ":1", "EXISTS", "k", NULL);
+    assert_int_equal(expect_info(f.c, "clients", "blocked_clients:"), 1);
+    expect_reply(f.c, "+OK", "CLIENT", "UNPAUSE", NULL);
+    expect_next(f.migrates, "+OK");
+    expect_reply(f.c, ":0", "EXISTS", "k", NULL);
     close(fd);
-    close(listener);
-    respc_close(&migrates);
-    respc_close(&c);
-    expect_clean_stop(&server);
+    end(&f);
 }
 
 static void test_migrate__client_pause_meanwhile__goes_on_when_its_time_is_over(void **state)
 {
     (void)state;
-    START();
-    struct respc *c = expect_connection(&server);
-    struct respc *migrates = expect_connection(&server);
-    int port;
-    int listener = target_listen(&port);
-    expect_reply(c, "+OK", "SET", "k", "v", NULL);
-    send_migrate(migrates, port);
-    int fd = target_accept(listener);
-    expect_reply(c, "+OK", "CLIENT", "PAUSE", "200", NULL);
-    assert_int_equal(send(fd, "+OK\r\n+OK\r\n", 10, 0), 10);
-    expect_next(migrates, "+OK");
-    expect_reply(c, ":0", "EXISTS", "k", NULL);
+    struct fixture f;
+    begin(&f);
+    send_migrate(f.migrates, f.port);
+    int fd = target_accept(f.listener);
+    expect_reply(f.c, "+OK", "CLIENT", "PAUSE", "200", NULL);
+    answer(fd);
+    expect_next(f.migrates, "+OK");
+    expect_reply(f.c, ":0", "EXISTS", "k", NULL);
     close(fd);
-    close(listener);
-    respc_close(&migrates);
-    respc_close(&c);
-    expect_clean_stop(&server);
+    end(&f);
 }
 
 /* ---- No descriptors ---- */
@@ -136,26 +151,19 @@ static void test_migrate__no_descriptors__ends_at_its_timeout(void **state)
 static void test_migrate__descriptors_come_back__is_begun(void **state)
 {
     (void)state;
-    START();
-    struct respc *c = expect_connection(&server);
-    struct respc *migrates = expect_connection(&server);
-    int port;
-    int listener = target_listen(&port);
-    expect_reply(c, "+OK", "SET", "k", "v", NULL);
+    struct fixture f;
+    begin(&f);
     limit_descriptors(1);
-    send_migrate(migrates, port);
-    while (expect_info(c, "everything", "clients_parked:") == 0) {
+    send_migrate(f.migrates, f.port);
+    while (expect_info(f.c, "everything", "clients_parked:") == 0) {
     }
     limit_descriptors(RLIM_INFINITY);
-    int fd = target_accept(listener);
-    assert_int_equal(send(fd, "+OK\r\n+OK\r\n", 10, 0), 10);
-    expect_next(migrates, "+OK");
-    expect_reply(c, ":0", "EXISTS", "k", NULL);
+    int fd = target_accept(f.listener);
+    answer(fd);
+    expect_next(f.migrates, "+OK");
+    expect_reply(f.c, ":0", "EXISTS", "k", NULL);
     close(fd);
-    close(listener);
-    respc_close(&migrates);
-    respc_close(&c);
-    expect_clean_stop(&server);
+    end(&f);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_none, teardown_server)
