@@ -246,8 +246,8 @@ struct bk_reader *bk_reader_new(struct bk_db *db, void (*wake)(void *arg), void 
 void bk_reader_free(struct bk_reader **reader);
 /* Hands over what was added since the last call. */
 void bk_reader_submit(struct bk_reader *reader);
-/* Tells one after the other whose reads are done; false: that was all when the first one was told,
- * and what has come since has its own wake call. */
+/* Tells one after the other whose reads are done; false: there is no more now, and the next one to
+ * come has its own wake call. Who stops before must go on by itself. */
 bool bk_reader_next(struct bk_reader *reader, void **owner);
 
 /* Holds a pin of its own from here to bk_reads_free. */

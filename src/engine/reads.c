@@ -74,7 +74,6 @@ struct bk_reader {
     uint64_t held;
     unsigned out_n;          /* objects handed over whose return has not been told */
     struct bk_reads *landed; /* taken from the done-list, not told yet */
-    bool telling;            /* and all that was there when it was taken is told first */
     /* Guarded by mu (rank reads). */
     struct bk_mutex mu;
     struct bk_cond back; /* with mu: nothing is out */
@@ -322,21 +321,29 @@ void bk_reader_submit(struct bk_reader *reader)
     }
 }
 
-bool bk_reader_next(struct bk_reader *reader, void **owner)
+/* Those that have come back, in their order, when the ones taken before have all been told. */
+static struct bk_reads *next_landed(struct bk_reader *reader)
 {
-    bool wanted = false;
-    if (!reader->telling) {
+    if (reader->landed == NULL) {
         bk_mutex_lock(&reader->mu);
         reader->landed = reader->done;
         reader->done = NULL;
         bk_mutex_unlock(&reader->mu);
-        reader->telling = true;
     }
-    while (reader->landed != NULL && !wanted) {
-        struct bk_reads *reads = reader->landed;
+    struct bk_reads *reads = reader->landed;
+    if (reads != NULL) {
         reader->landed = reads->next;
         reads->landed = reads->trips;
         reader->out_n--;
+    }
+    return reads;
+}
+
+bool bk_reader_next(struct bk_reader *reader, void **owner)
+{
+    struct bk_reads *reads;
+    bool wanted = false;
+    while (!wanted && (reads = next_landed(reader)) != NULL) {
         if (atomic_load_explicit(&reads->dropped, memory_order_relaxed)) {
             reads_destroy(reads);
         } else if (reads->fresh_n > 0) {
@@ -346,7 +353,6 @@ bool bk_reader_next(struct bk_reader *reader, void **owner)
             wanted = true;
         }
     }
-    reader->telling = wanted;
     return wanted;
 }
 

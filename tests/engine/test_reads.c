@@ -273,6 +273,58 @@ static void test_reads__kept_ones_leave_no_room__others_come_all_the_same(void *
     free(value);
 }
 
+/* Asks for one more value, whose read then stands still: all before it have come back. */
+static void stand_behind(struct get *g, struct place *p, const char *key, uint64_t read_before)
+{
+    struct bk_error err = {0};
+    while (stats(p).disk_reads < read_before) {
+        sched_yield();
+    }
+    disk_hold(&p->disk, true);
+    get_begin(g, p, key);
+    assert_int_equal(get_try(g, &err), BK_READING);
+    bk_reader_submit(p->reader);
+    disk_wait(&p->disk, 1);
+}
+
+/* One that stops in the middle, and is not waked again for what comes meanwhile: that is told
+ * before false is. */
+static void test_reads__comes_while_others_are_told__is_told_too(void **state)
+{
+    struct place *p = *state;
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    struct get g[4];
+    struct bk_error err = {0};
+    void *owner = NULL;
+    for (size_t i = 0; i < 4; i++) {
+        put(p, keys[i], "value");
+    }
+    p->opt.disk_threads = 1;
+    reopen(p);
+    for (size_t i = 0; i < 2; i++) {
+        get_begin(&g[i], p, keys[i]);
+        assert_int_equal(get_try(&g[i], &err), BK_READING);
+    }
+    bk_reader_submit(p->reader);
+    stand_behind(&g[2], p, keys[2], 2);
+    assert_true(bk_reader_next(p->reader, &owner));
+    assert_ptr_equal(owner, &g[0]);
+    disk_hold(&p->disk, false);
+    stand_behind(&g[3], p, keys[3], 3);
+    while (sem_trywait(&p->woken) == 0) { /* the calls are taken while there is still b to tell */
+    }
+    assert_true(bk_reader_next(p->reader, &owner));
+    assert_ptr_equal(owner, &g[1]);
+    bool told = bk_reader_next(p->reader, &owner);
+    disk_hold(&p->disk, false);
+    assert_true(told);
+    assert_ptr_equal(owner, &g[2]);
+    assert_ptr_equal(next_done(p), &g[3]);
+    for (size_t i = 0; i < 4; i++) {
+        get_end(&g[i]);
+    }
+}
+
 int main(void)
 {
     quiet_log();
@@ -289,6 +341,7 @@ int main(void)
         TEST(test_reads__record_damaged_on_disk__the_answer_is_the_usual_error),
         TEST(test_reads__more_than_may_be_held__wait_their_turn),
         TEST(test_reads__kept_ones_leave_no_room__others_come_all_the_same),
+        TEST(test_reads__comes_while_others_are_told__is_told_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
