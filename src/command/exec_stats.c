@@ -42,6 +42,7 @@ int64_t exec_clock_ms(const struct exec *e)
 
 void exec_tick(struct exec *e, int64_t wall_us, int64_t mono_us)
 {
+    e->now_us = wall_us;
     e->tick_wall_us = wall_us;
     e->tick_mono_us = mono_us;
 }

@@ -278,6 +278,7 @@ static void conn_clock_cb(evutil_socket_t fd, short what, void *arg)
     (void)what;
     loop_tick_begin(c->loop);
     conn_go_on(c);
+    loop_break_if_late(c->loop);
 }
 
 /* A wake call comes when it may; the command's moment is kept by an event of its own. */
@@ -498,6 +499,9 @@ void conn_run(struct conn *c)
         conn_read_ahead(c);
     }
     ahead_put_back(ahead, c->reader);
+    if (left == NET_TICK_COMMANDS) {
+        (void)exec_look(l->exec); /* no command has looked at the clock behind what was received */
+    }
     if ((left == 0 || lags || late) && c->state == CONN_OPEN &&
         resp_reader_pending(c->reader) > 0) {
         conn_set_state(c, CONN_READY);
@@ -511,13 +515,16 @@ void conn_run(struct conn *c)
 
 void conn_go_on(struct conn *c)
 {
-    if (c->state == CONN_READY) {
-        conn_set_state(c, CONN_OPEN);
-    } else if ((BIT(c->state) & UNFINISHED) != 0) {
+    bool ran = (BIT(c->state) & UNFINISHED) != 0;
+    if (ran) {
         (void)exec_look(c->loop->exec);
         conn_exec(c, c->pending);
+    } else if (c->state == CONN_READY) {
+        conn_set_state(c, CONN_OPEN);
     }
-    if (c->state == CONN_OPEN) {
+    if (c->state == CONN_OPEN && ran && loop_late(c->loop) && resp_reader_pending(c->reader) > 0) {
+        conn_set_state(c, CONN_READY);
+    } else if (c->state == CONN_OPEN) {
         conn_run(c);
     }
 }

@@ -2,9 +2,10 @@
 /*
  * loop.c - a loop thread and its ticks.
  *
- * A tick: what was left over from the last one, one round of epoll, then at the end one flush of
- * the store and one send per connection. Its commands may take NET_TICK_US, and a last one that has
- * begun: then replies leave, and what is left goes first in the next tick, in the same order. When
+ * A tick: what was left over from the last one, those that wait and shall look again, one round of
+ * epoll, then at the end one flush of the store and one send per connection. Each of these three
+ * parts may take NET_TURN_US, and a last command that has begun then: what is left of it goes first
+ * in the next tick, in the same order, so that no part waits for the end of another. When
  * connections wait for the store, the loop arms wants_wake and looks once more before it sleeps, so
  * that a commit between the last look and the arming is not missed.
  */
@@ -35,13 +36,20 @@ void loop_tick_begin(struct loop *l)
         l->now_ms = now_us / 1000;
         ticks_begin(&l->timer);
         exec_tick(l->exec, now_us, l->timer.start_us);
+        l->late_us = NET_TURN_US;
         net_tunables_read(l->net, &l->tun);
     }
 }
 
 bool loop_late(const struct loop *l)
 {
-    return exec_tick_us(l->exec) >= NET_TICK_US;
+    return exec_tick_us(l->exec) >= l->late_us;
+}
+
+/* The next part of the tick begins. */
+static void loop_next_part(struct loop *l)
+{
+    l->late_us = exec_tick_us(l->exec) + NET_TURN_US;
 }
 
 void loop_break_if_late(struct loop *l)
@@ -74,7 +82,7 @@ void loop_flush(struct loop *l)
  * find none again end the round, since those behind them would hardly find any: to run them all
  * would cost a checksum of every value that waits, for each commit that has room for one. Who has
  * got on and waits again goes to the end. Commands with a moment of their own look at it always.
- * The first one runs however late it is.
+ * The first one runs however late it is; if it finds no room, the next commit tells those behind.
  */
 static void loop_retry_parked(struct loop *l)
 {
@@ -90,7 +98,7 @@ static void loop_retry_parked(struct loop *l)
         uint64_t done = RELAXED_LOAD(&l->stats.commands);
         if ((refused >= RETRY_REFUSED || late) && !conn_by_clock(c)) {
             list_push(&l->parked, node);
-            l->recheck = l->recheck || late;
+            l->recheck = l->recheck || refused == 0;
             continue;
         }
         conn_go_on(c);
@@ -138,7 +146,6 @@ static void loop_take_reads(struct loop *l)
     l->recheck = l->recheck || late;
 }
 
-/* Half of the tick at most, so that those whose input has just come get on as well. */
 static void loop_work(struct loop *l)
 {
     struct list now;
@@ -146,7 +153,7 @@ static void loop_work(struct loop *l)
     list_take(&now, &l->work);
     for (bool late = false; !late && (node = list_pop(&now)) != NULL;) {
         conn_go_on(LIST_OWNER(node, struct conn, queued));
-        late = exec_tick_us(l->exec) >= NET_TICK_US / 2;
+        late = loop_late(l);
     }
     list_put_back(&l->work, &now);
 }
@@ -333,11 +340,13 @@ static void *loop_main(void *arg)
         if (busy) {
             loop_tick_begin(l);
             loop_work(l);
+            loop_next_part(l);
         }
         if (l->recheck) {
             l->recheck = false;
             loop_take_reads(l);
             loop_retry(l);
+            loop_next_part(l);
         }
         event_base_loop(l->base, EVLOOP_ONCE | (busy ? EVLOOP_NONBLOCK : 0));
         loop_tick_end(l);

@@ -22,7 +22,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define NET_TICK_US 10000                  /* then what is left waits for the next tick */
+#define NET_TURN_US 5000 /* for each part of a tick: then what is left waits for the next one */
 #define NET_TICK_COMMANDS 256u             /* of one connection */
 #define NET_TICK_PUSHES 1024u              /* to all connections of one loop */
 #define NET_TURN_PUSHES 128u               /* to one, before others have their turn */
@@ -157,6 +157,8 @@ struct loop {
     struct net_tunables tun;        /* as of this tick */
     uint64_t max_pos, flushed_pos;  /* highest position seen; flushed up to */
     int64_t now_ms;                 /* wall clock at the tick's begin or its latest command */
+    int64_t
+        late_us; /* microseconds of the tick: then its part that is under way has had its time */
     struct tick_timer timer;
     bool in_tick, recheck, stopping, past_deadline;
 };
@@ -326,10 +328,9 @@ void ticks_close(struct tick_timer *t);
 void ticks_begin(struct tick_timer *t);
 void ticks_end(struct tick_timer *t, struct loop_stats *s);
 
-void loop_tick_begin(struct loop *l); /* idempotent within a tick */
-void loop_flush(struct loop *l);      /* commits and sends what the tick has gathered so far */
-bool loop_late(
-    const struct loop *l); /* as of the executor's latest look, the tick has had its time */
+void loop_tick_begin(struct loop *l);    /* idempotent within a tick */
+void loop_flush(struct loop *l);         /* commits and sends what the tick has gathered so far */
+bool loop_late(const struct loop *l);    /* as of the executor's latest look this part is over */
 void loop_break_if_late(struct loop *l); /* at the end of an event: the others keep their turns */
 void loop_poke(struct loop *l);          /* any thread: the loop looks at its mailbox */
 void loop_admit(struct loop *l,

@@ -86,8 +86,12 @@ void loop_pause_over(struct loop *l)
     struct list now;
     struct list *node;
     list_take(&now, &l->paused);
-    while ((node = list_pop(&now)) != NULL) {
+    for (bool late = false; !late && (node = list_pop(&now)) != NULL; late = loop_late(l)) {
         conn_go_on(LIST_OWNER(node, struct conn, queued));
+    }
+    if (!list_empty(&now)) {
+        list_put_back(&l->paused, &now);
+        loop_pause_wait(l); /* without a pause that is the next moment */
     }
 }
 
@@ -98,4 +102,5 @@ void loop_pause_cb(evutil_socket_t fd, short what, void *arg)
     (void)what;
     loop_tick_begin(l);
     loop_pause_over(l);
+    loop_break_if_late(l);
 }

@@ -17,7 +17,8 @@
 #define TEXT \
     3000u /* LCS of two such texts takes longer than a tick has, however fast the machine */
 #define LONG_ONES 100 /* fewer than one connection may run in a tick */
-#define OTHERS 20
+#define OTHERS 150
+#define BEFORE_THEM 30 /* of the long ones, at most; one or two, if a tick takes what there is */
 
 static void set_texts(struct respc *c)
 {
@@ -71,7 +72,7 @@ static void test_ticks__many_long_commands__leave_room_for_others(void **state)
     kill(server.pid, SIGCONT);
     for (int i = 0; i < OTHERS; i++) {
         long calls = calls_told(other[i]);
-        assert_in_range(calls, 0, LONG_ONES - 1);
+        assert_in_range(calls, 0, BEFORE_THEM);
         before = calls > before ? calls : before;
         respc_close(&other[i]);
     }

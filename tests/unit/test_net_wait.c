@@ -144,6 +144,35 @@ static void test_net__no_room__parks_until_woken_and_runs_the_command_once(void 
     close(b);
 }
 
+/* Those behind the one that was refused wait for the next commit too, however late it is. */
+static void test_net__no_room__nobody_tries_again_before_there_is_some(void **state)
+{
+    struct fake *f = *state;
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    int b = fake_connect(f);
+    int c = fake_connect(f);
+    fake_send(a, "NOROOM a\r\n");
+    fake_send(b, "NOROOM b\r\n");
+    fake_until(f, parked, 2);
+    for (int i = 0; i < 100; i++) { /* ticks that others make */
+        fake_send(c, "ECHO c\r\n");
+        fake_expect(c, "$1\r\nc\r\n");
+    }
+    net_wake(f->net);
+    for (int i = 0; i < 100; i++) {
+        fake_send(c, "ECHO c\r\n");
+        fake_expect(c, "$1\r\nc\r\n");
+    }
+    assert_in_range(atomic_load(&f->refused), 2, 12); /* and a look behind each arming */
+    fake_give_room(f);
+    fake_expect(a, "$1\r\na\r\n");
+    fake_expect(b, "$1\r\nb\r\n");
+    close(a);
+    close(b);
+    close(c);
+}
+
 static void test_net__value_being_read__others_are_served_and_order_is_kept(void **state)
 {
     struct fake *f = *state;
@@ -503,6 +532,7 @@ int main(void)
         TEST(test_net__trap47_uncommitted_write__holds_its_reply_and_those_behind_it),
         TEST(test_net__undone_write__answers_misconf_for_each_reply_that_depends_on_it),
         TEST(test_net__no_room__parks_until_woken_and_runs_the_command_once),
+        TEST(test_net__no_room__nobody_tries_again_before_there_is_some),
         TEST(test_net__value_being_read__others_are_served_and_order_is_kept),
         TEST(test_net__closed_while_waiting__is_dropped_cleanly),
         TEST(test_net__long_command__lets_others_run_and_keeps_its_arguments),
