@@ -217,17 +217,13 @@ void bk_batch_put(struct bk_batch *b, uint32_t num, const struct bk_key *key,
     w->flags = flags;
     w->expire_ms = expire_ms;
     w->value = value->bytes;
-    w->block = NULL;
-    if (value->bytes.len > BKI_LOG_COPY_MAX) {
+    w->block = value->block != NULL ? bk_block_ref(value->block) : NULL;
+    if (w->block == NULL && value->bytes.len > BKI_LOG_COPY_MAX) {
         /* The log refers to large values until they are written, so they need an owner that lasts.
          */
-        if (value->block != NULL) {
-            w->block = bk_block_ref(value->block);
-        } else {
-            w->block = bk_block_new(value->bytes.len);
-            memcpy(w->block->data, value->bytes.data, value->bytes.len);
-            w->value = bk_span_of(w->block->data, value->bytes.len);
-        }
+        w->block = bk_block_new(value->bytes.len);
+        memcpy(w->block->data, value->bytes.data, value->bytes.len);
+        w->value = bk_span_of(w->block->data, value->bytes.len);
     }
     bk_block_unref(&old);
 }

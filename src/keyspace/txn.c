@@ -63,7 +63,6 @@ void ks_txn_free(struct ks_txn **t)
     if (*t != NULL) {
         ks_txn_end(*t, NULL);
         free_arrays(*t);
-        free((*t)->held);
         free((*t)->lies);
         bk_batch_free(&(*t)->batch);
         free(*t);
@@ -96,8 +95,21 @@ void ks_txn_begin(struct ks_txn *t, uint32_t db, int64_t now_ms)
 
 /* ---- Several commands in one transaction ---- */
 
+static void trim_item(struct bk_item *item)
+{
+    if (item->block != NULL || item->buf.cap > BYTES_KEPT) {
+        bk_item_fini(item);
+    }
+}
+
+/* What commands before have looked at nobody asks for again: without the last of them a version of
+ * a value that several have changed goes. */
 void ks_txn_focus(struct ks_txn *t, uint32_t db, size_t first)
 {
+    for (size_t i = t->first; i < first && i < t->n; i++) {
+        trim_item(&t->peeks[i]);
+        t->info[i].peeked = 0;
+    }
     t->db = db;
     t->first = first;
 }
@@ -323,15 +335,6 @@ uint8_t *ks_alloc(struct ks_txn *t, size_t n)
     return bk_batch_alloc(t->batch, n);
 }
 
-static void hold(struct ks_txn *t, struct bk_block *block)
-{
-    if (t->held_n == t->held_cap) {
-        t->held_cap = t->held_cap == 0 ? 8 : t->held_cap * 2;
-        t->held = bk_realloc(t->held, t->held_cap * sizeof(struct bk_block *));
-    }
-    t->held[t->held_n++] = bk_block_ref(block);
-}
-
 static void note_change(struct ks_txn *t, size_t i)
 {
     t->info[i].changed = true;
@@ -349,10 +352,8 @@ void ks_put(struct ks_txn *t, size_t index, const struct ks_write *w)
 {
     struct bk_value value = {w->bytes, w->block};
     index += t->first;
-    if (w->block != NULL) {
-        hold(t, w->block);
-    }
     begin_batch(t);
+    t->wrote_much = t->wrote_much || w->block != NULL || w->bytes.len > BYTES_KEPT;
     unsigned flags = (unsigned)w->type | (unsigned)w->encoding << ENCODING_SHIFT;
     bk_batch_put(t->batch, t->info[index].db, &t->keys[index], &value, (uint8_t)flags,
                  w->expire_ms);
@@ -441,26 +442,20 @@ struct keyspace *ks_txn_keyspace(const struct ks_txn *t)
     return t->ks;
 }
 
-static void trim_item(struct bk_item *item)
-{
-    if (item->block != NULL || item->buf.cap > BYTES_KEPT) {
-        bk_item_fini(item);
-    }
-}
-
 /* The batch is over: forget it, and give back what only this command needed. */
 static void reset(struct ks_txn *t)
 {
     t->begun = false;
     t->locked = false;
+    if (t->wrote_much) {
+        bk_batch_begin(t->batch); /* what was written is not kept until the next command */
+        t->wrote_much = false;
+    }
     free(t->lies);
     t->lies = NULL;
     if (t->pinned) {
         bk_unpin(t->ks->db, t->pin);
         t->pinned = false;
-    }
-    while (t->held_n > 0) {
-        bk_block_unref(&t->held[--t->held_n]);
     }
     if (t->cap > KEYS_KEPT) {
         free_arrays(t);

@@ -5,6 +5,11 @@
  */
 #include "keyspace/txn_private.h"
 
+#include "base/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
 /* BK_CHANGED in a row before a fetch gives up. Each one means that another writer or a merge has
  * moved the record and left a newer one in memory, so a few are already rare. */
 #define FETCH_TRIES 1000
@@ -37,21 +42,84 @@ static int load_without_wait(struct ks_txn *t, size_t i, struct bk_error *err)
     return rc;
 }
 
+/* Which items have a value loaded, by record: commands of one EXEC may all name the same key. */
+struct loaded {
+    uint32_t few[64];
+    uint32_t *slots; /* index of an item + 1, 0: free; owned unless it is few */
+    size_t mask;
+};
+
+static void loaded_init(struct loaded *l, size_t n)
+{
+    size_t size = sizeof l->few / sizeof l->few[0];
+    while (size < n * 2) {
+        size *= 2;
+    }
+    l->mask = size - 1;
+    l->slots =
+        n * 2 <= sizeof l->few / sizeof l->few[0] ? l->few : bk_alloc(size * sizeof *l->slots);
+    memset(l->slots, 0, size * sizeof *l->slots);
+}
+
+static void loaded_fini(struct loaded *l)
+{
+    if (l->slots != l->few) {
+        free(l->slots);
+    }
+}
+
+/* Where the record of item i is, or is to be noted. */
+static uint32_t *loaded_slot(const struct loaded *l, const struct ks_txn *t, size_t i)
+{
+    uint64_t at = t->items[i].at;
+    size_t slot = (size_t)(at * 0x9e3779b97f4a7c15u >> 32) & l->mask;
+    while (l->slots[slot] != 0 && t->items[l->slots[slot] - 1].at != at) {
+        slot = (slot + 1) & l->mask;
+    }
+    return &l->slots[slot];
+}
+
+/* The value stays where it is, in an item of the same transaction. */
+static void share_value(struct bk_item *item, const struct bk_item *of)
+{
+    item->value = of->value;
+    item->flags = of->flags;
+    bk_block_unref(&item->block);
+    item->block = of->block == NULL ? NULL : bk_block_ref(of->block);
+}
+
+static int load_value(struct ks_txn *t, struct loaded *l, size_t i, struct bk_error *err)
+{
+    uint32_t *slot = loaded_slot(l, t, i);
+    if (*slot != 0) {
+        share_value(&t->items[i], &t->items[*slot - 1]);
+        return BK_OK;
+    }
+    int rc = t->reader == NULL ? bk_load(t->ks->db, &t->keys[i], &t->items[i], err)
+                               : load_without_wait(t, i, err);
+    if (rc == BK_OK) {
+        *slot = (uint32_t)i + 1;
+    }
+    return rc;
+}
+
 /* Loads the values that are needed of what was located; stops at the first that cannot be had, but
  * not at those that must be read: they are read together. */
 static int load_values(struct ks_txn *t, struct bk_error *err)
 {
     int rc = BK_OK;
     bool waits = false;
+    struct loaded loaded;
+    loaded_init(&loaded, t->n);
     for (size_t i = 0; i < t->n && rc == BK_OK; i++) {
         if (t->info[i].need == KS_NEED_VALUE && !t->info[i].flushed &&
             ks_txn_present(t, &t->items[i])) {
-            rc = t->reader == NULL ? bk_load(t->ks->db, &t->keys[i], &t->items[i], err)
-                                   : load_without_wait(t, i, err);
+            rc = load_value(t, &loaded, i, err);
             waits = waits || rc == BK_READING;
             rc = rc == BK_READING ? BK_OK : rc;
         }
     }
+    loaded_fini(&loaded);
     return rc == BK_OK && waits ? BK_READING : rc;
 }
 

@@ -33,6 +33,7 @@ struct ks_txn {
     bool pinned;
     unsigned pin; /* from begin to end: what was located stays where it is */
     bool locked;
+    bool wrote_much;     /* a long value, or one in a block */
     bool wrote;          /* a put: a count of 0 no longer says that a database is empty */
     bool changes, whole; /* there are some; of whole databases too, the last behind whole_first */
     size_t whole_first;
@@ -49,9 +50,6 @@ struct ks_txn {
     struct bk_item *items; /* what fetch located and loaded */
     struct bk_item *peeks; /* what ks_get found under the locks */
     struct txn_key *info;
-    struct bk_block *
-        *held; /* owned; counted: blocks of puts, whose bytes must last until the end */
-    size_t held_n, held_cap;
 };
 
 /* The reply depends on what lies before pos. */
