@@ -45,24 +45,6 @@ static unsigned group_of(enum option_id id)
     case OPTION_CLIENT_QUERY_BUFFER_LIMIT:
     case OPTION_TRACKING_TABLE_MAX_KEYS:
         return GROUP_NET;
-    case OPTION_APPENDFSYNC:
-    case OPTION_MAX_FILE_SIZE:
-    case OPTION_MAX_FILE_AGE:
-    case OPTION_LOG_BUFFER_SIZE:
-    case OPTION_CACHE_SIZE:
-    case OPTION_MAXMEMORY:
-    case OPTION_MERGE_POLICY:
-    case OPTION_MERGE_DEAD_RATIO:
-    case OPTION_MERGE_DEAD_BYTES:
-    case OPTION_MERGE_SMALL_FILE:
-    case OPTION_MERGE_MAX_FILES:
-    case OPTION_MERGE_MAX_BYTES:
-    case OPTION_MERGE_WINDOW:
-    case OPTION_MERGE_RATE:
-    case OPTION_MERGE_RATE_MIN:
-    case OPTION_MERGE_INTERVAL:
-    case OPTION_DISK_MAX_BYTES:
-        return GROUP_STORE;
     case OPTION_LOGLEVEL:
         return GROUP_LOG;
     case OPTION_SNAPSHOT_KEEP:
@@ -80,7 +62,7 @@ static unsigned group_of(enum option_id id)
     case OPTION_MAXMEMORY_SAMPLES:
         return GROUP_ATOMICS;
     default:
-        return 0;
+        return GROUP_STORE; /* which looks for itself what is new to it */
     }
 }
 
