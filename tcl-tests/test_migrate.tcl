@@ -170,6 +170,21 @@ test "MIGRATE: a target that is not there, hangs up, or never answers" {
     close $listener
 }
 
+test "MIGRATE: thousands of keys, and an error in the last answer" {
+    set keys {}
+    set pairs {}
+    for {set i 0} {$i < 3000} {incr i} {
+        lappend keys k$i
+        lappend pairs k$i v
+    }
+    is [list mset {*}$pairs] +OK
+    lassign [fake_target [concat +OK [lrepeat 2999 +OK] {{-ERR no more}}]] listener port
+    expect [r_serving migrate 127.0.0.1 $port {} 0 5000 keys {*}$keys] \
+        {-ERR Target instance replied with error: ERR no more}
+    is {keys *} {* $k2999}
+    close $listener
+}
+
 test "MIGRATE: a key that is changed during the transfer is kept" {
     own {
         foreach change {{set a new} {del a} {append a x} {expire a 1000} {persist b}} {

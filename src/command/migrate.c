@@ -366,10 +366,11 @@ static void remove_one(void *arg, const struct migrant *k, size_t n)
 /* The first error of the target, if it has answered for a key at all; NULL: none. */
 static const char *target_error(const struct migration *m)
 {
+    const char *line = (const char *)m->result.lines.data;
     const char *error = NULL;
     for (size_t i = 0; answered(m) > 0 && i < m->result.lines_n && error == NULL; i++) {
-        const char *line = line_at(&m->result, i);
         error = line[0] == '-' ? line + 1 : NULL;
+        line += strlen(line) + 1;
     }
     return error;
 }
