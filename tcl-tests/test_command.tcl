@@ -54,6 +54,19 @@ test "COMMAND GETKEYS and GETKEYSANDFLAGS" {
     is {command getkeysandflags rename a b} {* {* $a {* +RW +access +delete}} {* $b {* +OW +update}}}
     is {command getkeysandflags set a 1} {* {* $a {* +OW +update}}}
     is {command getkeysandflags set a 1 px 1 GET} {* {* $a {* +RW +access +update}}}
+    foreach {words flags} {
+        {} {+RO +access}
+        {get u8 0} {+RO +access}
+        {OVERFLOW sat GET u8 0 get u8 8} {+RO +access}
+        {overflow fail set u8 0 1} {+RW +access +update}
+        {get u8 0 INCRBY u8 0 1} {+RW +access +update}
+        {set u8 0} {+RW +access +update}
+        {get set} {+RW +access +update}
+        {nosuch} {+RW +access +update}
+    } {
+        is [list command getkeysandflags bitfield a {*}$words] [list * [list * \$a [list * {*}$flags]]]
+    }
+    is {command getkeysandflags bitfield_ro a get u8 0} {* {* $a {* +RO +access}}}
     is {command getkeys ping x} {-ERR The command has no key arguments}
     is {command getkeys client id} {-ERR The command has no key arguments}
     is {command getkeys nosuch x} {-ERR Invalid command specified}

@@ -372,17 +372,42 @@ static const struct command_row *keys_row(struct command_ctx *c, const struct co
     return found ? row : NULL;
 }
 
+static const char *set_flags(const struct command_ctx *c)
+{
+    bool get = false;
+    for (int i = 5; i < c->cmd->argc; i++) {
+        get = get || arg_is(arg_at(c, i), "get");
+    }
+    return get ? "RW access update" : "OW update";
+}
+
+/* What is neither GET nor OVERFLOW writes, or is a syntax error, which Redis takes for a write too.
+ */
+static const char *bitfield_flags(const struct command_ctx *c)
+{
+    bool reads = true;
+    for (int i = 4; i < c->cmd->argc && reads; i++) {
+        struct bk_span word = arg_at(c, i);
+        int more = c->cmd->argc - 1 - i;
+        if (arg_is(word, "get") && more >= 2) {
+            i += 2;
+        } else if (arg_is(word, "overflow") && more >= 1) {
+            i++;
+        } else {
+            reads = false;
+        }
+    }
+    return reads ? "RO access" : "RW access update";
+}
+
 /* What the key is used for in this very command: the flags of a key specification marked
- * "variable_flags" are what may be; SET's depend on its GET option. */
-static const char *actual_flags(struct command_ctx *c, const struct doc_key *key)
+ * "variable_flags" are what may be. */
+static const char *actual_flags(const struct command_ctx *c, const struct command_doc *doc,
+                                const struct doc_key *key)
 {
     const char *flags = key->flags;
-    bool get = false;
     if (strstr(flags, "variable_flags") != NULL) {
-        for (int i = 5; i < c->cmd->argc; i++) {
-            get = get || arg_is(arg_at(c, i), "get");
-        }
-        flags = get ? "RW access update" : "OW update";
+        flags = strcmp(doc->name, "bitfield") == 0 ? bitfield_flags(c) : set_flags(c);
     }
     return flags;
 }
@@ -399,7 +424,7 @@ static void documented_keys(struct command_ctx *c, const struct command_doc *doc
         int last = key->last < 0 ? argc + key->last : key->index + key->last;
         if (!key->unknown && out->n < sizeof(out->v) / sizeof(out->v[0])) {
             out->v[out->n++] =
-                (struct key_place){key->index, last, key->step, actual_flags(c, key)};
+                (struct key_place){key->index, last, key->step, actual_flags(c, doc, key)};
             whole = whole && key->index <= last && last < argc;
         }
     }
