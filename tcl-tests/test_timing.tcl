@@ -29,6 +29,22 @@ test "INFO commandstats: what is refused and what fails, subcommands apart" {
     expect [info_field commandstats cmdstat_client] "no cmdstat_client"
 }
 
+test "INFO commandstats: EXEC has failed when its own reply is an error" {
+    is {set s x} +OK
+    is {config resetstat} +OK
+    is {multi} +OK
+    is {incr s} +QUEUED
+    is {get s} +QUEUED
+    is {exec} {* {-ERR value is not an integer or out of range} $x}
+    expect_match [info_field commandstats cmdstat_exec] calls=1,*,rejected_calls=0,failed_calls=0
+    expect_match [info_field commandstats cmdstat_incr] calls=1,*,rejected_calls=0,failed_calls=1
+    is {multi} +OK
+    r nosuch
+    is {exec} {-EXECABORT Transaction discarded because of previous errors.}
+    is {exec} {-ERR EXEC without MULTI}
+    expect_match [info_field commandstats cmdstat_exec] calls=3,*,rejected_calls=0,failed_calls=2
+}
+
 test "INFO latencystats: percentiles by command" {
     set percentiles [lindex [r config get latency-tracking-info-percentiles] 1]
     is {config resetstat} +OK

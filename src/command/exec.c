@@ -389,6 +389,14 @@ static enum exec_result run_with_store(struct exec_run *r, uint64_t *pos)
 
 /* ---- Running ---- */
 
+/* EXEC's reply holds those of its commands, which are counted as theirs. */
+static bool has_failed(const struct exec_run *r)
+{
+    const struct resp_writer *reply = r->ctx.reply;
+    bool holds = (r->ctx.row->flags & CMD_RUNS_QUEUE) != 0;
+    return reply->errors != r->errors_start && !(holds && reply->out->data[r->reply_start] != '-');
+}
+
 static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_slice **slice)
 {
     struct exec *e = r->ctx.exec;
@@ -415,7 +423,7 @@ static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_s
         result = (*slice)->parked ? EXEC_NO_ROOM : EXEC_MORE;
     }
     if (result == EXEC_DONE) {
-        exec_ended(&r->ctx, r->stat, took_us, r->ctx.reply->errors != r->errors_start);
+        exec_ended(&r->ctx, r->stat, took_us, has_failed(r));
     }
     return result;
 }
