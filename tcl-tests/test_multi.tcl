@@ -62,12 +62,14 @@ test "WATCH: written, deleted, flushed, run out" {
         is {ping} +QUEUED
         is {exec} nilarray
     }
-    is {set k 1 exat 9000000000} +OK
-    is {watch k} +OK
-    is {expireat k 9000000000} :1
-    is {multi} +OK
-    is {ping} +QUEUED
-    is {exec} nilarray
+    foreach change {{expireat k 9000000000} {getex k exat 9000000000}} {
+        is {set k 1 exat 9000000000} +OK
+        is {watch k} +OK
+        r {*}$change
+        is {multi} +OK
+        is {ping} +QUEUED
+        is {exec} nilarray
+    }
     is {set k 1 px 20} +OK
     is {watch k} +OK
     while {[r exists k]} {}
@@ -77,7 +79,7 @@ test "WATCH: written, deleted, flushed, run out" {
 }
 
 test "WATCH: what does not concern it" {
-    foreach change {{get k} {set other 1} {setnx k 2} {del nosuch} {unwatch} {select 0} {setrange k 0 {}} {setbit k 7 1}} {
+    foreach change {{get k} {set other 1} {setnx k 2} {del nosuch} {unwatch} {select 0} {setrange k 0 {}} {setbit k 7 1} {getex k} {getex k persist}} {
         is {set k 1} +OK
         is {watch k k nosuch} +OK
         r {*}$change

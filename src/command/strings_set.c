@@ -233,14 +233,10 @@ static void change_expiry(struct command_ctx *c, const struct ks_value *v,
         command_notify(c, NOTIFY_GENERIC, "del", key);
         return;
     }
-    if (expire_ms != 0) {
-        command_notify(c, NOTIFY_GENERIC, "expire", key);
-    } else if ((o->flags & OPT_PERSIST) != 0 && v->expire_ms != 0) {
-        command_notify(c, NOTIFY_GENERIC, "persist", key);
-    }
-    if (expire_ms != v->expire_ms && (expire_ms != 0 || (o->flags & OPT_PERSIST) != 0)) {
+    if (expire_ms != 0 || ((o->flags & OPT_PERSIST) != 0 && v->expire_ms != 0)) {
         struct ks_write w = {v->type, v->bytes, v->block, expire_ms, v->encoding};
-        ks_put(c->txn, 0, &w);
+        ks_put(c->txn, 0, &w); /* the same time too: who watches the key sees a change */
+        command_notify(c, NOTIFY_GENERIC, expire_ms != 0 ? "expire" : "persist", key);
     }
 }
 
