@@ -4,8 +4,8 @@
  *
  * Where Redis looks at a few keys for each one that goes and remembers good candidates, a batch is
  * chosen at once here: of samples * max keys the max that suit the rule best. That is as good a
- * choice, and one batch in the log. A key that somebody has written between the look and the lock
- * stays.
+ * choice, and one batch in the log. With many samples a batch is smaller. A key that somebody has
+ * written between the look and the lock stays.
  */
 #include "engine/bitkv.h"
 #include "keyspace/keyspace_private.h"
@@ -15,7 +15,8 @@
 #include <stdlib.h>
 
 #define EVICT_MAX 64u        /* keys in a batch */
-#define CANDIDATES_MAX 1024u /* whatever maxmemory-samples says */
+#define SAMPLES_MAX 128u     /* whatever maxmemory-samples says */
+#define CANDIDATES_MAX 1024u /* for a batch */
 #define EMPTY_DRAWS 8u       /* one after another, before the rule is said to choose none */
 
 struct candidate {
@@ -172,13 +173,18 @@ static void tell(const struct choice *c, size_t n)
     }
 }
 
+static size_t least(size_t x, size_t y)
+{
+    return x < y ? x : y;
+}
+
 int ks_evict(struct keyspace *ks, const struct ks_evict *e, struct ks_evicted *out,
              struct bk_error *err)
 {
     bool one = e->rule == KS_EVICT_ALL_RANDOM || e->rule == KS_EVICT_VOLATILE_RANDOM;
-    size_t max = e->max < EVICT_MAX ? e->max : EVICT_MAX;
-    size_t samples = one ? 1 : e->samples;
-    size_t wanted = samples < CANDIDATES_MAX / max ? max * samples : CANDIDATES_MAX;
+    size_t samples = one ? 1 : least(e->samples, SAMPLES_MAX);
+    size_t max = least(least(e->max, EVICT_MAX), CANDIDATES_MAX / samples);
+    size_t wanted = max * samples;
     struct choice *c = bk_alloc(sizeof *c + wanted * sizeof c->all[0]);
     struct ks_evicted gone = {0};
     BK_ASSERT(e->rule != KS_EVICT_NONE && e->samples > 0);

@@ -247,8 +247,8 @@ enum ks_evict_rule {
 };
 struct ks_evict {
     enum ks_evict_rule rule;
-    uint32_t samples; /* keys looked at for each that goes */
-    uint32_t max;     /* keys that go */
+    uint32_t samples; /* keys looked at for each that goes; more than 128 are as 128 */
+    uint32_t max;     /* keys that go at most */
     void (*evicted)(void *arg, uint32_t db, struct bk_span key); /* after the commit; may be NULL */
     void *arg;
 };

@@ -155,6 +155,24 @@ static void test_evict__lru__keeps_what_is_used(void **state)
     assert_true(count_there(f, 1000, 4000, 1) <= 3000 - 1590);
 }
 
+/* Among how many keys each one that goes is chosen, up to a batch's size: 1024 in all. */
+static void test_evict__many_samples__each_key_is_chosen_among_as_many_but_128(void **state)
+{
+    static const unsigned samples[] = {1, 16, 17, 100, 128, 129, 1000000};
+    static const unsigned gone[] = {64, 64, 60, 10, 8, 8, 8};
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 4000; i++) {
+        put(f, 0, i, 0);
+    }
+    for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
+        struct ks_evict e = {.rule = KS_EVICT_ALL_LRU, .samples = samples[i], .max = 64};
+        struct ks_evicted out = {0};
+        assert_int_equal(ks_evict(f->ks, &e, &out, NULL), BK_OK);
+        assert_int_equal(out.keys, gone[i]);
+        bk_flush(f->db, bk_tail(f->db));
+    }
+}
+
 static void test_evict__lru_with_expiry__takes_no_other_keys(void **state)
 {
     struct fixture *f = *state;
@@ -285,6 +303,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(test_evict__lru__keeps_what_is_used),
+        CASE(test_evict__many_samples__each_key_is_chosen_among_as_many_but_128),
         CASE(test_evict__lru_with_expiry__takes_no_other_keys),
         CASE(test_evict__ttl_of_minutes__takes_what_runs_out_next),
         CASE(test_evict__ttl_of_hours__takes_what_runs_out_soon),
