@@ -44,6 +44,7 @@ void slowlog_clear_locked(struct timing *t)
     }
 }
 
+/* The client's name too, which it may choose as long as an argument. */
 static void write_arg(struct resp_writer *out, struct bk_span arg)
 {
     if (arg.len > SLOWLOG_ARG_BYTES) {
@@ -76,7 +77,7 @@ static void write_rest(struct resp_writer *out, const struct command_ctx *c)
         }
     }
     resp_write_bulk_str(out, c->session->addr != NULL ? c->session->addr : "");
-    resp_write_bulk_str(out, c->session->name != NULL ? c->session->name : "");
+    write_arg(out, bk_span_str(c->session->name != NULL ? c->session->name : ""));
 }
 
 void slowlog_add(struct timing *t, const struct command_ctx *c, int64_t took_us)
@@ -89,6 +90,8 @@ void slowlog_add(struct timing *t, const struct command_ctx *c, int64_t took_us)
     entry->time_s = c->exec->now_us / 1000000;
     entry->took_us = took_us;
     write_rest(&out, c);
+    entry->rest.data = bk_realloc(entry->rest.data, entry->rest.len); /* it may be kept for long */
+    entry->rest.cap = entry->rest.len;
     bk_mutex_lock(&t->mu);
     entry->id = t->slow_next_id++;
     entry->older = t->newest;

@@ -283,6 +283,21 @@ static void test_slowlog__many_or_long_arguments__are_cut(void **state)
     expect_part(f, "slowlog get 2", "$2\r\n30\r\n$22\r\n... (3 more arguments)\r\n$9\r\n1.2.3.4");
 }
 
+static void test_slowlog__long_name_of_the_client__is_cut(void **state)
+{
+    struct fixture *f = *state;
+    char name[130] = "";
+    log_from(f, 0);
+    f->s.name = name;
+    memset(name, 'n', 128);
+    run(f, "echo x");
+    expect_part(f, "slowlog get 1", "$9\r\n1.2.3.4:5\r\n$128\r\nnnn");
+    name[128] = 'n';
+    run(f, "echo x");
+    expect_part(f, "slowlog get 1", "nnnn... (1 more bytes)\r\n");
+    f->s.name = NULL;
+}
+
 static void test_slowlog__max_len__keeps_the_newest(void **state)
 {
     struct fixture *f = *state;
@@ -349,6 +364,7 @@ int main(void)
         T(test_slowlog__threshold__lets_in_what_took_as_long),
         T(test_slowlog__secrets__are_not_kept),
         T(test_slowlog__many_or_long_arguments__are_cut),
+        T(test_slowlog__long_name_of_the_client__is_cut),
         T(test_slowlog__max_len__keeps_the_newest),
         T(test_latency__events__keep_the_worst_of_a_second),
     };
