@@ -91,6 +91,16 @@ test "CLIENT INFO and LIST" {
     expect_match [r client list type normal] "*name=me*"
     is {client list type pubsub} {$}
     is {client list id 0} {$}
+    set fd [server::connect $::main]
+    set me [r client id]
+    set other [resp::call $fd client id]
+    set ids [list $other 0 $me 9000000000 $me]
+    for {set i 0} {$i < 2000} {incr i} {
+        lappend ids [expr {9000001000 - $i}]
+    }
+    expect [lmap {- id} [regexp -all -inline {id=(\d+) addr} [r client list id {*}$ids $other]] {set id}] \
+        [list $other $me $me $other]
+    close $fd
     is {client list type foo} "-ERR Unknown client type 'foo'"
     is {client list id x} {-ERR Invalid client ID}
     is {client list foo} {-ERR syntax error}

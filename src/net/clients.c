@@ -120,14 +120,18 @@ void client_line(const struct conn *c, int64_t now_ms, struct bk_buf *out)
 
 /* ---- Which clients ---- */
 
+static int id_order(const void *a, const void *b)
+{
+    const uint64_t *x = a;
+    const uint64_t *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* The filter's ids are in order here: there may be as many as arguments, and each client is held
+ * against them under the registry's mutex. */
 static bool id_matches(const struct client_filter *f, uint64_t id)
 {
-    for (size_t i = 0; i < f->ids_n; i++) {
-        if (f->ids[i] == id) {
-            return true;
-        }
-    }
-    return f->ids_n == 0;
+    return f->ids_n == 0 || bsearch(&id, f->ids, f->ids_n, sizeof(id), id_order) != NULL;
 }
 
 static bool text_matches(struct bk_span wanted, const char *text)
@@ -203,16 +207,29 @@ static void listing_write(struct listing *li, const struct client_filter *f, str
     }
 }
 
+static uint64_t *ids_in_order(const struct client_filter *f)
+{
+    uint64_t *ids = bk_alloc(f->ids_n * sizeof(*ids));
+    if (f->ids_n > 0) {
+        memcpy(ids, f->ids, f->ids_n * sizeof(*ids));
+        qsort(ids, f->ids_n, sizeof(*ids), id_order);
+    }
+    return ids;
+}
+
 void net_client_list(struct net *net, const struct client_filter *filter, struct bk_buf *out)
 {
     struct listing li = {0};
     int64_t now_ms = bk_clock_wall_ms(&bk_clock_system);
+    struct client_filter by_ids = *filter;
+    uint64_t *ids = ids_in_order(filter);
+    by_ids.ids = ids;
     for (unsigned i = 0; i < net->loops_n; i++) {
         struct loop *l = &net->loops[i];
         bk_mutex_lock(&l->registry_mu);
         for (struct list *node = l->registry.next; node != &l->registry; node = node->next) {
             const struct conn *c = LIST_OWNER(node, struct conn, registered);
-            if (client_matches(filter, c)) {
+            if (client_matches(&by_ids, c)) {
                 listing_add(&li, c, now_ms);
             }
         }
@@ -221,6 +238,7 @@ void net_client_list(struct net *net, const struct client_filter *filter, struct
     listing_write(&li, filter, out);
     bk_buf_fini(&li.text);
     free(li.v);
+    free(ids);
 }
 
 /* ---- One's own client ---- */
