@@ -102,7 +102,7 @@ proc server::launch {s} {
 proc server::answers {port} {
     set ok 0
     if {![catch {resp::open_tcp $port} fd]} {
-        set ok [expr {![catch {resp::call $fd PING} reply] && ([regexp {^(PONG|NOAUTH)} $reply])}]
+        set ok [expr {![catch {resp::call $fd PING} reply] && ([regexp {^(PONG|NOAUTH|MISCONF)} $reply])}]
         close $fd
     }
     return $ok

@@ -237,7 +237,7 @@ static void hello_run(struct command_ctx *c)
 const struct command_row command_rows_connection[] = {
     {.name = "ping",
      .arity = -1,
-     .flags = CMD_FAST | CMD_NO_STORE | CMD_SUBSCRIBED,
+     .flags = CMD_FAST | CMD_NO_STORE | CMD_SUBSCRIBED | CMD_HEALTH,
      .categories = CAT_FAST_CONNECTION,
      .run = ping_run},
     {.name = "echo",

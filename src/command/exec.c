@@ -105,11 +105,13 @@ static void reply_writes_refused(struct resp_writer *reply, const struct bk_erro
 }
 
 /* On a full disk what makes room goes on: the store has a little for it, and says so when it has no
- * more. */
+ * more. A store that is only read is well. */
 static bool may_write(const struct exec_run *r, uint32_t flags, struct bk_error *err)
 {
-    int rc = (flags & CMD_WRITE) != 0 ? ks_write_state(r->ctx.ks, err) : BK_OK;
-    return rc == BK_OK || (rc == BK_ENOSPC && (flags & CMD_TAKES_AWAY) != 0);
+    bool asks = (flags & (CMD_WRITE | CMD_HEALTH)) != 0;
+    int rc = asks ? ks_write_state(r->ctx.ks, err) : BK_OK;
+    return rc == BK_OK || (rc == BK_ENOSPC && (flags & CMD_TAKES_AWAY) != 0) ||
+           (rc == BK_EREADONLY && (flags & CMD_HEALTH) != 0);
 }
 
 /* EXEC does what is queued. */

@@ -49,6 +49,9 @@ enum command_flag {
     CMD_CACHES = 1 << 29,
     CMD_TRACKS = 1 << 30 /* changes which keys its client remembers */
 };
+/* Tells whether the server is well: refused as a write is while the disk takes none. (No
+ * enumerator: these are of type int.) */
+#define CMD_HEALTH (UINT32_C(1) << 31)
 
 /* Redis's ACL categories, as bits in the order of ACL CAT; a few follow from the flags by Redis's
  * own rules. */
@@ -82,7 +85,7 @@ struct command_doc; /* docs.h: summary, since, group, complexity, arguments: wha
 struct command_row {
     const char *name;    /* lower case; NULL ends an array */
     int arity;           /* as Redis: negative = at least; the command's name counts */
-    uint32_t flags;      /* enum command_flag */
+    uint32_t flags;      /* enum command_flag, CMD_HEALTH */
     uint32_t categories; /* enum command_category */
     int first_key, last_key,
         key_step;      /* as Redis: 0 = no keys, last -1 = up to the last argument */

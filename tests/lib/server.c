@@ -165,7 +165,7 @@ static bool launch(struct server *s)
     return s->pid > 0;
 }
 
-/* It answers, be it that a password is wanted; not while it loads. */
+/* It answers, be it that a password is wanted or that the disk is full; not while it loads. */
 static bool answers(const struct server *s)
 {
     struct respc *c = server_connect(s);
@@ -173,7 +173,8 @@ static bool answers(const struct server *s)
         return false;
     }
     struct reply *r = respc_command(c, "PING", NULL);
-    bool yes = r != NULL && (r->type == '+' || strncmp(r->text, "NOAUTH", 6) == 0);
+    bool yes = r != NULL && (r->type == '+' || strncmp(r->text, "NOAUTH", 6) == 0 ||
+                             strncmp(r->text, "MISCONF", 7) == 0);
     reply_free(&r);
     respc_close(&c);
     return yes;

@@ -538,6 +538,7 @@ static void test_exec__what_a_reading_command_works_out__is_kept_if_the_store_ta
     expect(f, "-READONLY You can't write against a read only replica.\r\n", "pfadd", "new", "c",
            NULL);
     expect(f, ":2\r\n", "pfcount", "new", "kept", NULL);
+    expect(f, "+PONG\r\n", "ping", NULL); /* nothing is wrong with it */
 }
 
 static void test_exec__wait_for_a_replica__is_parked_until_its_time_is_over(void **state)
