@@ -9,20 +9,16 @@
 #include "net/net_private.h"
 
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define WAIT_MS 10000
-
-static void fail(const char *what)
+void fake_fail(const char *what)
 {
     fprintf(stderr, "net_fake: %s\n", what);
-    abort(); /* a thread of the server may be the one that noticed: the test ends here */
+    abort();
 }
 
 /* ---- The executor ---- */
@@ -190,7 +186,7 @@ static void run_join(struct fake *f, struct session *s)
     struct peer *p = peer_ref(conn_peer(LIST_OWNER(s, struct conn, session)));
     unsigned i = atomic_fetch_add(&f->joined_n, 1);
     if (i >= FAKE_JOINED_MAX) {
-        fail("too many joined");
+        fake_fail("too many joined");
     }
     atomic_store(&p->subscribed, true);
     atomic_store(&f->joined[i], p);
@@ -280,7 +276,7 @@ static enum exec_result begin_read(struct exec *e, struct session *s,
         i++;
     }
     if (i == READS_MAX) {
-        fail("too many READs");
+        fake_fail("too many READs");
     }
     e->reading[i] = *slice;
     if (atomic_load(&e->fake->reads_done)) {
@@ -462,7 +458,7 @@ static uint16_t free_port(void)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (bind(fd, (struct sockaddr *)&sa, len) != 0 ||
         getsockname(fd, (struct sockaddr *)&sa, &len) != 0) {
-        fail("no free port");
+        fake_fail("no free port");
     }
     close(fd);
     return ntohs(sa.sin_port);
@@ -497,7 +493,7 @@ void fake_start(struct fake *f, unsigned loops)
         rc = net_start(f->net, &f->cfg, NULL, &f->ops, &f->store, &err);
     }
     if (rc != BK_OK) {
-        fail(err.text);
+        fake_fail(err.text);
     }
 }
 
@@ -511,93 +507,4 @@ void fake_stop(struct fake *f)
     net_free(&f->net);
     sem_destroy(&f->gate);
     tmpdir_remove(&f->dir);
-}
-
-/* ---- Clients ---- */
-
-static int connect_to(const struct sockaddr *sa, socklen_t len)
-{
-    int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, sa, len) != 0) {
-        fail("cannot connect");
-    }
-    return fd;
-}
-
-int fake_connect(struct fake *f)
-{
-    struct sockaddr_in sa = {.sin_family = AF_INET,
-                             .sin_port = htons(f->port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    return connect_to((struct sockaddr *)&sa, sizeof(sa));
-}
-
-int fake_connect_unix(struct fake *f)
-{
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    snprintf(sa.sun_path, sizeof(sa.sun_path), "%.100s", f->path);
-    return connect_to((struct sockaddr *)&sa, sizeof(sa));
-}
-
-void fake_send(int fd, const char *text)
-{
-    size_t len = strlen(text);
-    while (len > 0) {
-        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
-        if (n <= 0) {
-            fail("cannot send");
-        }
-        text += n;
-        len -= (size_t)n;
-    }
-}
-
-static bool readable(int fd, int ms)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    return poll(&p, 1, ms) == 1;
-}
-
-void fake_expect(int fd, const char *text)
-{
-    size_t want = strlen(text);
-    size_t have = 0;
-    char *got = calloc(1, want + 1);
-    while (have < want) {
-        ssize_t n = readable(fd, WAIT_MS) ? recv(fd, got + have, want - have, 0) : -1;
-        if (n <= 0) {
-            fprintf(stderr, "wanted \"%s\", got \"%s\"\n", text, got);
-            fail(n == 0 ? "the connection was closed" : "no answer");
-        }
-        have += (size_t)n;
-    }
-    if (memcmp(got, text, want) != 0) {
-        fprintf(stderr, "wanted \"%s\", got \"%s\"\n", text, got);
-        fail("another answer");
-    }
-    free(got);
-}
-
-void fake_expect_closed(int fd)
-{
-    char c;
-    if (!readable(fd, WAIT_MS) || recv(fd, &c, 1, 0) > 0) {
-        fail("the connection is not closed");
-    }
-}
-
-bool fake_is_silent(int fd, int ms)
-{
-    return !readable(fd, ms);
-}
-
-void fake_until(struct fake *f, uint64_t (*read_it)(struct fake *f), uint64_t want)
-{
-    for (int i = 0; i < WAIT_MS; i++) {
-        if (read_it(f) == want) {
-            return;
-        }
-        poll(NULL, 0, 1); /* a bounded wait for a figure that has no event; the condition decides */
-    }
-    fail("a figure never came to its value");
 }

@@ -52,8 +52,11 @@ void fake_give_room(struct fake *f);            /* and wakes */
 void fake_finish_reads(struct fake *f);         /* and wakes */
 void fake_open_gate(struct fake *f);            /* for one GATE */
 
-/* A client over TCP or the unix socket; every wait has a limit of some seconds and then fails the
- * test. */
+/* Says what, and ends the test: a thread of the server may be the one that noticed. */
+_Noreturn void fake_fail(const char *what);
+
+/* net_clients.c: a client over TCP or the unix socket; every wait has a limit of some seconds and
+ * then fails the test. */
 int fake_connect(struct fake *f);
 int fake_connect_unix(struct fake *f);
 void fake_send(int fd, const char *text);

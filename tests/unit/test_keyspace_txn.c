@@ -1,100 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A transaction's view of its keys: fetch, lock, own writes, expiry, positions. */
-#include "engine/bitkv.h"
-#include "keyspace/keyspace.h"
-#include "lib/tmpdir.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define NOW 1000000
-#define BIG 200000
-
-struct fixture {
-    struct tmpdir dir;
-    struct bk_db *db;
-    struct keyspace *ks;
-    struct ks_txn *t, *other;
-    struct ks_value v;
-};
-
-static void open_store(struct fixture *f)
-{
-    struct bk_options o;
-    bk_options_init(&o);
-    o.dir = f->dir.path;
-    o.stepped = true;
-    assert_int_equal(bk_open(&f->db, &o, NULL), BK_OK);
-    f->ks = ks_new(f->db, o.databases);
-    f->t = ks_txn_new(f->ks);
-    f->other = ks_txn_new(f->ks);
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = bk_alloc_zero(1, sizeof(*f));
-    tmpdir_make(&f->dir, "keyspace");
-    open_store(f);
-    *state = f;
-    return 0;
-}
-
-static void close_store(struct fixture *f)
-{
-    ks_txn_free(&f->t);
-    ks_txn_free(&f->other);
-    ks_free(&f->ks);
-    assert_int_equal(bk_close(&f->db, NULL), BK_OK);
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    close_store(f);
-    tmpdir_remove(&f->dir);
-    free(f);
-    return 0;
-}
-
-static uint64_t put_span(struct ks_txn *t, uint32_t db, const char *key, struct bk_span value,
-                         int64_t expire_ms)
-{
-    struct ks_write w = {KS_STRING, value, NULL, expire_ms, KS_AS_SET};
-    uint64_t pos = 0;
-    ks_txn_begin(t, db, NOW);
-    ks_put(t, ks_txn_key(t, bk_span_str(key), KS_NEED_NOTHING), &w);
-    assert_int_equal(ks_txn_commit(t, &pos, NULL), BK_OK);
-    return pos;
-}
-
-static uint64_t put(struct ks_txn *t, const char *key, const char *value, int64_t expire_ms)
-{
-    return put_span(t, 0, key, bk_span_str(value), expire_ms);
-}
-
-/* Begins a reading transaction on one key and fetches it. */
-static void read_at(struct fixture *f, uint32_t db, const char *key, int64_t now_ms)
-{
-    ks_txn_begin(f->t, db, now_ms);
-    assert_int_equal(ks_txn_key(f->t, bk_span_str(key), KS_NEED_VALUE), 0);
-    assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
-    ks_get(f->t, 0, &f->v);
-}
-
-static void holds(struct fixture *f, const char *key, const char *want)
-{
-    read_at(f, 0, key, NOW);
-    assert_int_equal(f->v.exists, want != NULL);
-    if (want != NULL) {
-        assert_true(bk_span_eq(f->v.bytes, bk_span_str(want)));
-    }
-    ks_txn_end(f->t, NULL);
-}
+#include "keyspace_rig.h"
 
 static void test_txn__put__is_read_back_in_its_database_only(void **state)
 {
@@ -536,76 +442,6 @@ static void test_txn__nothing_changed__tells_nothing(void **state)
     assert_string_equal(told.changed, " a");
 }
 
-/* As commands of one EXEC do. */
-static void test_txn__one_key_named_often__its_value_is_loaded_once(void **state)
-{
-    struct fixture *f = *state;
-    enum { TIMES = 300 };
-    static uint8_t value[BIG];
-    struct ks_value first;
-    put_span(f->t, 0, "big", bk_span_of(value, BIG), 0);
-    put(f->t, "other", "o", 0);
-    close_store(f);
-    open_store(f);
-    for (int times = 3; times <= TIMES; times += TIMES - 3) { /* few, and many */
-        ks_txn_begin(f->t, 0, NOW);
-        for (int i = 0; i < times; i++) {
-            bool big = i % 3 != 1;
-            assert_int_equal(ks_txn_key(f->t, bk_span_str(big ? "big" : "other"), KS_NEED_VALUE),
-                             i);
-        }
-        assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
-        ks_get(f->t, 0, &first);
-        for (size_t i = 0; i < (size_t)times; i++) {
-            ks_get(f->t, i, &f->v);
-            assert_true(f->v.exists);
-            assert_int_equal(f->v.bytes.len, i % 3 != 1 ? BIG : 1);
-            assert_true(i % 3 == 1 || f->v.bytes.data == first.bytes.data);
-        }
-        ks_txn_end(f->t, NULL);
-    }
-}
-
-static void put_block(struct fixture *f, struct bk_block *block)
-{
-    struct ks_write w = {KS_STRING, bk_span_of(block->data, block->len), block, 0, KS_RAW};
-    ks_put(f->t, 0, &w);
-}
-
-/* The same: of what each of them makes of the value, only the last is kept. */
-static void test_txn__one_key_changed_often__older_versions_go(void **state)
-{
-    struct fixture *f = *state;
-    struct bk_block *versions[3];
-    uint64_t pos;
-    ks_txn_begin(f->t, 0, NOW);
-    for (size_t i = 0; i < 3; i++) {
-        versions[i] = bk_block_new(2000);
-        memset(versions[i]->data, 'a' + (int)i, 2000);
-        ks_txn_focus(f->t, 0, i);
-        assert_int_equal(ks_txn_key(f->t, bk_span_str("k"), KS_NEED_VALUE), i);
-    }
-    assert_int_equal(ks_txn_fetch(f->t, NULL), BK_OK);
-    assert_int_equal(ks_txn_lock(f->t), KS_LOCKED);
-    for (size_t i = 0; i < 3; i++) {
-        ks_txn_focus(f->t, 0, i);
-        ks_get(f->t, 0, &f->v);
-        assert_true(i == 0 || f->v.bytes.data == versions[i - 1]->data);
-        put_block(f, versions[i]);
-        for (size_t old = 0; old + 1 < i; old++) {
-            assert_int_equal(atomic_load(&versions[old]->refs), 1); /* ours */
-        }
-    }
-    assert_int_equal(ks_txn_commit(f->t, &pos, NULL), BK_OK);
-    read_at(f, 0, "k", NOW);
-    assert_true(f->v.exists && f->v.bytes.len == 2000 && f->v.bytes.data[1999] == 'c');
-    ks_txn_end(f->t, NULL);
-    for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(atomic_load(&versions[i]->refs), 1);
-        bk_block_unref(&versions[i]);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -626,8 +462,6 @@ int main(void)
         T(test_keyspace__scan_and_random_key__leave_expired_keys_out),
         T(test_txn__commit__tells_what_it_has_changed),
         T(test_txn__nothing_changed__tells_nothing),
-        T(test_txn__one_key_named_often__its_value_is_loaded_once),
-        T(test_txn__one_key_changed_often__older_versions_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
