@@ -143,7 +143,8 @@ static bool client_matches(const struct client_filter *f, const struct conn *c)
 {
     bool type_ok =
         f->type.len == 0 || bk_span_eq_nocase(f->type, listens_to_any(c) ? "pubsub" : "normal");
-    return type_ok && id_matches(f, c->session.id) && text_matches(f->addr, c->addr) &&
+    bool there = !RELAXED_LOAD(&c->session.close_soon); /* else it has been killed already */
+    return there && type_ok && id_matches(f, c->session.id) && text_matches(f->addr, c->addr) &&
            text_matches(f->laddr, c->laddr) && text_matches(f->user, "default") &&
            !(f->skip_self && &c->session == f->self);
 }
@@ -316,7 +317,7 @@ static bool unblock_on_loop(struct loop *l, uint64_t id, int how, bool *ended)
     for (struct list *node = l->registry.next; node != &l->registry && !found; node = node->next) {
         struct conn *c = LIST_OWNER(node, struct conn, registered);
         int parked = WAIT_PARKED;
-        found = c->session.id == id;
+        found = c->session.id == id && !RELAXED_LOAD(&c->session.close_soon);
         *ended = found && atomic_compare_exchange_strong(&c->session.wait, &parked, how);
     }
     bk_mutex_unlock(&l->registry_mu);

@@ -351,6 +351,7 @@ static void conn_exec(struct conn *c, struct resp_command *cmd)
     conn_out_begin(c);
     size_t before = l->out.len;
     l->writer.proto = RELAXED_LOAD(&c->session.proto);
+    l->proto_before = l->writer.proto;
     l->pushes_first = false;
     enum exec_result result = (c->slice != NULL ? exec_resume : exec_command)(
         l->exec, &c->session, cmd, l->now_ms, &l->writer, &pos, &c->slice);

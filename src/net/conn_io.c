@@ -339,8 +339,10 @@ void conn_second(struct conn *c)
     }
     int64_t idle_ms = l->now_ms - RELAXED_LOAD(&c->last_ms);
     const struct peer *me = conn_peer_made(c);
-    bool busy = c->pending != NULL || (me != NULL && RELAXED_LOAD(&me->subscribed));
-    if (l->tun.timeout_s > 0 && !busy && idle_ms > (int64_t)l->tun.timeout_s * 1000) {
+    bool listens =
+        RELAXED_LOAD(&c->session.monitors) || (me != NULL && RELAXED_LOAD(&me->subscribed));
+    bool busy = c->pending != NULL || c->waits || c->state == CONN_READY;
+    if (l->tun.timeout_s > 0 && !busy && !listens && idle_ms > (int64_t)l->tun.timeout_s * 1000) {
         bk_log(BK_LOG_VERBOSE, "Closing idle client id=%llu", (unsigned long long)c->session.id);
         stat_add(&l->stats.timed_out, 1);
         conn_close(c);

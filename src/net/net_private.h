@@ -153,6 +153,7 @@ struct loop {
     struct outq_judge judge;
     struct push_queue pushes_spare; /* empty: takes the place of pushes */
     struct conn *answering;         /* borrowed; its command is done, its reply not yet closed */
+    int proto_before;               /* its client's before it ran */
     bool pushes_first;              /* asked for by that command: pushes go in front of its reply */
     struct net_tunables tun;        /* as of this tick */
     uint64_t max_pos, flushed_pos;  /* highest position seen; flushed up to */

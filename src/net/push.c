@@ -162,7 +162,9 @@ static void put_invalidation(struct bk_buf *out, const struct push *p, bool resp
 static void put_push(struct conn *c, const struct push *p)
 {
     struct bk_buf *out = &c->loop->out;
-    bool resp3 = RELAXED_LOAD(&c->session.proto) == 3;
+    /* In front of RESET's reply the client still speaks as before. */
+    bool answering = c == c->loop->answering;
+    bool resp3 = (answering ? c->loop->proto_before : RELAXED_LOAD(&c->session.proto)) == 3;
     bool subscribed = RELAXED_LOAD(&conn_peer_made(c)->subscribed);
     size_t before = out->len;
     switch (p->kind) {

@@ -351,6 +351,25 @@ static void test_net__idle_over_timeout__is_closed(void **state)
     close(a);
 }
 
+/* Its reply waits for a commit: who is behind that is the disk. */
+static void test_net__waits_longer_than_timeout__is_not_idle(void **state)
+{
+    struct fake *f = *state;
+    f->cfg.tunables.timeout_s = 1;
+    atomic_store(&f->commits_at_once, false);
+    fake_start(f, 1);
+    int waits = fake_connect(f);
+    int idle = fake_connect(f);
+    fake_send(waits, "WRITE\r\n");
+    fake_send(idle, "ECHO a\r\n");
+    fake_expect(idle, "$1\r\na\r\n");
+    fake_expect_closed(idle);
+    fake_commit(f, 10);
+    fake_expect(waits, ":10\r\n");
+    close(waits);
+    close(idle);
+}
+
 /* ---- Clients seen by clients, settings, the end ---- */
 
 static void test_net__client_list__shows_all_loops_in_the_order_of_age(void **state)
@@ -464,6 +483,7 @@ int main(void)
         TEST(test_net__over_the_query_limit__is_closed_without_a_word),
         TEST(test_net__idle_connection__costs_at_most_two_kib),
         TEST(test_net__idle_over_timeout__is_closed),
+        TEST(test_net__waits_longer_than_timeout__is_not_idle),
         TEST(test_net__client_list__shows_all_loops_in_the_order_of_age),
         TEST(test_net__kill_of_self__answers_first),
         TEST(test_net__relisten__moves_to_the_new_addresses_or_changes_nothing),
