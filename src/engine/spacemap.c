@@ -57,7 +57,9 @@ int64_t bki_spacemap_number(const struct bki_spacemap *m, uint32_t space)
             return i;
         }
     }
-    bool untouched = space > m->n && space < BKI_SPACE_FIRST;
+    /* More than that never had a number: a record that names such a space is not ours, whatever its
+     * checksum says. */
+    bool untouched = space > m->n && space <= BK_DATABASES_MAX;
     return untouched ? (int64_t)space - 1 : -1;
 }
 
