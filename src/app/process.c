@@ -3,6 +3,7 @@
 #include "app/process.h"
 
 #include "base/log.h"
+#include "base/nofile.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -38,26 +38,14 @@ static uint64_t files_in(const char *dir)
     return n;
 }
 
-/* Raises the soft limit to wanted, or as near to it as the hard one allows; that one is an
- * administrator's word, and stays. Returns the limit. */
-static uint64_t raise_limit(struct rlimit limit, uint64_t wanted)
-{
-    struct rlimit raised = {limit.rlim_max < wanted ? limit.rlim_max : wanted, limit.rlim_max};
-    if (limit.rlim_cur < raised.rlim_cur && setrlimit(RLIMIT_NOFILE, &raised) == 0) {
-        limit = raised;
-    }
-    return limit.rlim_cur;
-}
-
 uint64_t process_raise_files(uint64_t clients, const char *dir)
 {
-    struct rlimit limit;
     uint64_t others = FILES_RESERVED + files_in(dir);
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    uint64_t files = bk_nofile_raise(clients + others + FILES_TO_COME);
+    if (files == 0) {
         bk_log(BK_LOG_WARNING, "Unable to obtain the current NOFILE limit (%s)", strerror(errno));
         return clients;
     }
-    uint64_t files = raise_limit(limit, clients + others + FILES_TO_COME);
     uint64_t possible = files > others ? files - others : 0;
     return possible < clients ? possible : clients;
 }

@@ -9,10 +9,12 @@
 #include "engine/io.h"
 
 #include "base/assert.h"
+#include "base/nofile.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -293,6 +295,12 @@ int bki_io_fail(struct bk_error *err, int64_t rc, const char *path, uint64_t off
                 const char *what)
 {
     BK_ASSERT(rc < 0);
+    if (rc == -EMFILE) {
+        return bk_error_set(err, BK_EIO, EMFILE, path, offset,
+                            "%s failed: the limit is %" PRIu64
+                            " open files, and each data file takes one: raise it (ulimit -n)",
+                            what, bk_nofile_raise(0));
+    }
     int code = rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG ? BK_ENOSPC : BK_EIO;
     return bk_error_set(err, code, (int)-rc, path, offset, "%s failed", what);
 }

@@ -6,6 +6,7 @@
 #include "tools/tool.h"
 
 #include "base/log.h"
+#include "base/nofile.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -97,6 +98,7 @@ int tool_store_open(struct tool_store *s, const char *dir, enum tool_mode mode)
         return status;
     }
     log_to_stderr();
+    bk_nofile_raise(UINT64_MAX); /* a data file takes one; what is not raised, the open tells */
     bk_options_init(&o);
     choose(&o, mode);
     o.dir = dir;

@@ -164,6 +164,63 @@ static void test_tool__no_store__is_not_made_by_mistake(void **state)
     RUN(2, "load", dir.path);
 }
 
+/* ---- Open files ---- */
+
+/* A store of so many small files. */
+static void make_files(const char *path, unsigned files)
+{
+    static const uint8_t bytes[3000];
+    struct bk_options o;
+    struct bk_db *db = NULL;
+    bk_options_init(&o);
+    o.dir = path;
+    o.sync = BK_SYNC_NO;
+    o.max_file_bytes = 4096;
+    o.merge.policy = BK_MERGE_NEVER;
+    assert_int_equal(bk_open(&db, &o, NULL), BK_OK);
+    struct bk_batch *b = bk_batch_new(db);
+    for (unsigned i = 0; i < files; i++) {
+        struct bk_key k;
+        struct bk_value v = {bk_span_of(bytes, sizeof bytes), NULL};
+        bk_key_init(db, &k, &i, sizeof i);
+        bk_batch_begin(b);
+        bk_batch_put(b, 0, &k, &v, 0, 0);
+        commit(db, b);
+    }
+    bk_batch_free(&b);
+    assert_int_equal(bk_close(&db, NULL), BK_OK);
+}
+
+/* The tool's status under a limit, as ulimit's letters tell which. */
+static int limited(const char *ulimit, const char *verb, const char *operand)
+{
+    const char *const argv[] = {"sh",    "-c", "ulimit $0 && exec \"$@\"", ulimit, TEST_TOOL, verb,
+                                operand, NULL};
+    return toolrun_argv(&t, argv);
+}
+
+static void test_tool__more_data_files_than_the_soft_limit__are_opened(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    make_files(s, 100);
+    assert_int_equal(limited("-Sn 64", "check", s), 0);
+    assert_non_null(strstr((char *)t.out.data, "no damage: 100 keys, 100 data files, "));
+    assert_int_equal(limited("-Sn 64", "repair", s), 0);
+    assert_int_equal(limited("-Sn 64", "merge", s), 0);
+}
+
+static void test_tool__more_data_files_than_the_hard_limit__names_it(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    make_files(s, 100);
+    assert_int_equal(limited("-n 64", "check", s), 2);
+    SAYS("the limit is 64 open files");
+    SAYS("ulimit -n");
+    SAYS(".data): Too many open files");
+}
+
 /* ---- Servers ---- */
 
 static void test_tool__held_by_a_server__refuses_and_names_it(void **state)
@@ -286,6 +343,8 @@ int main(void)
         T(test_tool__help__names_each_verb_and_each_option),
         T(test_tool__wrong_usage__is_status_2_and_says_why),
         T(test_tool__no_store__is_not_made_by_mistake),
+        T(test_tool__more_data_files_than_the_soft_limit__are_opened),
+        T(test_tool__more_data_files_than_the_hard_limit__names_it),
         T(test_tool__held_by_a_server__refuses_and_names_it),
         T(test_tool__after_a_server__each_reads_what_the_other_wrote),
         T(test_tool__reading_verbs__leave_the_directory_as_it_is),
