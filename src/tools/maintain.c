@@ -2,6 +2,7 @@
 /* maintain.c - merge, snapshot, restore. */
 #include "tools/progress.h"
 #include "tools/store.h"
+#include "tools/target.h"
 #include "tools/tool.h"
 
 #include <inttypes.h>
@@ -51,11 +52,15 @@ int tool_snapshot(const struct tool_args *a)
     struct tool_store s = {0};
     struct bk_error err = {0};
     struct bk_snapshot_result r = {0};
-    int status = tool_store_open(&s, a->dir, TOOL_WRITE);
+    char dest[TOOL_PATH_SIZE];
+    int status = tool_target_name(a->argv[0], dest);
+    if (status == TOOL_OK) {
+        status = tool_store_open(&s, a->dir, TOOL_WRITE);
+    }
     if (status != TOOL_OK) {
         return status;
     }
-    int rc = bk_snapshot(s.db, a->argv[0], &r, &err);
+    int rc = bk_snapshot(s.db, dest, &r, &err);
     status = tool_store_close(&s, rc == BK_OK ? TOOL_OK : tool_fail_err(&err));
     if (status == TOOL_OK) {
         printf("files:%" PRIu64 "\nbytes:%" PRIu64 "\ncopied_bytes:%" PRIu64 "\n", r.files, r.bytes,
@@ -68,5 +73,13 @@ int tool_snapshot(const struct tool_args *a)
 int tool_restore(const struct tool_args *a)
 {
     struct bk_error err = {0};
-    return bk_restore(NULL, a->dir, a->argv[0], &err) == BK_OK ? TOOL_OK : tool_fail_err(&err);
+    char dir[TOOL_PATH_SIZE];
+    int status = tool_target_name(a->argv[0], dir);
+    if (status == TOOL_OK) {
+        status = tool_target_outside(dir, a->dir);
+    }
+    if (status == TOOL_OK && bk_restore(NULL, a->dir, dir, &err) != BK_OK) {
+        status = tool_fail_err(&err);
+    }
+    return status;
 }

@@ -6,6 +6,7 @@
  * so what bears the last name is never half a store.
  */
 #include "tools/progress.h"
+#include "tools/target.h"
 #include "tools/text.h"
 #include "tools/tool.h"
 #include "tools/verify.h"
@@ -22,11 +23,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATH_SIZE 4096u
-
 struct repairing {
     const char *dir;
-    char to[PATH_SIZE], tmp[PATH_SIZE];
+    char to[TOOL_PATH_SIZE], tmp[TOOL_PATH_SIZE];
     struct tool_store from, into;
     uint64_t copied, lost;
 };
@@ -34,15 +33,15 @@ struct repairing {
 static int name_copies(struct repairing *r, const struct tool_args *a)
 {
     struct stat st;
-    size_t n = strlen(a->dir);
-    while (n > 1 && a->dir[n - 1] == '/') {
-        n--;
+    char name[TOOL_PATH_SIZE];
+    int status = tool_target_name(a->argc > 0 ? a->argv[0] : a->dir, name);
+    if (status != TOOL_OK) {
+        return status;
     }
-    int wrote = a->argc > 0 ? snprintf(r->to, sizeof r->to, "%s", a->argv[0])
-                            : snprintf(r->to, sizeof r->to, "%.*s.repaired", (int)n, a->dir);
+    int wrote = snprintf(r->to, sizeof r->to, "%s%s", name, a->argc > 0 ? "" : ".repaired");
     int more = snprintf(r->tmp, sizeof r->tmp, "%s.tmp", r->to);
-    if (wrote < 1 || more < 1 || (size_t)more >= sizeof r->tmp) {
-        return tool_fail("not a name for a directory: %s", r->to);
+    if ((size_t)wrote >= sizeof r->to || (size_t)more >= sizeof r->tmp) {
+        return tool_fail("the name is too long: %s", name);
     }
     if (lstat(r->to, &st) == 0 || errno != ENOENT) {
         return tool_fail("%s is there already", r->to);
@@ -50,7 +49,7 @@ static int name_copies(struct repairing *r, const struct tool_args *a)
     if (lstat(r->tmp, &st) == 0 || errno != ENOENT) {
         return tool_fail("%s is there, of a repair that was cut off: remove it", r->tmp);
     }
-    return TOOL_OK;
+    return tool_target_outside(r->to, a->dir);
 }
 
 static int copy_record(void *arg, const struct tool_record *rec, int rc, const struct bk_error *err)
@@ -106,7 +105,7 @@ static int check_copy(struct repairing *r)
 
 static int take_name(const struct repairing *r)
 {
-    char parent[PATH_SIZE];
+    char parent[TOOL_PATH_SIZE];
     snprintf(parent, sizeof parent, "%s", r->to);
     if (rename(r->tmp, r->to) != 0) {
         return tool_fail("cannot rename %s: %s", r->tmp, strerror(errno));

@@ -223,6 +223,39 @@ static void test_tool__other_name_is_taken__is_told_and_left_alone(void **state)
     RUN(0, "restore", in_dir("w.tmp"), in_dir("else"));
 }
 
+static void test_tool__copy_to_a_slash_or_a_dot__is_made(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    const char *snap = in_dir("snap");
+    const char *here = in_dir("here");
+    RUN(0, "put", s, "k", "v");
+    RUN(0, "snapshot", s, in_dir("snap//"));
+    RUN(0, "get", snap, "k");
+    RUN(0, "restore", snap, in_dir("r/"));
+    RUN(0, "get", in_dir("r"), "k");
+    assert_int_equal(mkdir(here, 0700), 0);
+    assert_int_equal(run_in(here, "restore", snap, "."), 0);
+    RUN(0, "get", here, "k");
+    OUT("v");
+}
+
+static void test_tool__restore_into_the_snapshot__is_refused(void **state)
+{
+    (void)state;
+    struct dirlist before;
+    struct dirlist after;
+    const char *snap = in_dir("snap");
+    RUN(0, "put", in_dir("s"), "k", "v");
+    RUN(0, "snapshot", in_dir("s"), snap);
+    dirlist_read(&before, snap);
+    RUN(2, "restore", snap, in_dir("snap/new"));
+    SAYS("which is only read");
+    assert_int_equal(run_in(snap, "restore", ".", "new"), 2);
+    dirlist_read(&after, snap);
+    assert_string_equal(dirlist_difference(&before, &after), "");
+}
+
 /* ---- Progress ---- */
 
 /* A load whose input stays open shows itself on the terminal until the input ends. */
@@ -282,6 +315,8 @@ int main(void)
         T(test_tool__merge__reclaims_and_keeps_what_is_live),
         T(test_tool__snapshot_and_restore__hold_the_moment),
         T(test_tool__other_name_is_taken__is_told_and_left_alone),
+        T(test_tool__copy_to_a_slash_or_a_dot__is_made),
+        T(test_tool__restore_into_the_snapshot__is_refused),
         T(test_tool__long_work_on_a_terminal__shows_a_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,6 +207,53 @@ static void test_tool__repair_with_nothing_lost__is_the_same_store(void **state)
     RUN(2, "repair", s, in_dir("no/such/parent"));
 }
 
+static void test_tool__repair_of_a_dot__lies_beside_the_store(void **state)
+{
+    (void)state;
+    struct dirlist before;
+    struct dirlist after;
+    const char *s = in_dir("s");
+    const char *repaired = in_dir("s.repaired");
+    static const char *const dots[] = {".", "./", "../s/.", "../s//.//", "sub/.."};
+    static const char *const inside[] = {"new", "./new/", "sub/../new", "../s/new"};
+    fill(s, 3, 50, true);
+    assert_int_equal(mkdir(in_dir("s/sub"), 0700), 0);
+    dirlist_read(&before, s);
+    for (size_t i = 0; i < sizeof dots / sizeof dots[0]; i++) {
+        assert_int_equal(run_in(s, "repair", dots[i], NULL), 0);
+        assert_non_null(strstr((char *)t.out.data, "/s.repaired: "));
+        RUN(0, "check", repaired);
+        tmpdir_remove_tree(repaired);
+    }
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        assert_int_equal(run_in(s, "repair", ".", inside[i]), 2);
+        SAYS("would lie in ., which is only read");
+    }
+    dirlist_read(&after, s);
+    assert_string_equal(dirlist_difference(&before, &after), "");
+}
+
+/* What cannot be made is told before the store is read. */
+static void test_tool__repair__takes_slashes_and_refuses_what_cannot_be(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    const char *damaged = in_dir("s/MANIFEST");
+    fill(s, 3, 50, true);
+    RUN(0, "repair", s, in_dir("new//"));
+    RUN(0, "check", in_dir("new"));
+    assert_int_equal(unlink(damaged), 0);
+    assert_int_equal(mkdir(damaged, 0700), 0); /* who opens the store fails, and says so */
+    static const char *const bad[] = {"no/such", "no/such/", "no/."};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        RUN(2, "repair", s, in_dir(bad[i]));
+        SAYS("No such file or directory");
+        assert_null(strstr((char *)t.err.data, "MANIFEST)"));
+    }
+    RUN(2, "repair", s, "");
+    SAYS("not a name for a directory");
+}
+
 /* The one way to give a file up. */
 static void test_tool__repair_without_a_data_file__is_a_store_without_its_keys(void **state)
 {
@@ -241,6 +288,8 @@ int main(void)
         T(test_tool__check_of_a_flipped_byte__names_the_file),
         T(test_tool__check_and_dump_of_a_damaged_value__name_the_key),
         T(test_tool__repair__saves_the_rest_and_never_touches_the_originals),
+        T(test_tool__repair_of_a_dot__lies_beside_the_store),
+        T(test_tool__repair__takes_slashes_and_refuses_what_cannot_be),
         T(test_tool__repair_without_a_data_file__is_a_store_without_its_keys),
         T(test_tool__repair_with_nothing_lost__is_the_same_store),
     };

@@ -72,6 +72,14 @@ static inline const char *in_dir(const char *name)
         }                                                                       \
     } while (0)
 
+/* The tool's status with another working directory. */
+static inline int run_in(const char *place, const char *verb, const char *path, const char *other)
+{
+    const char *const argv[] = {
+        "sh", "-c", "cd \"$0\" && exec \"$@\"", place, TEST_TOOL, verb, path, other, NULL};
+    return toolrun_argv(&t, argv);
+}
+
 static inline void input(const void *data, size_t len)
 {
     t.input = bk_span_of(data, len);
