@@ -55,8 +55,7 @@ enum bk_on_corruption {
     BK_CORRUPT_REFUSE /* bk_open fails with BK_CORRUPT */
 };
 
-/* How far bk_open is: figures for whoever watches it from another thread, and a wish of his. All
- * zero to begin with. */
+/* How far bk_open is, for who watches it from another thread, and a wish of his. Begins as zero. */
 struct bk_progress {
     _Atomic uint64_t bytes_total, bytes_done; /* of what is read; the total may still change */
     _Atomic uint64_t files_total, files_done;
@@ -73,17 +72,16 @@ enum bk_merge_policy {
 /* When a merge rewrites which files. A file is worth it when so much of it can be reclaimed. */
 struct bk_merge_rules {
     enum bk_merge_policy policy;
-    uint32_t dead_ratio;  /* percent of a file; 1 .. 100 */
-    uint64_t dead_bytes;  /* or so many bytes, in a file */
-    uint64_t small_file;  /* files below this are put together */
-    uint32_t max_files;   /* in one run */
-    uint64_t max_bytes;   /* read in one run; one larger file is a run of its own */
-    char window[64];      /* "22:00-06:00", local time */
-    uint64_t rate;        /* bytes a second, read and written; 0 = no limit */
-    uint64_t rate_min;    /* bk_merge_slow goes no lower */
-    uint32_t interval_ms; /* between looks at the files */
-    uint64_t
-        disk_max_bytes; /* data files may take so much, then writes get BK_ENOSPC; 0 = no cap */
+    uint32_t dead_ratio;     /* percent of a file; 1 .. 100 */
+    uint64_t dead_bytes;     /* or so many bytes, in a file */
+    uint64_t small_file;     /* files below this are put together */
+    uint32_t max_files;      /* in one run */
+    uint64_t max_bytes;      /* read in one run; one larger file is a run of its own */
+    char window[64];         /* "22:00-06:00", local time */
+    uint64_t rate;           /* bytes a second, read and written; 0 = no limit */
+    uint64_t rate_min;       /* bk_merge_slow goes no lower */
+    uint32_t interval_ms;    /* between looks at the files */
+    uint64_t disk_max_bytes; /* of data files; beyond it writes get BK_ENOSPC; 0 = no cap */
     /* Writes get BK_ENOSPC when less is free on the file system, but no more than an eighth of what
      * is free and in data files together: merges go on with it, and a quarter serves batches that
      * only delete, flush or swap. 0 = none; default 192 MiB. */
@@ -124,8 +122,7 @@ struct bk_options {
     const struct bk_clock *clock; /* borrowed until bk_close; NULL = the system's */
     struct bk_progress *progress; /* borrowed for bk_open; NULL = nobody watches */
     /* Called without any lock held, from any thread, after the committed position moved, room came
-     * back to the log, or a write failed. Must not block or call into the store; NULL = not called.
-     */
+     * back to the log, or a write failed. May be NULL. Must not block or call into the store. */
     void (*wake)(void *arg);
     void *wake_arg;
     /* Called after each such wait, under the same conditions. NULL = not called. */
@@ -136,12 +133,12 @@ struct bk_options {
 void bk_options_init(struct bk_options *o);
 
 /* BK_ELOCKED: another process holds the directory (its pid is in err->text). BK_EVERSION: newer
- * format. BK_ECANCELED: progress->cancel was set. On success *out is owned by the caller. */
+ * format. BK_EINVAL: its MANIFEST is no store's, and no data file lies beside it. BK_ECANCELED:
+ * progress->cancel was set. On success *out is owned by the caller. */
 BK_MUST_USE int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err);
 
 /* Commits everything, seals the active file, releases the lock; takes and nulls *db also when it
- * fails (then what was not committed is lost, as err says). No other thread may use the store any
- * more. */
+ * fails (then what was not committed is lost, as err says). No other thread may use it any more. */
 BK_MUST_USE int bk_close(struct bk_db **db, struct bk_error *err);
 
 /* Settings that may change while the store runs; fields as in bk_options. */
@@ -463,8 +460,7 @@ struct bk_merge_status {
 };
 void bk_merge_status(struct bk_db *db, struct bk_merge_status *out);
 
-/* One step of all background work, for stepped stores. Returns true while there is more to do at
- * once. */
+/* One step of all background work, for stepped stores. True: there is more to do at once. */
 bool bk_step(struct bk_db *db);
 
 /* ---- Snapshots ---- */
@@ -488,11 +484,10 @@ struct bk_snapshot_result {
  */
 BK_MUST_USE int bk_snapshot(struct bk_db *db, const char *dir, struct bk_snapshot_result *out,
                             struct bk_error *err);
-/* From here on every snapshot ends early with BK_EAGAIN, one that is being made too: before
- * bk_close. */
+/* From here on snapshots end early with BK_EAGAIN, one that is being made too: before bk_close. */
 void bk_snapshot_stop(struct bk_db *db);
 
-/* The next three need no open store. io: NULL = the operating system. */
+/* The next four need no open store. io: NULL = the operating system. */
 
 /* Makes dir (not there yet, or empty) a store that holds what the snapshot holds, by links or
  * copies as bk_snapshot does, by way of dir.tmp too. The snapshot stays as it is. BK_CORRUPT: it is
@@ -513,12 +508,17 @@ BK_MUST_USE int bk_snapshot_files(const struct bk_io *io, const char *snapshot,
 BK_MUST_USE int bk_snapshot_remove(const struct bk_io *io, const char *snapshot,
                                    struct bk_error *err);
 
+/* What lies in dir: a store, also what damage has left of one, by its data files' names or by its
+ * manifest's first bytes; or none. Changes nothing. */
+enum bk_contents { BK_DIR_MISSING, BK_DIR_EMPTY, BK_DIR_OTHER, BK_DIR_STORE };
+BK_MUST_USE int bk_look(const struct bk_io *io, const char *dir, enum bk_contents *out,
+                        struct bk_error *err);
+
 /* ---- Sight ---- */
 
 struct bk_stats {
-    uint64_t files, file_bytes, live_bytes, dead_bytes,
-        guard_bytes;                       /* data files; guards are tombstones */
-    uint64_t pages_used, pages_total;      /* of 16 MiB address space */
+    uint64_t files, file_bytes, live_bytes, dead_bytes, guard_bytes; /* guards are tombstones */
+    uint64_t pages_used, pages_total;                                /* of 16 MiB address space */
     uint64_t keys, expiring, keydir_bytes; /* keydir_bytes: memory held by the key index */
     uint64_t keydir_moved_max; /* most entries that one insert moved because the keydir grew */
     uint64_t tail_pos, written_pos, synced_pos, committed_pos;

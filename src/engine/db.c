@@ -193,6 +193,9 @@ int bk_open(struct bk_db **out, const struct bk_options *o, struct bk_error *err
         rc = bki_dir_make(db->io, o->dir, err);
     }
     if (rc == BK_OK) {
+        rc = bki_dir_refuse_other(db->io, o->dir, err);
+    }
+    if (rc == BK_OK) {
         rc = take_lock(db, o->dir, err);
     }
     if (rc == BK_OK) {

@@ -3,8 +3,10 @@
 #include "engine/dir.h"
 
 #include "base/assert.h"
+#include "engine/bitkv.h"
 #include "engine/datafile.h"
 #include "engine/hint.h"
+#include "engine/manifest.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -96,6 +98,95 @@ int bki_dir_count(const struct bk_io *io, const char *dir, size_t *n, struct bk_
         return BK_NOTFOUND;
     }
     return rc < 0 ? bki_io_fail(err, rc, dir, 0, "list directory") : BK_OK;
+}
+
+/* ---- A store, or somebody else's files ---- */
+
+enum manifest { MANIFEST_NONE, MANIFEST_OURS, MANIFEST_OTHER };
+
+/* In the first bytes a bit or two may have turned over; where more differ, no store wrote them. */
+#define MAGIC_BITS_MAX 2
+
+static int look_at_manifest(const struct bk_io *io, const char *path, enum manifest *out,
+                            struct bk_error *err)
+{
+    uint8_t magic[8] = {0};
+    size_t got = 0;
+    int wrong = 0;
+    int fd = io->open(io->arg, path, BK_IO_READ);
+    if (fd == -ENOENT) {
+        *out = MANIFEST_NONE;
+        return BK_OK;
+    }
+    if (fd < 0) {
+        return bki_io_fail(err, fd, path, 0, "open");
+    }
+    int rc = bki_io_read_all(io, fd, magic, sizeof magic, 0, &got, path, err);
+    io->close(io->arg, fd);
+    for (size_t i = 0; i < sizeof magic; i++) {
+        wrong += __builtin_popcount(magic[i] ^ (uint8_t)BKI_MANIFEST_MAGIC[i]);
+    }
+    if (rc == BK_OK) {
+        *out = wrong <= MAGIC_BITS_MAX ? MANIFEST_OURS : MANIFEST_OTHER;
+    }
+    return rc;
+}
+
+struct seen {
+    bool anything, data;
+};
+
+static void see_name(void *arg, const char *name)
+{
+    struct seen *s = arg;
+    uint64_t id;
+    s->anything = true;
+    s->data = s->data || bki_datafile_name_id(name, &id);
+}
+
+int bk_look(const struct bk_io *io, const char *dir, enum bk_contents *out, struct bk_error *err)
+{
+    char path[BKI_PATH_MAX];
+    struct seen seen = {false, false};
+    enum manifest m = MANIFEST_NONE;
+    io = io != NULL ? io : &bk_io_system;
+    if (strlen(dir) > BKI_PATH_MAX - 64) {
+        return bk_error_set(err, BK_EINVAL, 0, dir, 0, "the path is too long");
+    }
+    snprintf(path, sizeof path, "%s/MANIFEST", dir);
+    int rc = io->list(io->arg, dir, see_name, &seen);
+    if (rc < 0 && rc != -ENOENT) {
+        return bki_io_fail(err, rc, dir, 0, "list directory");
+    }
+    bool there = rc == 0;
+    rc = seen.anything && !seen.data ? look_at_manifest(io, path, &m, err) : BK_OK;
+    if (rc == BK_OK) {
+        *out = seen.data || m == MANIFEST_OURS ? BK_DIR_STORE
+               : seen.anything                 ? BK_DIR_OTHER
+               : there                         ? BK_DIR_EMPTY
+                                               : BK_DIR_MISSING;
+    }
+    return rc;
+}
+
+int bki_dir_refuse_other(const struct bk_io *io, const char *dir, struct bk_error *err)
+{
+    char path[BKI_PATH_MAX];
+    struct seen seen = {false, false};
+    enum manifest m = MANIFEST_NONE;
+    snprintf(path, sizeof path, "%s/MANIFEST", dir);
+    int rc = look_at_manifest(io, path, &m, err);
+    if (rc != BK_OK || m != MANIFEST_OTHER) {
+        return rc;
+    }
+    rc = io->list(io->arg, dir, see_name, &seen);
+    if (rc < 0) {
+        return bki_io_fail(err, rc, dir, 0, "list directory");
+    }
+    return seen.data ? BK_OK
+                     : bk_error_set(err, BK_EINVAL, 0, path, 0,
+                                    "no store wrote this file, and no data file lies beside it: "
+                                    "is it another program's directory?");
 }
 
 /* Of a data file, in the making (rescue.c). */

@@ -25,6 +25,9 @@ BK_MUST_USE int bki_dir_rename(const struct bk_io *io, const char *from, const c
 BK_MUST_USE int bki_dir_count(const struct bk_io *io, const char *dir, size_t *n,
                               struct bk_error *err);
 
+/* BK_EINVAL: its MANIFEST is of another program, and so no store lies in it. */
+BK_MUST_USE int bki_dir_refuse_other(const struct bk_io *io, const char *dir, struct bk_error *err);
+
 /* BK_OK: what lies in it has names that a store gives. BK_EINVAL: something else does too. */
 BK_MUST_USE int bki_dir_own(const struct bk_io *io, const char *dir, struct bk_error *err);
 

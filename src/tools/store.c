@@ -8,55 +8,25 @@
 #include "base/log.h"
 #include "base/nofile.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <string.h>
-
 #define WALK_KEYS 256u
 #define LOOK_AGAIN_US 1000
 
 /* ---- Opening ---- */
 
-/* What lies in a directory: enough to keep a mistyped path from becoming a store. */
-struct contents {
-    bool there, anything, store;
-};
-
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name);
-    size_t m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
-static int look(const char *dir, struct contents *c)
-{
-    DIR *d = opendir(dir);
-    *c = (struct contents){.there = d != NULL};
-    if (d == NULL) {
-        return errno == ENOENT ? TOOL_OK : tool_fail("cannot open %s: %s", dir, strerror(errno));
-    }
-    struct dirent *e;
-    while ((e = readdir(d)) != NULL) {
-        c->anything = c->anything || (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0);
-        c->store = c->store || strcmp(e->d_name, "MANIFEST") == 0 || ends_with(e->d_name, ".data");
-    }
-    closedir(d);
-    return TOOL_OK;
-}
-
+/* A mistyped path is not to become a store. */
 static int fit_for(const char *dir, enum tool_mode mode)
 {
-    struct contents c;
-    int status = look(dir, &c);
+    enum bk_contents c;
+    struct bk_error err = {0};
     bool may_make = mode == TOOL_CREATE || mode == TOOL_BULK;
-    if (status != TOOL_OK || c.store) {
-        return status;
+    if (bk_look(NULL, dir, &c, &err) != BK_OK) {
+        return tool_fail_err(&err);
     }
-    if (may_make && c.anything) {
-        return tool_fail("%s holds other files and no store", dir);
+    if (c == BK_DIR_STORE || (may_make && c != BK_DIR_OTHER)) {
+        return TOOL_OK;
     }
-    return may_make ? TOOL_OK : tool_fail("%s holds no store", dir);
+    return may_make ? tool_fail("%s holds other files and no store", dir)
+                    : tool_fail("%s holds no store", dir);
 }
 
 static void wake(void *arg)

@@ -164,6 +164,37 @@ static void test_tool__no_store__is_not_made_by_mistake(void **state)
     RUN(2, "load", dir.path);
 }
 
+/* Names that a store's files could have do not make one. */
+static void test_tool__files_of_another_program__are_no_store(void **state)
+{
+    (void)state;
+    struct dirlist before;
+    struct dirlist after;
+    const char *s = in_dir("s");
+    const char *manifest = in_dir("s/MANIFEST");
+    assert_int_equal(mkdir(s, 0700), 0);
+    for (int both = 0; both < 2; both++) {
+        FILE *f = fopen(both ? manifest : in_dir("s/table.data"), "we");
+        assert_non_null(f);
+        assert_true(fputs("Manifest-Version: 1.0\n", f) >= 0);
+        assert_int_equal(fclose(f), 0);
+        dirlist_read(&before, s);
+        static const char *const plain[] = {"keys", "stats", "dump", "merge", "check", "repair"};
+        for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+            RUN(2, plain[i], s);
+            SAYS("holds no store");
+        }
+        RUN(2, "get", s, "k");
+        RUN(2, "del", s, "k");
+        RUN(2, "snapshot", s, in_dir("snap"));
+        RUN(2, "put", s, "k", "v");
+        SAYS("holds other files and no store");
+        RUN(2, "load", s);
+        dirlist_read(&after, s);
+        assert_string_equal(dirlist_difference(&before, &after), "");
+    }
+}
+
 /* ---- Open files ---- */
 
 /* A store of so many small files. */
@@ -343,6 +374,7 @@ int main(void)
         T(test_tool__help__names_each_verb_and_each_option),
         T(test_tool__wrong_usage__is_status_2_and_says_why),
         T(test_tool__no_store__is_not_made_by_mistake),
+        T(test_tool__files_of_another_program__are_no_store),
         T(test_tool__more_data_files_than_the_soft_limit__are_opened),
         T(test_tool__more_data_files_than_the_hard_limit__names_it),
         T(test_tool__held_by_a_server__refuses_and_names_it),
