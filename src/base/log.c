@@ -27,15 +27,9 @@ static int use_syslog;
  * level. */
 static atomic_int level_min = BK_LOG_WARNING;
 
-int bk_log_setup(const char *path, const char *syslog_ident, int syslog_facility)
+/* Takes fd. */
+static void use(int fd, const char *syslog_ident, int syslog_facility)
 {
-    int fd = STDOUT_FILENO;
-    if (path[0] != '\0') {
-        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        if (fd < 0) {
-            return -1;
-        }
-    }
     bk_mutex_lock(&log_mu);
     int old = log_fd;
     log_fd = fd;
@@ -50,6 +44,29 @@ int bk_log_setup(const char *path, const char *syslog_ident, int syslog_facility
     if (old != STDOUT_FILENO) {
         close(old);
     }
+}
+
+int bk_log_setup(const char *path, const char *syslog_ident, int syslog_facility)
+{
+    int fd = STDOUT_FILENO;
+    if (path[0] != '\0') {
+        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        if (fd < 0) {
+            return -1;
+        }
+    }
+    use(fd, syslog_ident, syslog_facility);
+    return 0;
+}
+
+/* Opened by a name it would have an offset of its own, and a socket could not be opened at all. */
+int bk_log_setup_stderr(void)
+{
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (fd < 0) {
+        return -1;
+    }
+    use(fd, NULL, 0);
     return 0;
 }
 

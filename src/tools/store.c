@@ -52,7 +52,7 @@ static void choose(struct bk_options *o, enum tool_mode mode)
 /* What the engine has to say is no part of the output. */
 static void log_to_stderr(void)
 {
-    if (bk_log_setup("/dev/stderr", NULL, 0) != 0) {
+    if (bk_log_setup_stderr() != 0) {
         bk_log_set_level(BK_LOG_NOTHING);
     }
 }

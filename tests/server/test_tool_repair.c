@@ -3,6 +3,8 @@
  * originals stay as they are. */
 #include "tool_test.h"
 
+#include <sys/socket.h>
+
 #define SECRET "the value that will be damaged, long enough to be found"
 
 /* Two files and their hints, an index image, a key whose value stands out. */
@@ -151,6 +153,72 @@ static void test_tool__check_and_dump_of_a_damaged_value__name_the_key(void **st
     SAYS("does not check");
 }
 
+/* Each line of text is the tool's, or one of the log; both kinds are there. */
+static void expect_whole_lines(char *text)
+{
+    unsigned said = 0;
+    unsigned logged = 0;
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        size_t digits = strspn(line, "0123456789");
+        if (strncmp(line, "bitkv: ", 7) == 0) {
+            said++;
+        } else if (digits > 0 && strncmp(line + digits, ":M ", 3) == 0) {
+            logged++;
+        } else {
+            print_error("neither's: %s\n", line);
+            fail();
+        }
+    }
+    assert_true(said > 0 && logged > 0);
+}
+
+/* The log and the tool write to one place, one behind the other. */
+static void test_tool__errors_to_a_file__have_whole_lines(void **state)
+{
+    (void)state;
+    char file[64];
+    const char *s = in_dir("s");
+    make_store(s);
+    damage_victim(s, file);
+    RUN(1, "dump", s); /* its standard error is a file */
+    SAYS("left out: db 5, key victim\\n: its record is damaged\n");
+    SAYS("bitkv: 1 records were left out\n");
+    expect_whole_lines((char *)t.err.data);
+}
+
+static void test_tool__errors_to_a_socket__are_all_there(void **state)
+{
+    (void)state;
+    char file[64];
+    char seen[4096] = "";
+    size_t n = 0;
+    ssize_t got;
+    int ends[2];
+    int status = 0;
+    const char *s = in_dir("s");
+    make_store(s);
+    damage_victim(s, file);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        dup2(null, 1);
+        dup2(ends[1], 2);
+        execl(TEST_TOOL, TEST_TOOL, "dump", s, (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    while (n + 1 < sizeof seen && (got = read(ends[0], seen + n, sizeof seen - 1 - n)) > 0) {
+        n += (size_t)got;
+    }
+    close(ends[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    seen[n] = '\0';
+    expect_whole_lines(seen);
+}
+
 static void test_tool__repair__saves_the_rest_and_never_touches_the_originals(void **state)
 {
     (void)state;
@@ -287,6 +355,8 @@ int main(void)
         T(test_tool__check_of_what_is_well__says_so_and_leaves_it),
         T(test_tool__check_of_a_flipped_byte__names_the_file),
         T(test_tool__check_and_dump_of_a_damaged_value__name_the_key),
+        T(test_tool__errors_to_a_file__have_whole_lines),
+        T(test_tool__errors_to_a_socket__are_all_there),
         T(test_tool__repair__saves_the_rest_and_never_touches_the_originals),
         T(test_tool__repair_of_a_dot__lies_beside_the_store),
         T(test_tool__repair__takes_slashes_and_refuses_what_cannot_be),
