@@ -49,12 +49,8 @@ static int take_lock(struct bk_db *db, const char *dir, struct bk_error *err)
     long holder = 0;
     snprintf(path, sizeof path, "%s/LOCK", dir);
     int rc = db->io->lock(db->io->arg, path, &holder);
-    if (rc == -EWOULDBLOCK && holder == 0) {
-        return bk_error_set(err, BK_ELOCKED, 0, path, 0, "a reader has this directory open");
-    }
     if (rc == -EWOULDBLOCK) {
-        return bk_error_set(err, BK_ELOCKED, 0, path, 0, "process %ld has this directory open",
-                            holder);
+        return bki_io_locked(err, path, holder);
     }
     if (rc == -ENOENT && db->read_only) {
         return BK_OK; /* a snapshot, which nobody has opened to write yet */

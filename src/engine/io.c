@@ -178,14 +178,34 @@ static int sys_list(void *arg, const char *path, void (*each)(void *each_arg, co
     return rc;
 }
 
-/* Who has the lock that was not to be had: the file tells of the last writer only. */
+/* Who has the lock that was not to be had: the file tells of the last writer only, if that. */
 static long lock_holder(int fd)
 {
     char pid[32] = "";
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     bool reader = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_RDLCK;
     ssize_t n = reader ? 0 : pread(fd, pid, sizeof pid - 1, 0);
-    return n > 0 ? strtol(pid, NULL, 10) : 0;
+    long holder = n > 0 ? strtol(pid, NULL, 10) : 0;
+    return reader ? BK_IO_READER : holder > 0 ? holder : BK_IO_UNKNOWN;
+}
+
+/* Tells who holds the lock, in place: it takes no room where there was such a text before. A disk
+ * without room for it is no reason not to be locked, but then an older holder's pid must not
+ * stand. */
+static int write_holder(int fd)
+{
+    char pid[24];
+    int len = snprintf(pid, sizeof pid, "%-15ld\n", (long)getpid());
+    ssize_t n = pwrite(fd, pid, (size_t)len, 0);
+    if (n == len) {
+        return 0;
+    }
+    int rc = n < 0 ? -errno : -ENOSPC;
+    if (rc != -ENOSPC && rc != -EDQUOT) {
+        return rc;
+    }
+    bk_ignore(ftruncate(fd, 0), "a wrong pid misleads, and does no other harm");
+    return 0;
 }
 
 /* An open file description lock belongs to this open of the file: it does not survive a kill, is
@@ -223,19 +243,12 @@ static int sys_lock(void *arg, const char *path, long *holder)
     if (fd < 0) {
         return -errno;
     }
-    char pid[32];
-    int failed = lock_fd(fd, F_WRLCK, holder);
-    if (failed < 0) {
+    int rc = lock_fd(fd, F_WRLCK, holder);
+    rc = rc == 0 ? write_holder(fd) : rc;
+    if (rc < 0) {
         close(fd);
-        return failed;
     }
-    int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)n, 0) != n) {
-        int rc = -errno;
-        close(fd);
-        return rc;
-    }
-    return fd;
+    return rc < 0 ? rc : fd;
 }
 
 static int sys_unlock(void *arg, int handle)
@@ -303,6 +316,16 @@ int bki_io_fail(struct bk_error *err, int64_t rc, const char *path, uint64_t off
     }
     int code = rc == -ENOSPC || rc == -EDQUOT || rc == -EFBIG ? BK_ENOSPC : BK_EIO;
     return bk_error_set(err, code, (int)-rc, path, offset, "%s failed", what);
+}
+
+int bki_io_locked(struct bk_error *err, const char *path, long holder)
+{
+    if (holder > 0) {
+        return bk_error_set(err, BK_ELOCKED, 0, path, 0, "process %ld has this directory open",
+                            holder);
+    }
+    return bk_error_set(err, BK_ELOCKED, 0, path, 0, "%s has this directory open",
+                        holder == BK_IO_READER ? "a reader" : "another process");
 }
 
 /* Drops n bytes from the front of the vector; returns how many whole entries are done. */

@@ -23,6 +23,10 @@ enum bk_io_open {
     BK_IO_CREATE = 2 /* read and write, mode 0640; -EEXIST when it is there */
 };
 
+/* Holders of a lock that are told by no pid. */
+#define BK_IO_READER 0L
+#define BK_IO_UNKNOWN (-1L)
+
 struct bk_io {
     void *arg; /* borrowed; handed to every function */
 
@@ -56,9 +60,10 @@ struct bk_io {
     int (*list)(void *arg, const char *path, void (*each)(void *each_arg, const char *name),
                 void *each_arg);
 
-    /* Takes the exclusive lock of path (made when missing) and writes this process's pid into it;
-     * returns a handle that unlock releases, or -EWOULDBLOCK with the holder's pid in *holder (0
-     * when unknown). */
+    /* Takes the exclusive lock of path (made when missing) and writes this process's pid into it,
+     * if there is room; returns a handle that unlock releases, or -EWOULDBLOCK with the holder's
+     * pid, or one of BK_IO_*, in *holder. -ENOSPC, -EDQUOT: path is not there, nor can it be made.
+     */
     int (*lock)(void *arg, const char *path, long *holder);
     /* The same for a reader: path is not made nor written, and others may hold it like this too. A
      * path that is not there is held by nobody, and cannot be: -ENOENT. */
@@ -83,5 +88,7 @@ BK_MUST_USE int bki_io_read_all(const struct bk_io *io, int fd, void *buf, size_
 /* BK_EIO or BK_ENOSPC (-ENOSPC, -EDQUOT, -EFBIG) for a negative errno value from the table. */
 int bki_io_fail(struct bk_error *err, int64_t rc, const char *path, uint64_t offset,
                 const char *what);
+/* BK_ELOCKED, with who has the directory open, as lock has told. */
+int bki_io_locked(struct bk_error *err, const char *path, long holder);
 
 #endif

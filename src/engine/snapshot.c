@@ -446,16 +446,18 @@ int bk_snapshot_remove(const struct bk_io *io, const char *snapshot, struct bk_e
     }
     int lock = io->lock(io->arg, path, &holder);
     if (lock == -EWOULDBLOCK) {
-        return bk_error_set(err, BK_ELOCKED, 0, path, 0, "process %ld has this directory open",
-                            holder);
+        return bki_io_locked(err, path, holder);
     }
-    if (lock < 0) {
+    /* No room to make it: so it was not there, and nobody holds it. */
+    if (lock < 0 && lock != -ENOSPC && lock != -EDQUOT) {
         return bki_io_fail(err, lock, path, 0, "lock");
     }
     rc = bki_dir_rename(io, snapshot, tmp, err);
     if (rc == BK_OK) {
         rc = bki_dir_remove(io, tmp, err);
     }
-    io->unlock(io->arg, lock);
+    if (lock >= 0) {
+        io->unlock(io->arg, lock);
+    }
     return rc;
 }

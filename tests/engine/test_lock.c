@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* test_lock.c - trap 22: one opener of a directory at a time; a dead one leaves nothing that blocks
  * the next. */
+#include "engine/io.h"
 #include "engine_test.h"
+#include "lib/smallfs.h"
 #include "lib/tmpdir.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,6 +156,150 @@ static void test_trap22__program_started_by_the_opener__inherits_nothing(void **
     BK_SUCCEEDS(bk_close(&db, &err), err);
 }
 
+/* ---- A full disk ---- */
+
+enum outcome { OUTCOME_OK, OUTCOME_FAILED, OUTCOME_NO_MOUNT };
+
+/* Bytes until no more fit, a page at a time. */
+static void fill_up(const struct place *p)
+{
+    static const uint8_t page[4096];
+    char path[300];
+    tmpdir_join(&p->dir, "ballast", path, sizeof(path));
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    while (write(fd, page, sizeof(page)) > 0) {
+    }
+    close(fd);
+}
+
+/* In a process of its own, since the mount is its alone: a store in a directory that is full runs
+ * through steps. */
+static void on_full_disk(struct place *p, bool (*steps)(struct place *p))
+{
+    int status = 0;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        const char *why = NULL;
+        if (!smallfs_enter(&why) ||
+            !smallfs_mount(SMALLFS_TMPFS, p->dir.path, (uint64_t)1 << 20, NULL, &why)) {
+            print_error("%s\n", why);
+            _exit(OUTCOME_NO_MOUNT);
+        }
+        _exit(steps(p) ? OUTCOME_OK : OUTCOME_FAILED);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == OUTCOME_NO_MOUNT) {
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), OUTCOME_OK);
+}
+
+/* Opens LOCK as a store does, while the disk is full; who comes second is told so. */
+static bool lock_twice(struct place *p, long wanted_holder)
+{
+    const struct bk_io *io = &bk_io_system;
+    char path[300];
+    long holder = 0;
+    tmpdir_join(&p->dir, "LOCK", path, sizeof(path));
+    int lock = io->lock(io->arg, path, &holder);
+    if (lock < 0) {
+        print_error("lock: %s\n", strerror(-lock));
+        return false;
+    }
+    bool ok = true;
+    for (int shared = 0; shared < 2; shared++) {
+        int rc =
+            shared ? io->lock_shared(io->arg, path, &holder) : io->lock(io->arg, path, &holder);
+        ok = ok && rc == -EWOULDBLOCK && holder == wanted_holder;
+    }
+    if (!ok) {
+        print_error("the holder is said to be %ld, not %ld\n", holder, wanted_holder);
+    }
+    return io->unlock(io->arg, lock) == 0 && ok;
+}
+
+static bool take_missing_lock(struct place *p)
+{
+    fill_up(p);
+    return lock_twice(p, -1);
+}
+
+static void test_lock__missing_on_a_full_disk__is_taken(void **state)
+{
+    on_full_disk(*state, take_missing_lock);
+}
+
+/* As a copy without its LOCK, in which nothing can be written but what is there can be read. */
+static bool open_copy(struct place *p)
+{
+    struct bk_error err = {0};
+    struct bk_db *db = NULL;
+    struct bk_buf got = {0};
+    char path[300];
+    bool ok = bk_open(&db, &p->opt, &err) == BK_OK &&
+              bk_put(db, 0, bk_span_str("k"), bk_span_str("v"), 0) == BK_OK &&
+              bk_close(&db, &err) == BK_OK;
+    tmpdir_join(&p->dir, "LOCK", path, sizeof(path));
+    ok = ok && unlink(path) == 0;
+    fill_up(p);
+    ok = ok && bk_open(&db, &p->opt, &err) == BK_OK &&
+         bk_get(db, 0, bk_span_str("k"), &got, NULL) == BK_OK && bk_close(&db, &err) == BK_OK;
+    if (!ok) {
+        print_error("%s (%s): %s\n", err.text, err.path, strerror(err.sys_errno));
+    }
+    bk_buf_fini(&got);
+    return ok;
+}
+
+static void test_lock__missing_on_a_full_disk__store_opens(void **state)
+{
+    on_full_disk(*state, open_copy);
+}
+
+/* The block that it has serves again. */
+static bool take_old_lock(struct place *p)
+{
+    char path[300];
+    tmpdir_join(&p->dir, "LOCK", path, sizeof(path));
+    FILE *f = fopen(path, "w");
+    if (f == NULL || fputs("1234567\n", f) < 0 || fclose(f) != 0) {
+        return false;
+    }
+    fill_up(p);
+    return lock_twice(p, (long)getpid()) && lock_twice(p, (long)getpid());
+}
+
+static void test_lock__there_on_a_full_disk__names_its_holder(void **state)
+{
+    on_full_disk(*state, take_old_lock);
+}
+
+/* A snapshot whose making was cut off may be just what fills the disk. */
+static bool remove_leftover(struct place *p)
+{
+    struct bk_error err = {0};
+    char dir[200];
+    char file[300];
+    tmpdir_join(&p->dir, "snap", dir, sizeof(dir));
+    snprintf(file, sizeof(file), "%s/0000000001.data", dir);
+    if (mkdir(dir, 0700) != 0 || close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) != 0) {
+        return false;
+    }
+    fill_up(p);
+    int rc = bk_snapshot_remove(NULL, dir, &err);
+    if (rc != BK_OK) {
+        print_error("%s: %s\n", err.text, strerror(err.sys_errno));
+    }
+    return rc == BK_OK && access(dir, F_OK) != 0;
+}
+
+static void test_lock__leftover_on_a_full_disk__is_removed(void **state)
+{
+    on_full_disk(*state, remove_leftover);
+}
+
 /* A failed open holds nothing: not the lock, not a file. */
 static void test_lock__failed_open__holds_nothing(void **state)
 {
@@ -187,6 +336,10 @@ int main(void)
         T(test_trap22__second_open_in_one_process__is_refused),
         T(test_trap22__stale_pid_in_the_lock_file__does_not_block),
         T(test_trap22__program_started_by_the_opener__inherits_nothing),
+        T(test_lock__missing_on_a_full_disk__is_taken),
+        T(test_lock__missing_on_a_full_disk__store_opens),
+        T(test_lock__there_on_a_full_disk__names_its_holder),
+        T(test_lock__leftover_on_a_full_disk__is_removed),
         T(test_lock__failed_open__holds_nothing),
     };
     quiet_log();

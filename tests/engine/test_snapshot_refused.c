@@ -2,6 +2,8 @@
 /* test_snapshot_refused.c - what snapshots, restores and removals do not touch, and do not make. */
 #include "engine_test.h"
 
+#include <errno.h>
+
 #define SNAP "snap"
 #define BACK "back"
 
@@ -87,6 +89,26 @@ static void test_snapshot__removal_finds_a_file_of_somebodys__leaves_all(void **
     assert_false(simdisk_exists(r->disk, SNAP) || simdisk_exists(r->disk, SNAP ".tmp"));
 }
 
+/* No room for its LOCK, so there is none: nobody has it open. */
+static void test_snapshot__removal_without_room_for_a_lock__removes(void **state)
+{
+    struct rig *r = *state;
+    const struct bk_io *io = simdisk_io(r->disk);
+    struct bk_error err = {0};
+    static const int full[] = {ENOSPC, EDQUOT};
+    for (size_t i = 0; i < 2; i++) {
+        BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+        simdisk_fail(r->disk, SIMDISK_LOCK, 1, 1, full[i]);
+        BK_SUCCEEDS(bk_snapshot_remove(io, SNAP, &err), err);
+        assert_int_equal(simdisk_failed(r->disk), 1);
+        assert_false(simdisk_exists(r->disk, SNAP) || simdisk_exists(r->disk, SNAP ".tmp"));
+    }
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    simdisk_fail(r->disk, SIMDISK_LOCK, 1, 1, EIO);
+    assert_int_equal(bk_snapshot_remove(io, SNAP, &err), BK_EIO);
+    expect_whole(r, SNAP);
+}
+
 static void test_snapshot__source_has_the_other_name__stays_whole(void **state)
 {
     struct rig *r = *state;
@@ -151,6 +173,7 @@ int main(void)
         T(test_snapshot__other_name_is_taken__leaves_what_has_it),
         T(test_snapshot__removal_finds_its_name_taken__leaves_both),
         T(test_snapshot__removal_finds_a_file_of_somebodys__leaves_all),
+        T(test_snapshot__removal_without_room_for_a_lock__removes),
         T(test_snapshot__source_has_the_other_name__stays_whole),
         T(test_snapshot__file_cut_or_headless__is_refused_until_it_is_back),
     };
