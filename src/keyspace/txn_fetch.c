@@ -51,13 +51,13 @@ struct loaded {
 
 static void loaded_init(struct loaded *l, size_t n)
 {
-    size_t size = sizeof l->few / sizeof l->few[0];
-    while (size < n * 2) {
+    size_t few = sizeof l->few / sizeof l->few[0];
+    size_t size = n == 1 ? 1 : few; /* the usual case must not cost anything */
+    while (n > 1 && size < n * 2) {
         size *= 2;
     }
     l->mask = size - 1;
-    l->slots =
-        n * 2 <= sizeof l->few / sizeof l->few[0] ? l->few : bk_alloc(size * sizeof *l->slots);
+    l->slots = size <= few ? l->few : bk_alloc(size * sizeof *l->slots);
     memset(l->slots, 0, size * sizeof *l->slots);
 }
 
