@@ -589,10 +589,10 @@ struct bk_finding {
  * Reads every byte of every file of an open store: each record, live or not, with its checksums and
  * padding; each batch; each hint against the records that it lists; the manifest; whether the index
  * image was fit for use; and that the index names the newest record of each key and no other. Calls
- * each() for all that does not hold. The store must be quiet, best opened read_only. progress (may
- * be NULL) counts bytes. BK_OK: everything was looked at, whatever was found. Memory: about 32
- * bytes for each record of keys that are gone, and for a hint 8 bytes for each of a few thousand
- * keys.
+ * each() for all that does not hold; sectors of a data file that cannot be read are such a place.
+ * The store must be quiet, best opened read_only. progress (may be NULL) counts bytes. BK_OK:
+ * everything was looked at, whatever was found. Memory: about 32 bytes for each record of keys that
+ * are gone, and for a hint 8 bytes for each of a few thousand keys.
  */
 BK_MUST_USE int bk_verify(struct bk_db *db, void (*each)(void *arg, const struct bk_finding *f),
                           void *arg, struct bk_progress *progress, struct bk_error *err);

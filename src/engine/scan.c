@@ -27,6 +27,46 @@ void bki_scan_fini(struct bki_scan *s)
     bk_buf_fini(&s->mended_value);
 }
 
+/* What a window at offset shows when not all of it can be read: zeros there, which are no record.
+ */
+static int read_sectors(struct bki_scan *s, uint64_t offset, size_t want, struct bk_error *err)
+{
+    int rc = BK_OK;
+    size_t n;
+    size_t got;
+    do {
+        uint64_t at = offset + s->window.len;
+        size_t left = want - s->window.len;
+        n = (size_t)(BKI_SCAN_SECTOR - at % BKI_SCAN_SECTOR);
+        n = left < n ? left : n;
+        got = 0;
+        uint8_t *to = s->window.data + s->window.len;
+        rc = bki_io_read_all(s->io, s->fd, to, n, at, &got, s->path, err);
+        if (rc == BK_EIO) {
+            s->unread(s->unread_arg, at, n);
+            memset(to, 0, n);
+            got = n;
+            rc = BK_OK;
+        }
+        s->window.len += got;
+    } while (rc == BK_OK && got == n && s->window.len < want);
+    return rc;
+}
+
+static int read_window(struct bki_scan *s, uint64_t offset, size_t want, struct bk_error *err)
+{
+    s->window.len = 0;
+    s->window_at = offset;
+    int rc = bki_io_read_all(s->io, s->fd, bk_buf_reserve(&s->window, want), want, offset,
+                             &s->window.len, s->path, err);
+    if (rc == BK_EIO && s->unread != NULL) {
+        s->window.len = 0;
+        rc = read_sectors(s, offset, want, err);
+    }
+    s->window.len = rc == BK_OK ? s->window.len : 0;
+    return rc;
+}
+
 /* n bytes at offset, n no more than lies before the end. NULL with BK_OK: the file is shorter. */
 static int bytes_at(struct bki_scan *s, uint64_t offset, size_t n, const uint8_t **out,
                     struct bk_error *err)
@@ -36,12 +76,8 @@ static int bytes_at(struct bki_scan *s, uint64_t offset, size_t n, const uint8_t
         uint64_t left = s->end - offset;
         size_t want = n > BKI_SCAN_WINDOW ? n : BKI_SCAN_WINDOW;
         want = left < want ? (size_t)left : want;
-        s->window.len = 0;
-        s->window_at = offset;
-        int rc = bki_io_read_all(s->io, s->fd, bk_buf_reserve(&s->window, want), want, offset,
-                                 &s->window.len, s->path, err);
+        int rc = read_window(s, offset, want, err);
         if (rc != BK_OK) {
-            s->window.len = 0;
             return rc;
         }
         if (s->window.len < n) {

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define BKI_SCAN_WINDOW (1u << 18)
+#define BKI_SCAN_SECTOR 4096u /* read one by one where not all can be read */
 
 struct bki_scan {
     const struct bk_io *io; /* borrowed */
@@ -27,6 +28,10 @@ struct bki_scan {
     struct bk_buf window; /* owned */
     uint64_t window_at;
     struct bk_buf mended, mended_value; /* owned; an item's bytes with a bit put right */
+    /* NULL: what cannot be read ends the scan with BK_EIO. Else it counts as zeros and is told
+     * here, a sector at a time, some more than once. Set after bki_scan_init. */
+    void (*unread)(void *arg, uint64_t offset, uint64_t bytes);
+    void *unread_arg; /* borrowed */
 };
 
 struct bki_scan_item {

@@ -45,6 +45,7 @@ struct pass {
     struct frame frame;
     struct bki_verify_hint hint;
     uint64_t live, told, records;
+    uint64_t unread_from, unread_to; /* not told yet; to 0: none so far */
     bool damaged;
 };
 
@@ -322,6 +323,27 @@ static int step_over(struct pass *p, struct bk_error *err)
     return rc;
 }
 
+static void tell_unread(const struct pass *p)
+{
+    if (p->unread_to > 0) {
+        bki_verify_lost(p->v, p->f->path, p->unread_from, p->unread_to - p->unread_from,
+                        "these bytes cannot be read");
+    }
+}
+
+/* Sectors come in their order, but for those of a window that is read again. */
+static void note_unread(void *arg, uint64_t offset, uint64_t bytes)
+{
+    struct pass *p = arg;
+    uint64_t end = offset + bytes;
+    if (p->unread_to == 0 || offset > p->unread_to) {
+        tell_unread(p);
+        p->unread_from = offset;
+    }
+    p->unread_to = end > p->unread_to ? end : p->unread_to;
+    p->damaged = true;
+}
+
 static int tell_progress(struct pass *p, struct bk_error *err)
 {
     atomic_fetch_add_explicit(&p->v->progress->bytes_done, p->s.offset - p->told,
@@ -378,9 +400,11 @@ static int check_header(struct pass *p, struct bk_error *err)
     struct bki_datafile_header h = {0};
     int rc = bki_datafile_header_read(p->v->db->io, f->fd, f->path, &h, err);
     bool same = rc == BK_OK && h.uid == f->uid && h.id == f->id && h.rank == f->rank;
-    if (rc == BK_CORRUPT || (rc == BK_OK && !same)) {
+    if (rc == BK_CORRUPT || rc == BK_EIO || (rc == BK_OK && !same)) {
         bki_verify_found(p->v, f->path, 0, f->header_bytes,
-                         rc == BK_OK ? "the header is of another file" : "the header is damaged");
+                         rc == BK_OK    ? "the header is of another file"
+                         : rc == BK_EIO ? "the header cannot be read"
+                                        : "the header is damaged");
         p->damaged = true;
         rc = BK_OK;
     }
@@ -407,7 +431,10 @@ static int check_file(struct bki_verify *v, struct bki_file *f, struct bk_error 
     }
     bki_scan_init(&p.s, v->db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
                   atomic_load(&f->size));
+    p.s.unread = note_unread;
+    p.s.unread_arg = &p;
     rc = scan_records(&p, err);
+    tell_unread(&p);
     bki_scan_fini(&p.s);
     int hint = bki_verify_hint_end(v, &p.hint, p.damaged || rc != BK_OK, rc == BK_OK ? err : NULL);
     rc = rc == BK_OK ? hint : rc;

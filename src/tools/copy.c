@@ -31,8 +31,9 @@ static int leave_out(struct dumping *d, const struct tool_record *r, const char 
 static int dump_record(void *arg, const struct tool_record *r, int rc, const struct bk_error *err)
 {
     struct dumping *d = arg;
-    if (rc == BK_CORRUPT) {
-        return leave_out(d, r, "its record is damaged");
+    if (rc == BK_CORRUPT || rc == BK_EIO) {
+        return leave_out(d, r,
+                         rc == BK_EIO ? "its record cannot be read" : "its record is damaged");
     }
     if (rc != BK_OK) {
         return tool_fail_err(err);

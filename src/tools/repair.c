@@ -56,7 +56,7 @@ static int copy_record(void *arg, const struct tool_record *rec, int rc, const s
 {
     struct repairing *r = arg;
     struct bk_error failed = {0};
-    if (rc == BK_CORRUPT) {
+    if (rc == BK_CORRUPT || rc == BK_EIO) { /* damaged, or in sectors that cannot be read */
         printf("lost: db %" PRIu32 ", key ", rec->num);
         tool_text_escaped(stdout, rec->key);
         putchar('\n');

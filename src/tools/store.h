@@ -50,7 +50,7 @@ BK_MUST_USE int tool_store_put(struct tool_store *s, const struct tool_record *r
                                struct bk_error *err);
 
 /* Finds a key and loads its value; r->value lies in item. BK_NOTFOUND: no such key, or its time has
- * run out. BK_CORRUPT: its record is damaged. */
+ * run out. BK_CORRUPT: its record is damaged. BK_EIO: it cannot be read. */
 BK_MUST_USE int tool_store_get(struct tool_store *s, struct tool_record *r, struct bk_item *item,
                                struct bk_error *err);
 

@@ -2,7 +2,10 @@
 /* test_verify.c - bk_verify: silent about stores that are well, however they ended; and no byte of
  * any file can change unseen. */
 #include "base/checksum.h"
+#include "base/num.h"
 #include "engine_test.h"
+
+#include <errno.h>
 
 #define NAMES_MAX 40
 
@@ -321,6 +324,122 @@ static void test_verify__damaged_value_and_record__name_their_key(void **state)
     fail();
 }
 
+/* ---- Sectors that cannot be read ---- */
+
+/* The 4 KiB from BAD_AT on of the file called bad.name, however it is opened. */
+#define BAD_AT 8192u
+static struct {
+    struct bk_io io;
+    const struct bk_io *below;
+    char name[64];
+    int fd;
+} bad;
+
+static int bad_open(void *arg, const char *path, enum bk_io_open how)
+{
+    int fd = bad.below->open(arg, path, how);
+    bad.fd = strstr(path, bad.name) != NULL ? fd : bad.fd;
+    return fd;
+}
+
+static int bad_close(void *arg, int fd)
+{
+    bad.fd = fd == bad.fd ? -1 : bad.fd;
+    return bad.below->close(arg, fd);
+}
+
+static int64_t bad_pread(void *arg, int fd, void *buf, size_t len, uint64_t offset)
+{
+    bool hit = fd == bad.fd && offset < BAD_AT + 4096 && offset + len > BAD_AT;
+    return hit ? -EIO : bad.below->pread(arg, fd, buf, len, offset);
+}
+
+static void make_bad(struct rig *r, const char *name)
+{
+    bad.below = simdisk_io(r->disk);
+    bad.io = *bad.below;
+    bad.io.open = bad_open;
+    bad.io.close = bad_close;
+    bad.io.pread = bad_pread;
+    bad.fd = -1;
+    snprintf(bad.name, sizeof(bad.name), "%s", name);
+}
+
+#define BAD_KEYS 40u
+struct unread {
+    unsigned sectors;
+    bool key[BAD_KEYS]; /* named as lost */
+};
+
+static void note_unread(void *arg, const struct bk_finding *f)
+{
+    struct unread *u = arg;
+    assert_true(f->loss);
+    assert_string_equal(f->file, bad.name);
+    if (strcmp(f->what, "these bytes cannot be read") == 0) {
+        assert_int_equal(f->offset, BAD_AT);
+        assert_int_equal(f->bytes, 4096);
+        u->sectors++;
+    }
+    if (f->has_key) {
+        uint64_t i = 0;
+        assert_true(bk_parse_u64(f->key, &i) && i < BAD_KEYS);
+        u->key[i] = true;
+    }
+}
+
+/* Values of 1,000 bytes; one of two blocks, whose middle is unreadable, when lengths is set. */
+static void write_numbered(struct rig *r, bool lengths)
+{
+    static uint8_t value[100000];
+    char key[32];
+    memset(value, 'v', sizeof(value));
+    for (unsigned i = 0; i < BAD_KEYS; i++) {
+        snprintf(key, sizeof(key), "%u", i);
+        rig_begin(r);
+        rig_batch_put(r, 0, bk_span_str(key),
+                      bk_span_of(value, lengths && i == 3 ? sizeof(value) : 1000), 0, 0);
+        assert_int_equal(rig_commit(r), BK_OK);
+        RIG_TRUE(r, rig_settle(r));
+    }
+}
+
+static void test_verify__sector_unreadable__is_found_and_the_rest_is_walked(void **state)
+{
+    (void)state;
+    for (int lengths = 0; lengths < 2; lengths++) {
+        struct rig r;
+        struct bk_db *db = NULL;
+        struct bk_error err = {0};
+        struct unread u = {0};
+        unsigned lost = 0;
+        rig_init(&r, 5, BK_SYNC_EVERYSEC);
+        r.opt.max_file_bytes = 1 << 20;
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        write_numbered(&r, lengths == 1);
+        RIG_TRUE(&r, rig_close(&r) == BK_OK);
+        make_bad(&r, "0000000001.data");
+        struct bk_options opt = r.opt;
+        opt.read_only = true;
+        opt.io = &bad.io;
+        BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
+        BK_SUCCEEDS(bk_verify(db, note_unread, &u, NULL, &err), err);
+        assert_int_equal(u.sectors, 1);
+        for (unsigned i = 0; i < BAD_KEYS; i++) {
+            struct bk_buf value = {0};
+            char key[32];
+            snprintf(key, sizeof(key), "%u", i);
+            int rc = bk_get(db, 0, bk_span_str(key), &value, NULL);
+            assert_int_equal(rc, u.key[i] ? BK_EIO : BK_OK);
+            lost += u.key[i];
+            bk_buf_fini(&value);
+        }
+        assert_true(lengths == 1 ? lost == 1 && u.key[3] : lost >= 4 && lost <= 6);
+        BK_SUCCEEDS(bk_close(&db, &err), err);
+        rig_fini(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +452,7 @@ int main(void)
             test_verify__index_from_a_lying_hint__each_wrong_key_is_found, setup, teardown_rig),
         cmocka_unit_test_setup_teardown(test_verify__damaged_value_and_record__name_their_key,
                                         setup, teardown_rig),
+        cmocka_unit_test(test_verify__sector_unreadable__is_found_and_the_rest_is_walked),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);

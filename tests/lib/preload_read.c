@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * preload_read.c - a slow disk, put in front of a server by LD_PRELOAD.
+ * preload_read.c - a slow disk, put in front of a program by LD_PRELOAD.
  *
  * Nothing of a data file is ever in the page cache: preadv2 with RWF_NOWAIT answers EAGAIN. As long
  * as there is a FIFO called $READS_HOLD, reads by the server's threads for reads stand still: each
  * waits for the end of the FIFO, which comes when the test, its one writer, closes it. Who stands
  * has made a file $READS_HOLD.stands. The same goes for $SYNCS_HOLD and syncs by the server's
  * thread for them.
+ *
+ * $READS_BAD: the path of a file, a colon and an offset. Reads of any of the 4 KiB from there on
+ * answer EIO.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -86,11 +89,31 @@ ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t at, int flags)
     return real(fd, iov, n, at, flags);
 }
 
+static bool is_bad(int fd, size_t len, off_t at)
+{
+    char link[64];
+    char path[PATH_SIZE] = {0};
+    const char *bad = getenv("READS_BAD");
+    const char *colon = bad == NULL ? NULL : strrchr(bad, ':');
+    if (colon == NULL) {
+        return false;
+    }
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    off_t from = strtoll(colon + 1, NULL, 10);
+    return n == colon - bad && strncmp(path, bad, (size_t)n) == 0 && at < from + 4096 &&
+           at + (off_t)len > from;
+}
+
 static ssize_t slow_read(const char *name, int fd, void *buf, size_t len, off_t at)
 {
     ssize_t (*real)(int, void *, size_t, off_t);
     if (by_thread("bk-read") && is_data(fd)) {
         stand_still(getenv("READS_HOLD"));
+    }
+    if (is_bad(fd, len, at)) {
+        errno = EIO;
+        return -1;
     }
     find(name, &real);
     return real(fd, buf, len, at);

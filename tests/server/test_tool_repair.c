@@ -348,6 +348,91 @@ static void test_tool__repair_without_a_data_file__is_a_store_without_its_keys(v
     RUN(0, "snapshot", in_dir("left"), in_dir("snap"));
 }
 
+/* ---- Sectors that cannot be read (lib/preload_read.c) ---- */
+
+/* From here on runs of the tool do not read the 4 KiB of the file from the offset on. */
+static void break_sector(const char *path, uint64_t at)
+{
+    char library[512];
+    char bad[3 * PATH_SIZE];
+    snprintf(library, sizeof library - 64, "%s", TEST_TOOL);
+    snprintf(strrchr(library, '/'), 64, "/tests/lib/preload_read.so");
+    assert_int_equal(access(library, R_OK), 0); /* else everything would be read */
+    snprintf(bad, sizeof bad, "%s:%llu", path, (unsigned long long)at);
+    setenv("READS_BAD", bad, 1);
+    setenv("LD_PRELOAD", library, 1);
+}
+
+static void read_again(void)
+{
+    unsetenv("LD_PRELOAD");
+    unsetenv("READS_BAD");
+}
+
+static int teardown_sector(void **state)
+{
+    read_again();
+    return teardown_each(state);
+}
+
+/* The largest data file. */
+static void largest(const char *s, char path[2 * PATH_SIZE])
+{
+    struct dirlist l;
+    uint64_t most = 0;
+    dirlist_read(&l, s);
+    for (unsigned i = 0; i < l.n; i++) {
+        if (strstr(l.row[i].name, ".data") != NULL && l.row[i].size > most) {
+            snprintf(path, 2 * PATH_SIZE, "%s/%s", s, l.row[i].name);
+            most = l.row[i].size;
+        }
+    }
+    assert_true(most > 100000);
+}
+
+/* What the last repair said. */
+static void counts(uint64_t *copied, uint64_t *lost)
+{
+    const char *at = strstr((const char *)t.out.data, "left: ");
+    assert_non_null(at);
+    char *rest;
+    *copied = strtoull(at + 6, &rest, 10);
+    assert_int_equal(strncmp(rest, " keys copied, ", 14), 0);
+    *lost = strtoull(rest + 14, &rest, 10);
+    assert_string_equal(rest, " lost\n");
+}
+
+static void test_tool__sector_unreadable__repair_and_dump_save_the_rest(void **state)
+{
+    (void)state;
+    char path[2 * PATH_SIZE];
+    struct dirlist before;
+    struct dirlist after;
+    uint64_t copied;
+    uint64_t lost;
+    const char *s = in_dir("s");
+    make_store(s);
+    uint64_t all = same_stores(s, s);
+    largest(s, path);
+    dirlist_read(&before, s);
+    break_sector(path, 40960);
+    RUN(1, "check", s);
+    assert_non_null(
+        strstr((char *)t.out.data, ", offset 40960, 4096 bytes: these bytes cannot be read\n"));
+    RUN(1, "repair", s, in_dir("left"));
+    counts(&copied, &lost);
+    RUN(1, "dump", s);
+    SAYS(": its record cannot be read\n");
+    SAYS(" records were left out\n");
+    read_again();
+    dirlist_read(&after, s);
+    assert_string_equal(dirlist_difference(&before, &after), "");
+    assert_true(lost > 0 && lost < 40);
+    assert_int_equal(copied + lost, all);
+    RUN(0, "check", in_dir("left"));
+    assert_int_equal(same_stores(in_dir("left"), in_dir("left")), copied);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_each, teardown_each)
@@ -362,6 +447,8 @@ int main(void)
         T(test_tool__repair__takes_slashes_and_refuses_what_cannot_be),
         T(test_tool__repair_without_a_data_file__is_a_store_without_its_keys),
         T(test_tool__repair_with_nothing_lost__is_the_same_store),
+        cmocka_unit_test_setup_teardown(test_tool__sector_unreadable__repair_and_dump_save_the_rest,
+                                        setup_each, teardown_sector),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
