@@ -532,7 +532,7 @@ struct bk_stats {
     uint64_t disk_reads, disk_read_bytes, buffer_reads, cache_hits, cache_misses, cache_used;
     uint64_t expired, rotations, write_errors, undone;
     uint64_t damaged_records, damaged_bytes; /* places and their bytes: see bk_damages */
-    uint64_t damaged_indexes; /* hint files and images that did not check; nothing is lost */
+    uint64_t damaged_indexes; /* hint files and images that are of no use; nothing is lost */
     uint64_t tail_bytes_cut;  /* torn by a power cut: no damage */
     uint64_t recover_us, recovered_records;
 };

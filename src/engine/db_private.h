@@ -117,7 +117,7 @@ void bki_ages_codes(struct bk_db *db, uint8_t *code);
 /* survey.c: tells of every place in a file that does not check, without using anything. */
 BK_MUST_USE int bki_survey(struct bk_db *db, const struct bki_file *f, struct bk_error *err);
 
-/* hints.c: the hint of this file did not check when it was read: it is made again. */
+/* hints.c: the hint of this file did not check, or could not be read: it is made again. */
 void bki_hint_failed(struct bk_db *db, struct bki_file *f);
 /* hints.c: writes one hint file that is missing. False: none is, or none can be written now. */
 bool bki_hints_step(struct bk_db *db);

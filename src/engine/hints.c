@@ -61,8 +61,8 @@ void bki_hint_failed(struct bk_db *db, struct bki_file *f)
 {
     char path[BKI_PATH_MAX];
     bki_hint_path(path, db->files.dir, f->id);
-    struct bki_damage_at at = {.path = path,
-                               .what = "the hint file does not check and is made again"};
+    struct bki_damage_at at = {
+        .path = path, .what = "the hint file does not check, or cannot be read, and is made again"};
     atomic_store(&f->hint_bad, true);
     atomic_store(&f->hinted, false);
     bki_damage_index(&db->damage, &at);
@@ -93,7 +93,11 @@ bool bki_hints_step(struct bk_db *db)
         atomic_store(&f->hint_covers, covers);
         atomic_store(&f->hint_bad, false);
         atomic_store(&f->hinted, sealed && has_good(db, f, true));
-        return true;
+        if (!sealed || atomic_load(&f->hinted)) {
+            return true;
+        }
+        bk_ignore(bk_error_set(&err, BK_EIO, 0, f->path, 0, "it does not read back"),
+                  "logged below");
     }
     char text[512];
     bk_error_format(&err, text, sizeof text);

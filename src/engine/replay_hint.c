@@ -276,35 +276,47 @@ static void account(struct load *l)
     }
 }
 
+/* Blocks are checked one by one while they are applied: reading them all once before is what makes
+ * a hint all or nothing. */
+static int open_checked(struct load *l, const struct recover_file *rf, struct bk_error *err)
+{
+    struct bk_db *db = l->r->db;
+    int rc = bki_hint_open(&l->hint, db->io, db->files.dir, rf->file, db->hash_seed, err);
+    if (rc != BK_OK) {
+        return rc;
+    }
+    rc = l->hint.info.covers < rf->file->header_bytes ? BK_CORRUPT : do_parts(l, check_part);
+    if (rc == BK_EIO) {
+        rc = bk_error_set(err, rc, 0, l->hint.path, 0, "the hint file cannot be read");
+    }
+    if (rc != BK_OK) {
+        bki_hint_close(&l->hint);
+    }
+    return rc;
+}
+
 int bki_replay_hint(struct recover *r, const struct recover_file *rf, uint64_t *covered,
                     uint64_t *last_seq, struct bk_error *err)
 {
     struct bk_db *db = r->db;
     struct load l = {.r = r, .f = rf->file};
-    int rc = bki_hint_open(&l.hint, db->io, db->files.dir, rf->file, db->hash_seed, err);
-    if (rc == BK_OK && l.hint.info.covers < rf->file->header_bytes) {
-        rc = BK_CORRUPT;
-        bki_hint_close(&l.hint);
+    int rc = open_checked(&l, rf, err);
+    if (rc == BK_EIO && rf->file->gone == NULL) {
+        return BK_CORRUPT; /* nothing was applied, and the data tells the same */
     }
     if (rc != BK_OK) {
         return rc;
     }
-    /* Blocks are checked one by one while they are applied: reading them all once before is what
-     * makes a hint all or nothing. */
-    rc = do_parts(&l, check_part);
-    if (rc == BK_OK) {
-        for (uint64_t at = 0; at < l.hint.info.covers; at += (uint64_t)1 << BKI_PAGE_SHIFT) {
-            uint64_t loc = bki_file_locate(&db->files, rf->file, at);
-            BK_ASSERT(loc != 0);
-        }
-        apply_maps(&l);
-        rc = do_parts(&l, load_part);
-        if (rc != BK_OK) {
-            /* It checked a moment ago: the disk does not read the same twice. */
-            rc = bk_error_set(err, BK_EIO, 0, l.hint.path, 0, "the hint file cannot be read");
-        }
+    for (uint64_t at = 0; at < l.hint.info.covers; at += (uint64_t)1 << BKI_PAGE_SHIFT) {
+        uint64_t loc = bki_file_locate(&db->files, rf->file, at);
+        BK_ASSERT(loc != 0);
     }
-    if (rc == BK_OK) {
+    apply_maps(&l);
+    rc = do_parts(&l, load_part);
+    if (rc != BK_OK) {
+        /* It checked a moment ago: the disk does not read the same twice. */
+        rc = bk_error_set(err, BK_EIO, 0, l.hint.path, 0, "the hint file cannot be read");
+    } else {
         account(&l);
         *covered = l.hint.info.covers;
         *last_seq = l.hint.info.last_seq;

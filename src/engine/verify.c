@@ -425,10 +425,7 @@ static int check_file(struct bki_verify *v, struct bki_file *f, struct bk_error 
     if (rc != BK_OK) {
         return rc;
     }
-    rc = bki_verify_hint_begin(v, &p.hint, f, err);
-    if (rc != BK_OK) {
-        return rc;
-    }
+    bki_verify_hint_begin(v, &p.hint, f);
     bki_scan_init(&p.s, v->db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
                   atomic_load(&f->size));
     p.s.unread = note_unread;
@@ -436,8 +433,7 @@ static int check_file(struct bki_verify *v, struct bki_file *f, struct bk_error 
     rc = scan_records(&p, err);
     tell_unread(&p);
     bki_scan_fini(&p.s);
-    int hint = bki_verify_hint_end(v, &p.hint, p.damaged || rc != BK_OK, rc == BK_OK ? err : NULL);
-    rc = rc == BK_OK ? hint : rc;
+    bki_verify_hint_end(v, &p.hint, p.damaged || rc != BK_OK);
     if (rc == BK_OK) {
         check_sums(&p);
     }

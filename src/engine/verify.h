@@ -41,12 +41,11 @@ struct bki_verify_hint {
     uint64_t max_seq, last_seq;
     struct bk_buf maps, entry;
 };
-BK_MUST_USE int bki_verify_hint_begin(struct bki_verify *v, struct bki_verify_hint *vh,
-                                      const struct bki_file *f, struct bk_error *err);
+void bki_verify_hint_begin(struct bki_verify *v, struct bki_verify_hint *vh,
+                           const struct bki_file *f);
 void bki_verify_hint_record(struct bki_verify *v, struct bki_verify_hint *vh,
                             const struct bki_scan_item *it);
 /* damaged: not every record of the data file could be read, so the hint may list more. */
-BK_MUST_USE int bki_verify_hint_end(struct bki_verify *v, struct bki_verify_hint *vh, bool damaged,
-                                    struct bk_error *err);
+void bki_verify_hint_end(struct bki_verify *v, struct bki_verify_hint *vh, bool damaged);
 
 #endif

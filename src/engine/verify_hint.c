@@ -10,14 +10,21 @@
 
 #include <stdlib.h>
 
+/* A hint that cannot be read is made again like one that does not check. */
+static void found_error(struct bki_verify *v, int rc, const struct bk_error *why)
+{
+    bki_verify_found(v, why->path, why->offset, 0,
+                     rc == BK_EIO ? "the hint file cannot be read" : why->text);
+}
+
 static void found(struct bki_verify *v, const struct bki_verify_hint *vh, uint64_t offset,
                   const char *what)
 {
     bki_verify_found(v, vh->hint.path, offset, 0, what);
 }
 
-int bki_verify_hint_begin(struct bki_verify *v, struct bki_verify_hint *vh,
-                          const struct bki_file *f, struct bk_error *err)
+void bki_verify_hint_begin(struct bki_verify *v, struct bki_verify_hint *vh,
+                           const struct bki_file *f)
 {
     struct bk_error why = {0};
     struct bki_file as_written = {.id = f->id, .uid = f->uid};
@@ -27,18 +34,14 @@ int bki_verify_hint_begin(struct bki_verify *v, struct bki_verify_hint *vh,
     atomic_init(&as_written.state, BKI_FILE_ROTATED);
     atomic_init(&as_written.size, atomic_load(&f->size));
     if (!v->manifest_whole) {
-        return BK_OK; /* with it the seed of the hints' hashes is lost: they are made again */
+        return; /* with it the seed of the hints' hashes is lost: they are made again */
     }
     int rc =
         bki_hint_open(&vh->hint, v->db->io, v->db->files.dir, &as_written, v->db->hash_seed, &why);
     vh->open = rc == BK_OK;
-    if (rc == BK_CORRUPT) {
-        bki_verify_found(v, why.path, why.offset, 0, why.text);
-    } else if (rc == BK_EIO) {
-        *err = why;
-        return rc;
+    if (rc != BK_OK && rc != BK_NOTFOUND) {
+        found_error(v, rc, &why);
     }
-    return BK_OK;
 }
 
 static void add_entry(struct bki_verify *v, struct bki_verify_hint *vh,
@@ -85,8 +88,8 @@ static int by_value(const void *a, const void *b)
 }
 
 /* No key of the part may be denied by its filter. */
-static int ask_filter(struct bki_verify *v, struct bki_verify_hint *vh, uint32_t part,
-                      struct bk_buf *values, struct bk_error *err)
+static void ask_filter(struct bki_verify *v, struct bki_verify_hint *vh, uint32_t part,
+                       struct bk_buf *values)
 {
     size_t n = values->len / sizeof(uint64_t);
     uint64_t *asked = (uint64_t *)(void *)values->data;
@@ -95,21 +98,20 @@ static int ask_filter(struct bki_verify *v, struct bki_verify_hint *vh, uint32_t
     if (n > 1) {
         qsort(asked, n, sizeof *asked, by_value);
     }
-    int rc = bki_hint_filter(&vh->hint, part, asked, n, maybe, err);
+    int rc = bki_hint_filter(&vh->hint, part, asked, n, maybe, NULL);
     for (size_t i = 0; i < n; i++) {
         all = all && maybe[i];
     }
     free(maybe);
-    if (rc == BK_CORRUPT || (rc == BK_OK && !all)) {
-        found(v, vh, vh->hint.codes[part].offset, "the filter does not check");
-        rc = BK_OK;
+    if (rc != BK_OK || !all) {
+        found(v, vh, vh->hint.codes[part].offset,
+              rc == BK_EIO ? "the filter cannot be read" : "the filter does not check");
     }
-    return rc;
 }
 
-/* BK_CORRUPT: the part does not check, which has been told. */
-static int walk_part(struct bki_verify *v, struct bki_verify_hint *vh, uint32_t part, uint64_t *sum,
-                     uint64_t *n, struct bk_error *err)
+/* False: the part does not check, which has been told. */
+static bool walk_part(struct bki_verify *v, struct bki_verify_hint *vh, uint32_t part,
+                      uint64_t *sum, uint64_t *n)
 {
     struct bki_hint_cursor c;
     struct bki_hint_entry e;
@@ -129,34 +131,28 @@ static int walk_part(struct bki_verify *v, struct bki_verify_hint *vh, uint32_t 
         (*n)++;
     }
     bki_hint_part_end(&c);
-    if (rc == BK_CORRUPT) {
-        bki_verify_found(v, why.path, why.offset, 0, why.text);
-    } else if (rc == BK_NOTFOUND) {
-        rc = ask_filter(v, vh, part, &values, err);
-    } else if (err != NULL) {
-        *err = why;
+    if (rc == BK_NOTFOUND) {
+        ask_filter(v, vh, part, &values);
+    } else {
+        found_error(v, rc, &why);
     }
     bk_buf_fini(&values);
-    return rc;
+    return rc == BK_NOTFOUND;
 }
 
-int bki_verify_hint_end(struct bki_verify *v, struct bki_verify_hint *vh, bool damaged,
-                        struct bk_error *err)
+void bki_verify_hint_end(struct bki_verify *v, struct bki_verify_hint *vh, bool damaged)
 {
     uint64_t sum = 0;
     uint64_t n = 0;
     bool whole = true;
-    int rc = BK_OK;
     if (!vh->open) {
-        return BK_OK;
+        return;
     }
     const struct bki_hint_info *info = &vh->hint.info;
-    for (uint32_t part = 0; rc == BK_OK && part < info->parts; part++) {
-        rc = walk_part(v, vh, part, &sum, &n, err);
-        whole = whole && rc == BK_OK;
-        rc = rc == BK_CORRUPT ? BK_OK : rc;
+    for (uint32_t part = 0; part < info->parts; part++) {
+        whole = walk_part(v, vh, part, &sum, &n) && whole;
     }
-    if (rc == BK_OK && whole && !damaged) {
+    if (whole && !damaged) {
         if (sum != vh->sum || n != vh->entries || info->entries != n) {
             found(v, vh, 0, "the entries are not the records of the data file");
         }
@@ -170,5 +166,4 @@ int bki_verify_hint_end(struct bki_verify *v, struct bki_verify_hint *vh, bool d
     bki_hint_close(&vh->hint);
     bk_buf_fini(&vh->maps);
     bk_buf_fini(&vh->entry);
-    return rc;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_hints.c - starts from hint files, good ones and others. */
+#include "bad_sector.h"
 #include "merge_rig.h"
 
 struct names {
@@ -97,6 +98,86 @@ static void test_trap06__each_byte_of_a_hint_changed__every_key_is_right(void **
     rig_fini(&r);
 }
 
+/* Header, blocks, table. */
+static void test_trap06__hint_unreadable__data_is_read_and_it_is_made_again(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct names l;
+    setup_rig(&r, 13, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    next_file(&r);
+    for (unsigned i = 0; i < 300; i++) {
+        RIG_TRUE(&r, rig_random_op(&r));
+    }
+    RIG_TRUE(&r, rig_sync(&r));
+    const struct bk_io *io = r.opt.io;
+    for (unsigned how = 0; how < 3; how++) {
+        struct bk_stats s;
+        merge_all(&r); /* hints are made beside */
+        hints_of(&r, &l);
+        struct bk_buf hint = {0};
+        simdisk_read(r.disk, l.data[1], &hint);
+        RIG_TRUE(&r, rig_close(&r) == BK_OK);
+        rig_forget_image(&r);
+        r.opt.io = bad_sector(&r, l.data[1], how == 0 ? 0 : how == 1 ? 96 : hint.len - 8, 8);
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        bk_stats_get(r.db, &s);
+        assert_int_equal(s.damaged_indexes, 1);
+        assert_int_equal(s.damaged_records, 0);
+        RIG_TRUE(&r, rig_same(&r));
+        RIG_TRUE(&r, rig_check(&r));
+        RIG_TRUE(&r, rig_settle(&r)); /* one that cannot be read either is not made without end */
+        bad_sector_heal();
+        simclock_advance_ms(&r.clock, 10000);
+        merge_all(&r);
+        RIG_TRUE(&r, rig_close(&r) == BK_OK);
+        rig_forget_image(&r);
+        r.opt.io = io;
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        bk_stats_get(r.db, &s);
+        assert_int_equal(s.damaged_indexes, 0);
+        RIG_TRUE(&r, rig_same(&r));
+        bk_buf_fini(&hint);
+    }
+    rig_fini(&r);
+}
+
+/* Of a file that is gone the hint is all there is: no older value shows because of it. */
+static void test_trap06__hint_of_a_missing_file_unreadable__refuses_with_the_reason(void **state)
+{
+    (void)state;
+    struct rig r;
+    static struct names l;
+    struct bk_error err = {0};
+    char data[300];
+    setup_rig(&r, 14, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    next_file(&r);
+    for (unsigned i = 0; i < 120; i++) {
+        RIG_TRUE(&r, rig_random_op(&r));
+    }
+    RIG_TRUE(&r, rig_sync(&r));
+    merge_all(&r);
+    hints_of(&r, &l);
+    RIG_TRUE(&r, rig_close(&r) == BK_OK);
+    rig_forget_image(&r);
+    snprintf(data, sizeof(data), "%.*s.data", (int)(strlen(l.data[0]) - 5), l.data[0]);
+    simdisk_remove(r.disk, data);
+    struct bk_options opt = r.opt;
+    opt.on_corruption = BK_CORRUPT_SERVE;
+    opt.read_only = true;
+    opt.io = bad_sector(&r, l.data[0], 96, 8);
+    struct bk_db *db = NULL;
+    assert_int_equal(bk_open(&db, &opt, &err), BK_EIO);
+    assert_non_null(strstr(err.path, l.data[0]));
+    assert_string_equal(err.text, "the hint file cannot be read");
+    bad_sector_heal();
+    BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
+    BK_SUCCEEDS(bk_close(&db, &err), err);
+    rig_fini(&r);
+}
+
 static void test_trap07__delete_in_a_hinted_file__key_stays_deleted(void **state)
 {
     (void)state;
@@ -151,6 +232,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trap06__hint_of_another_file_or_cut__is_not_used),
         cmocka_unit_test(test_trap06__each_byte_of_a_hint_changed__every_key_is_right),
+        cmocka_unit_test(test_trap06__hint_unreadable__data_is_read_and_it_is_made_again),
+        cmocka_unit_test(test_trap06__hint_of_a_missing_file_unreadable__refuses_with_the_reason),
         cmocka_unit_test(test_trap07__delete_in_a_hinted_file__key_stays_deleted),
         cmocka_unit_test(test_trap44__start_with_hints__reads_no_data),
     };

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* test_verify.c - bk_verify: silent about stores that are well, however they ended; and no byte of
  * any file can change unseen. */
+#include "bad_sector.h"
 #include "base/checksum.h"
 #include "base/num.h"
-#include "engine_test.h"
-
-#include <errno.h>
 
 #define NAMES_MAX 40
 
@@ -295,6 +293,36 @@ static void test_verify__index_from_a_lying_hint__each_wrong_key_is_found(void *
     assert_true(f.key);
 }
 
+static void note_hint(void *arg, const struct bk_finding *f)
+{
+    unsigned *n = arg;
+    assert_false(f->loss);
+    assert_non_null(strstr(f->file, ".hint"));
+    ++*n;
+}
+
+static void test_verify__hint_unreadable__is_no_loss(void **state)
+{
+    struct rig *r = *state;
+    char path[300];
+    struct bk_buf hint = {0};
+    find_entry(r, "twice", path, &hint);
+    const uint64_t where[] = {0, 96, bk_get64(hint.data + 68), hint.len - 8};
+    for (size_t i = 0; i < sizeof(where) / sizeof(where[0]); i++) {
+        struct bk_options opt = r->opt;
+        struct bk_error err = {0};
+        struct bk_db *db = NULL;
+        unsigned n = 0;
+        opt.read_only = true;
+        opt.io = bad_sector(r, path, where[i], 8);
+        BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
+        BK_SUCCEEDS(bk_verify(db, note_hint, &n, NULL, &err), err);
+        assert_int_equal(n, 1);
+        BK_SUCCEEDS(bk_close(&db, &err), err);
+    }
+    bk_buf_fini(&hint);
+}
+
 static void test_verify__damaged_value_and_record__name_their_key(void **state)
 {
     struct rig *r = *state;
@@ -326,45 +354,8 @@ static void test_verify__damaged_value_and_record__name_their_key(void **state)
 
 /* ---- Sectors that cannot be read ---- */
 
-/* The 4 KiB from BAD_AT on of the file called bad.name, however it is opened. */
+#define BAD_FILE "0000000001.data"
 #define BAD_AT 8192u
-static struct {
-    struct bk_io io;
-    const struct bk_io *below;
-    char name[64];
-    int fd;
-} bad;
-
-static int bad_open(void *arg, const char *path, enum bk_io_open how)
-{
-    int fd = bad.below->open(arg, path, how);
-    bad.fd = strstr(path, bad.name) != NULL ? fd : bad.fd;
-    return fd;
-}
-
-static int bad_close(void *arg, int fd)
-{
-    bad.fd = fd == bad.fd ? -1 : bad.fd;
-    return bad.below->close(arg, fd);
-}
-
-static int64_t bad_pread(void *arg, int fd, void *buf, size_t len, uint64_t offset)
-{
-    bool hit = fd == bad.fd && offset < BAD_AT + 4096 && offset + len > BAD_AT;
-    return hit ? -EIO : bad.below->pread(arg, fd, buf, len, offset);
-}
-
-static void make_bad(struct rig *r, const char *name)
-{
-    bad.below = simdisk_io(r->disk);
-    bad.io = *bad.below;
-    bad.io.open = bad_open;
-    bad.io.close = bad_close;
-    bad.io.pread = bad_pread;
-    bad.fd = -1;
-    snprintf(bad.name, sizeof(bad.name), "%s", name);
-}
-
 #define BAD_KEYS 40u
 struct unread {
     unsigned sectors;
@@ -375,7 +366,7 @@ static void note_unread(void *arg, const struct bk_finding *f)
 {
     struct unread *u = arg;
     assert_true(f->loss);
-    assert_string_equal(f->file, bad.name);
+    assert_string_equal(f->file, BAD_FILE);
     if (strcmp(f->what, "these bytes cannot be read") == 0) {
         assert_int_equal(f->offset, BAD_AT);
         assert_int_equal(f->bytes, 4096);
@@ -418,10 +409,9 @@ static void test_verify__sector_unreadable__is_found_and_the_rest_is_walked(void
         RIG_TRUE(&r, rig_open(&r) == BK_OK);
         write_numbered(&r, lengths == 1);
         RIG_TRUE(&r, rig_close(&r) == BK_OK);
-        make_bad(&r, "0000000001.data");
         struct bk_options opt = r.opt;
         opt.read_only = true;
-        opt.io = &bad.io;
+        opt.io = bad_sector(&r, RIG_DIR "/" BAD_FILE, BAD_AT, 4096);
         BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
         BK_SUCCEEDS(bk_verify(db, note_unread, &u, NULL, &err), err);
         assert_int_equal(u.sectors, 1);
@@ -452,6 +442,8 @@ int main(void)
             test_verify__index_from_a_lying_hint__each_wrong_key_is_found, setup, teardown_rig),
         cmocka_unit_test_setup_teardown(test_verify__damaged_value_and_record__name_their_key,
                                         setup, teardown_rig),
+        cmocka_unit_test_setup_teardown(test_verify__hint_unreadable__is_no_loss, setup,
+                                        teardown_rig),
         cmocka_unit_test(test_verify__sector_unreadable__is_found_and_the_rest_is_walked),
     };
     quiet_log();
