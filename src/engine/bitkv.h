@@ -213,8 +213,8 @@ void bk_item_fini(struct bk_item *item);
 void bk_locate(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys, size_t n,
                struct bk_item *items);
 
-/* Brings a located item's value into memory; may read the disk once. BK_CHANGED: the record is no
- * longer there, locate again. BK_CORRUPT: it is damaged. key is the one that was located. */
+/* Brings a located item's value into memory; may read the disk once. key is the one that was
+ * located, under a pin. BK_CHANGED: its write was undone, locate again. BK_CORRUPT: damaged. */
 BK_MUST_USE int bk_load(struct bk_db *db, const struct bk_key *key, struct bk_item *item,
                         struct bk_error *err);
 

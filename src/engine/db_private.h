@@ -91,9 +91,16 @@ struct bki_stored {
     struct bk_span bytes; /* borrowed; all there are, or up to the value that lies in item->block */
 };
 /* Checks the record, points item->value at its bytes (unless it lies in a block) and sets flags.
- * BK_CHANGED: it is another key's. BK_CORRUPT: noted as damage. */
+ * BK_CORRUPT: noted as damage. BK_CHANGED: as below. */
 BK_MUST_USE int bki_record_open(struct bk_db *db, const struct bki_stored *s,
                                 const struct bk_key *key, struct bk_item *item,
+                                struct bk_error *err);
+
+/* The record is not in its place, though the item was located under a pin that is still held: what
+ * was not committed then may have been undone, BK_CHANGED; what was stays where it is, so its place
+ * or the index is damaged, BK_CORRUPT. */
+BK_MUST_USE int bki_record_gone(struct bk_db *db, const struct bki_stored *s,
+                                const struct bk_key *key, const struct bk_item *item,
                                 struct bk_error *err);
 
 /* The map of databases at the moment; the caller finis and frees it. */

@@ -3,8 +3,8 @@
 #include "base/assert.h"
 #include "engine/db_private.h"
 
-/* BK_CHANGED in a row before a look-up gives up. Each one means that a write or a merge has just
- * moved the record; an index that is wrong under a right checksum says it for ever. */
+/* BK_CHANGED in a row before a look-up gives up. Each one means that a write was undone after it
+ * had been found, so a few are already rare. */
 #define CHANGED_MAX 1000u
 
 void bk_key_init(struct bk_db *db, struct bk_key *key, const void *data, size_t len)
@@ -88,7 +88,7 @@ int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struct bk_buf *va
         rc = gone ? BK_NOTFOUND : bk_load(db, &k, &item, NULL);
     } while (rc == BK_CHANGED && ++changed < CHANGED_MAX);
     bk_unpin(db, pin);
-    rc = rc == BK_CHANGED ? BK_CORRUPT : rc;
+    rc = rc == BK_CHANGED ? BK_EIO : rc;
     if (rc == BK_OK) {
         value->len = 0;
         bk_buf_append(value, item.value.data, item.value.len);

@@ -182,6 +182,12 @@ static int damaged(struct bk_db *db, const struct bki_stored *s, uint64_t size,
                         "a record of %llu bytes does not check", (unsigned long long)size);
 }
 
+int bki_record_gone(struct bk_db *db, const struct bki_stored *s, const struct bk_key *key,
+                    const struct bk_item *item, struct bk_error *err)
+{
+    return item->pos != 0 ? BK_CHANGED : damaged(db, s, item->size, key, err);
+}
+
 int bki_record_open(struct bk_db *db, const struct bki_stored *s, const struct bk_key *key,
                     struct bk_item *item, struct bk_error *err)
 {
@@ -197,7 +203,7 @@ int bki_record_open(struct bk_db *db, const struct bki_stored *s, const struct b
         return damaged(db, s, item->size, key, err);
     }
     if (r.kind != BKI_PUT || !bk_span_eq(stored, key->bytes)) {
-        return BK_CHANGED;
+        return bki_record_gone(db, s, key, item, err);
     }
     size_t front = (size_t)bki_record_value_offset(&r);
     const uint8_t *table = p + bki_record_key_offset(&r) + r.key_len;
@@ -261,12 +267,12 @@ static int load(struct bk_db *db, const struct bk_key *key, struct bk_item *item
                 struct bk_error *err)
 {
     BK_ASSERT(item->at != 0 && item->at != UINT64_MAX);
-    struct bki_stored s;
+    struct bki_stored s = {0};
     s.file = bki_files_at(&db->files, item->at, &s.offset);
     bk_block_unref(&item->block);
     item->buf.len = 0;
     if (was_undone(&s, item)) {
-        return BK_CHANGED;
+        return bki_record_gone(db, &s, key, item, err);
     }
     if (bki_cache_get(db->cache, item->at, &item->buf, &item->flags)) {
         item->value = bk_buf_span(&item->buf);
@@ -278,7 +284,8 @@ static int load(struct bk_db *db, const struct bk_key *key, struct bk_item *item
     if (buffered) {
         count(&db->buffer_reads, 1);
     } else if (was_undone(&s, item)) {
-        return BK_CHANGED; /* it was still in the buffer when its file's end was looked at */
+        /* It was still in the buffer when its file's end was looked at. */
+        return bki_record_gone(db, &s, key, item, err);
     } else if (s.file->gone != NULL) {
         return damaged(db, &s, item->size, key, err);
     } else {

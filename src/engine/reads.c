@@ -526,14 +526,14 @@ int bk_reads_take(struct bk_reads *reads, const struct bk_key *key, struct bk_it
     if (r->error != BK_OK) {
         return bk_error_set(err, r->error, r->sys_errno, r->file->path, r->offset, "read failed");
     }
-    if (r->offset + r->size > atomic_load_explicit(&r->file->size, memory_order_acquire)) {
-        return BK_CHANGED; /* as in bk_load */
-    }
-    bk_block_unref(&item->block);
-    item->buf.len = 0;
     struct bk_db *db = reads->reader->db;
     struct bki_stored stored = {
         .file = r->file, .offset = r->offset, .bytes = bk_span_of(r->bytes, r->got)};
+    if (r->offset + r->size > atomic_load_explicit(&r->file->size, memory_order_acquire)) {
+        return bki_record_gone(db, &stored, key, item, err); /* as in bk_load */
+    }
+    bk_block_unref(&item->block);
+    item->buf.len = 0;
     int rc = bki_record_open(db, &stored, key, item, err);
     if (rc == BK_OK && !r->kept) {
         bki_cache_put(db->cache, item->at, item->value, item->flags);

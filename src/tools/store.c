@@ -10,6 +10,7 @@
 
 #define WALK_KEYS 256u
 #define LOOK_AGAIN_US 1000
+#define CHANGED_MAX 1000u /* BK_CHANGED in a row: a few are already rare */
 
 /* ---- Opening ---- */
 
@@ -180,14 +181,18 @@ int tool_store_get(struct tool_store *s, struct tool_record *r, struct bk_item *
 {
     struct bk_key key;
     int rc;
+    unsigned changed = 0;
     bk_key_init(s->db, &key, r->key.data, r->key.len);
     unsigned pin = bk_pin(s->db);
     do {
         bk_locate(s->db, &r->num, &key, 1, item);
         rc = item->at == 0 || expired(item->expire_ms) ? BK_NOTFOUND
                                                        : bk_load(s->db, &key, item, err);
-    } while (rc == BK_CHANGED);
+    } while (rc == BK_CHANGED && ++changed < CHANGED_MAX);
     bk_unpin(s->db, pin);
+    if (rc == BK_CHANGED) {
+        rc = bk_error_set(err, BK_EIO, 0, s->dir, 0, "writes of a key are undone again and again");
+    }
     if (rc == BK_OK) {
         r->value = item->value;
         r->flags = item->flags;

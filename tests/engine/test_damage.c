@@ -236,6 +236,45 @@ static void test_damage__under_a_running_store__reads_answer_an_error(void **sta
     assert_true(c.stats.damaged_records > 0);
 }
 
+/* A write that went to the wrong place: what lies there checks, and is another key's. No record
+ * that is committed moves, so looking again finds nothing else. */
+static void test_trap48__record_of_another_key_in_the_place__is_damage(void **state)
+{
+    struct rig *r = *state;
+    static const char value[] = "as long as that of the other";
+    char path[300];
+    struct copy c;
+    struct bk_key key;
+    struct bk_item item = {0};
+    struct bk_buf all = {0};
+    struct bk_buf got = {0};
+    fill(r, true);
+    assert_int_equal(rig_put(r, "key one", value), BK_OK);
+    assert_int_equal(rig_put(r, "key two", value), BK_OK);
+    RIG_TRUE(r, rig_settle(r));
+    active_file(r, path);
+    uint64_t one = find(r, path, "key one") - HEADER;
+    uint64_t two = find(r, path, "key two") - HEADER;
+    assert_int_equal(rig_close(r), BK_OK);
+    simdisk_read(r->disk, path, &all);
+    copy_make(&c, r, SIMDISK_KILL);
+    simdisk_patch(c.disk, path, one, all.data + two, two - one);
+    assert_int_equal(copy_open(&c, r, BK_CORRUPT_SERVE), BK_OK); /* by the image */
+    bk_key_init(c.db, &key, "key one", 7);
+    unsigned pin = bk_pin(c.db);
+    bk_locate(c.db, &(uint32_t){0}, &key, 1, &item);
+    assert_int_equal(bk_load(c.db, &key, &item, NULL), BK_CORRUPT);
+    bk_unpin(c.db, pin);
+    assert_int_equal(copy_get(&c, "key one", &got), BK_CORRUPT);
+    assert_true(has_value(&c, "key two", value));
+    assert_int_equal(count_good(&c, KEYS), KEYS);
+    bk_stats_get(c.db, &c.stats);
+    assert_int_equal(c.stats.damaged_records, 1);
+    bk_item_fini(&item);
+    bk_buf_fini(&all);
+    copy_free(&c);
+}
+
 /* Reads that fail say so; the next one that works answers. */
 static void test_damage__read_error__is_an_error_and_passes(void **state)
 {
@@ -267,6 +306,7 @@ int main(void)
         T(test_trap10__stale_record_of_the_same_file__does_not_come_back),
         T(test_damage__large_value__each_block_is_checked),
         T(test_damage__under_a_running_store__reads_answer_an_error),
+        T(test_trap48__record_of_another_key_in_the_place__is_damage),
         T(test_damage__read_error__is_an_error_and_passes),
     };
     quiet_log();

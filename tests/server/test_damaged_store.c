@@ -118,6 +118,41 @@ static void test_damage__a_file_in_refuse__ends_the_server_with_words(void **sta
     expect_reply(client, "$\"value\"", "GET", "good", NULL);
 }
 
+/* What is written to the place of another: a whole record, of another key. */
+static void misdirect(const char *from, const char *to)
+{
+    static char bytes[1 << 16];
+    char path[400];
+    snprintf(path, sizeof(path), "%s/data/0000000001.data", server.dir.path);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    size_t n = fread(bytes, 1, sizeof(bytes), f);
+    char *source = memmem(bytes, n, from, strlen(from));
+    char *target = memmem(bytes, n, to, strlen(to));
+    assert_true(source != NULL && target != NULL);
+    assert_int_equal(fseek(f, target - bytes - 28, SEEK_SET), 0);
+    assert_int_equal(fwrite(source - 28, 1, 28 + strlen(from), f), 28 + strlen(from));
+    assert_int_equal(fclose(f), 0);
+}
+
+static void test_damage__a_record_of_another_key__is_told(void **state)
+{
+    (void)state;
+    start();
+    expect_reply(client, "+OK", "SET", "key one", "value", NULL);
+    expect_reply(client, "+OK", "SET", "key two", "value", NULL);
+    respc_close(&client);
+    assert_int_equal(server_stop(&server), 0);
+    misdirect("key twovalue", "key onevalue");
+    start();
+    expect_reply(client, "-ERR the value of this key is damaged on disk", "GET", "key one", NULL);
+    expect_reply(client, "$\"value\"", "GET", "key two", NULL);
+    expect_within("key=\"key\\x20one\"\n", "BITKV", "DAMAGE");
+    assert_true(server_log_has(&server, "key \"key one\""));
+    expect_reply(client, "+OK", "SET", "key one", "new", NULL);
+    expect_reply(client, "$\"new\"", "GET", "key one", NULL);
+}
+
 /* Some bytes shorter, under the same name; what else is linked to it stays. */
 static void cut_data_file(void)
 {
@@ -182,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_damage__a_value__is_told_everywhere),
         T(test_damage__a_file_in_refuse__ends_the_server_with_words),
+        T(test_damage__a_record_of_another_key__is_told),
         T(test_damage__a_cut_file__makes_no_snapshot_and_removes_none),
         T(test_damage__a_value__keeps_old_snapshots),
     };

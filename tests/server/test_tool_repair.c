@@ -322,6 +322,48 @@ static void test_tool__repair__takes_slashes_and_refuses_what_cannot_be(void **s
     SAYS("not a name for a directory");
 }
 
+/* Three keys in one file, and the record of the second in the place of the first's too. */
+static void make_misdirected(const char *s)
+{
+    static const char *const keys[] = {"key one", "key two", "key three"};
+    struct bk_options o;
+    struct bk_db *db = NULL;
+    uint8_t record[28 + 7 + sizeof SECRET];
+    char path[2 * PATH_SIZE];
+    bk_options_init(&o);
+    o.dir = s;
+    assert_int_equal(bk_open(&db, &o, NULL), BK_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(bk_put(db, 0, bk_span_str(keys[i]), bk_span_str(SECRET), 0), BK_OK);
+    }
+    assert_int_equal(bk_close(&db, NULL), BK_OK);
+    snprintf(path, sizeof path, "%s/0000000001.data", s);
+    int64_t one = find_in(path, "key one" SECRET) - 28;
+    int64_t two = find_in(path, "key two" SECRET) - 28;
+    assert_true(one > 0 && two > 0);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    ssize_t n = (ssize_t)sizeof record - 1;
+    assert_int_equal(pread(fd, record, (size_t)n, two), n);
+    assert_int_equal(pwrite(fd, record, (size_t)n, one), n);
+    close(fd);
+}
+
+/* A write that went to the wrong place: looking again does not help. */
+static void test_tool__record_of_another_key_in_the_place__is_damage(void **state)
+{
+    (void)state;
+    const char *s = in_dir("s");
+    make_misdirected(s);
+    RUN(1, "get", s, "key one");
+    SAYS("does not check");
+    RUN(0, "get", s, "key two");
+    RUN(1, "dump", s);
+    SAYS("left out: db 0, key key one: its record is damaged");
+    RUN(1, "repair", s, in_dir("left"));
+    assert_non_null(strstr((char *)t.out.data, "left: 2 keys copied, 1 lost\n"));
+}
+
 /* The one way to give a file up. */
 static void test_tool__repair_without_a_data_file__is_a_store_without_its_keys(void **state)
 {
@@ -445,6 +487,7 @@ int main(void)
         T(test_tool__repair__saves_the_rest_and_never_touches_the_originals),
         T(test_tool__repair_of_a_dot__lies_beside_the_store),
         T(test_tool__repair__takes_slashes_and_refuses_what_cannot_be),
+        T(test_tool__record_of_another_key_in_the_place__is_damage),
         T(test_tool__repair_without_a_data_file__is_a_store_without_its_keys),
         T(test_tool__repair_with_nothing_lost__is_the_same_store),
         cmocka_unit_test_setup_teardown(test_tool__sector_unreadable__repair_and_dump_save_the_rest,
