@@ -27,7 +27,7 @@ enum item {
     ITEM_COUNTERS = 6
 };
 
-#define EDIT_HEADER 16u
+#define EDIT_HEADER BKI_MANIFEST_EDIT_HEADER
 #define ITEM_HEADER 8u
 
 void bki_manifest_state_init(struct bki_manifest_state *s)

@@ -18,6 +18,7 @@
 #define BKI_MANIFEST_MAGIC "bitkvman"
 #define BKI_MANIFEST_HEADER 40u
 #define BKI_MANIFEST_REWRITE ((uint64_t)1 << 20) /* larger: written anew */
+#define BKI_MANIFEST_EDIT_HEADER 16u /* of an edit; bytes 4 .. 7 are its length behind that */
 #define BKI_MANIFEST_EDIT_MAX ((uint32_t)64 << 20)
 
 struct bki_manifest_file {

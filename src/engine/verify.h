@@ -16,6 +16,7 @@ struct bki_verify {
     void *arg;
     struct bk_progress *progress; /* borrowed */
     bool manifest_whole;
+    bool manifest_torn;         /* whole but for an edit at its end that a power cut left in part */
     uint64_t *live;             /* owned: bytes by file slot, as the index has them */
     struct bk_buf holes;        /* struct hole: places of which no record could be read */
     struct bk_buf gone;         /* struct gone: records of keys that the index does not have */

@@ -33,7 +33,7 @@ void bki_verify_hint_begin(struct bki_verify *v, struct bki_verify_hint *vh,
      * make a longer one before the store was killed. */
     atomic_init(&as_written.state, BKI_FILE_ROTATED);
     atomic_init(&as_written.size, atomic_load(&f->size));
-    if (!v->manifest_whole) {
+    if (!v->manifest_whole && !v->manifest_torn) {
         return; /* with it the seed of the hints' hashes is lost: they are made again */
     }
     int rc =

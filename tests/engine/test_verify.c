@@ -4,6 +4,7 @@
 #include "bad_sector.h"
 #include "base/checksum.h"
 #include "base/num.h"
+#include "merge_rig.h"
 
 #define NAMES_MAX 40
 
@@ -66,6 +67,33 @@ static void test_verify__stores_closed_killed_and_cut__are_well(void **state)
         } else {
             rig_crash(&r, seed % 4 == 1 ? SIMDISK_POWER : SIMDISK_KILL);
         }
+        struct found f = verify(&r, r.disk, "");
+        if (f.n > 0) {
+            print_error("seed %llu\n", (unsigned long long)seed);
+        }
+        NOTHING_FOUND(f);
+        rig_fini(&r);
+    }
+}
+
+static void test_verify__stores_cut_anywhere__are_well(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 150 * (uint64_t)long_factor(); seed++) {
+        struct rig r;
+        struct rng rng = {seed};
+        rig_init(&r, seed, (enum bk_sync)(seed % 3));
+        rig_merging(&r);
+        r.opt.max_file_bytes = (uint64_t)4096 << (seed % 3);
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        for (unsigned i = 0; i < 50; i++) {
+            RIG_TRUE(&r, rig_random_op(&r));
+        }
+        simdisk_cut(r.disk, 1 + rng_below(&rng, 2000));
+        for (unsigned i = 0; i < 400 && !simdisk_dead(r.disk); i++) {
+            RIG_TRUE(&r, rig_random_op(&r));
+        }
+        rig_crash(&r, seed % 4 == 0 ? SIMDISK_KILL : SIMDISK_POWER);
         struct found f = verify(&r, r.disk, "");
         if (f.n > 0) {
             print_error("seed %llu\n", (unsigned long long)seed);
@@ -212,6 +240,83 @@ static void test_verify__file_missing_or_cut__is_found(void **state)
         assert_true(!needed || strstr(f.what, l.name[i]) != NULL);
         simdisk_free(&copy);
     }
+}
+
+/* ---- What a power cut leaves of a manifest's last edit, and what looks like it ---- */
+
+/* The data file without a header: a merge's first output. */
+static bool find_unfinished(struct rig *r, char path[300])
+{
+    static const uint8_t zeros[64];
+    struct names l;
+    bool found = false;
+    list(r, &l);
+    for (unsigned i = 0; !found && i < l.n; i++) {
+        struct bk_buf all = {0};
+        rig_path(l.name[i], path, 300);
+        simdisk_read(r->disk, path, &all);
+        found = strstr(path, ".data") != NULL && all.len > 64 && memcmp(all.data, zeros, 64) == 0;
+        bk_buf_fini(&all);
+    }
+    return found;
+}
+
+/* Killed within a merge; the manifest ends in an edit of which nothing but the room is there. */
+static void kill_within_merge(struct rig *r, char unfinished[300])
+{
+    setup_rig(r, 21, BK_SYNC_ALWAYS);
+    for (unsigned i = 0; !find_unfinished(r, unfinished); i++) {
+        assert_true(i < 1000);
+        assert_int_equal(rig_put(r, i % 2 == 0 ? "a" : "b", "the same again and again"), BK_OK);
+        for (unsigned k = 0; k < 20 && !find_unfinished(r, unfinished); k++) {
+            one_step(r);
+        }
+    }
+    rig_crash(r, SIMDISK_KILL);
+    simdisk_resize(r->disk, RIG_DIR "/MANIFEST", simdisk_size(r->disk, RIG_DIR "/MANIFEST") + 24);
+}
+
+static void test_verify__torn_edit_beside_an_unfinished_merge__is_well(void **state)
+{
+    (void)state;
+    struct rig r;
+    char path[300];
+    kill_within_merge(&r, path);
+    NOTHING_FOUND(verify(&r, r.disk, ""));
+    simdisk_patch(r.disk, path, 3, "x", 1);
+    struct found f = verify(&r, r.disk, "");
+    assert_int_equal(f.n, 1);
+    assert_non_null(strstr(f.what, "the header is damaged, and no manifest names the file"));
+    simdisk_patch(r.disk, path, 3, "", 1);
+    simdisk_remove(r.disk, RIG_DIR "/MANIFEST");
+    f = verify(&r, r.disk, "");
+    assert_int_equal(f.n, 2); /* it may be one that was wiped */
+    assert_non_null(strstr(f.what, "MANIFEST: the file is missing"));
+    assert_non_null(strstr(f.what, "there is no header, and no manifest names the file"));
+    rig_fini(&r);
+}
+
+static void test_verify__last_edit_changed__is_no_torn_one(void **state)
+{
+    (void)state;
+    struct rig r;
+    char path[300];
+    struct bk_buf all = {0};
+    kill_within_merge(&r, path);
+    simdisk_resize(r.disk, RIG_DIR "/MANIFEST", simdisk_size(r.disk, RIG_DIR "/MANIFEST") - 24);
+    simdisk_read(r.disk, RIG_DIR "/MANIFEST", &all);
+    simdisk_patch(r.disk, RIG_DIR "/MANIFEST", all.len - 3, "abc", 3);
+    struct found f = verify(&r, r.disk, "");
+    assert_non_null(strstr(f.what, "MANIFEST: the last edit does not check"));
+    simdisk_put(r.disk, RIG_DIR "/KEYDIR", "x", 1); /* as a clean close leaves one */
+    simdisk_resize(r.disk, RIG_DIR "/MANIFEST", all.len - 3);
+    f = verify(&r, r.disk, "");
+    assert_non_null(strstr(f.what, "MANIFEST: the last edit does not check"));
+    simdisk_remove(r.disk, RIG_DIR "/KEYDIR");
+    f = verify(&r, r.disk, "");
+    assert_null(strstr(f.what, "MANIFEST"));
+    bk_buf_fini(&all);
+    rig_fini(&r);
 }
 
 /* ---- What checks and is wrong: hints that lie under checksums that are right ---- */
@@ -434,6 +539,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verify__stores_closed_killed_and_cut__are_well),
+        cmocka_unit_test(test_verify__stores_cut_anywhere__are_well),
         cmocka_unit_test_setup_teardown(test_verify__any_byte_of_any_file_changed__is_found, setup,
                                         teardown_rig),
         cmocka_unit_test_setup_teardown(test_verify__file_missing_or_cut__is_found, setup,
@@ -444,6 +550,8 @@ int main(void)
                                         setup, teardown_rig),
         cmocka_unit_test_setup_teardown(test_verify__hint_unreadable__is_no_loss, setup,
                                         teardown_rig),
+        cmocka_unit_test(test_verify__torn_edit_beside_an_unfinished_merge__is_well),
+        cmocka_unit_test(test_verify__last_edit_changed__is_no_torn_one),
         cmocka_unit_test(test_verify__sector_unreadable__is_found_and_the_rest_is_walked),
     };
     quiet_log();
