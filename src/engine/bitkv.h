@@ -109,12 +109,12 @@ struct bk_options {
                                   default 8 MiB */
     uint64_t cache_bytes;      /* value cache; 0 = none; default 0 */
     uint64_t batch_bytes_max;  /* a larger batch is refused with BK_ETOOBIG; default 1 GiB */
-    uint64_t hint_bytes;       /* the file that is written to gets a hint of its front each so many
-                                * bytes; default 64 MiB */
+    uint64_t hint_bytes; /* the active file's front gets a hint each so many; default 64 MiB */
     struct bk_merge_rules merge;
     enum bk_on_corruption on_corruption; /* default BK_CORRUPT_SERVE */
-    bool read_only; /* nothing in dir is made, changed or removed; other readers may have it open
-                     * too; writes answer BK_EREADONLY. What has expired leaves memory. */
+    bool read_only; /* nothing in dir is made, changed or removed; others may read it too; writes
+                     * answer BK_EREADONLY. What has expired leaves memory. What cannot be read of
+                     * data files is damage, and no reason not to open. */
     uint32_t disk_threads;  /* that read for struct bk_reader; 0 = none (default), most 256 */
     bool stepped;           /* no thread is started: bk_step does all background work (tests) */
     uint64_t hash_seed;     /* seed of a new store's key hash; 0 = random (default) */

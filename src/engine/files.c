@@ -146,7 +146,8 @@ static int open_existing(struct bki_files *fs, struct bki_file *f,
         *size = 0;
         f->gone = "another data file is in its place";
         without_header(mf, h);
-    } else if (rc == BK_CORRUPT) {
+    } else if (rc == BK_CORRUPT ||
+               rc == BK_EIO) { /* EIO: who may change the store stopped before */
         f->header_bad = true;
         without_header(mf, h);
         rc = BK_OK;

@@ -16,11 +16,20 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-static void scan_of(const struct recover *r, const struct recover_file *rf, struct bki_scan *s)
+/* A store that is only read, to save what is left of it, is opened without what cannot be read; one
+ * that will be changed is not: what is unreadable now may be there again after a look at the disk.
+ */
+static void scan_of(const struct recover *r, const struct recover_file *rf, struct bki_scan *s,
+                    struct bki_damage_unread *unread)
 {
     const struct bki_file *f = rf->file;
+    *unread = (struct bki_damage_unread){&r->db->damage, f->path};
     bki_scan_init(s, r->db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
                   atomic_load_explicit(&f->size, memory_order_relaxed));
+    if (r->db->read_only) {
+        s->unread = bki_damage_unread;
+        s->unread_arg = unread;
+    }
 }
 
 void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, uint64_t bytes,
@@ -73,10 +82,11 @@ int bki_replay_marks(struct recover *r, struct bk_error *err)
             continue;
         }
         struct bki_scan s;
+        struct bki_damage_unread unread;
         struct bki_scan_item it;
         bool zeros;
         int rc;
-        scan_of(r, &r->files[i], &s);
+        scan_of(r, &r->files[i], &s, &unread);
         skip_synced(r, &r->files[i], &s);
         while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
             if (rc == BK_OK && it.rec.kind == BKI_SYNC_MARK && it.value_ok && !it.mended) {
@@ -287,7 +297,7 @@ static int anything_behind(const struct bki_scan *s, uint64_t offset, bool *foun
     struct bki_scan probe;
     struct bki_scan_item it;
     bool zeros;
-    bki_scan_init(&probe, s->io, s->fd, s->path, s->seed, s->merged, offset, s->end);
+    bki_scan_part(&probe, s, offset, s->end);
     probe.last_seq = s->last_seq;
     int rc;
     do {
@@ -434,13 +444,14 @@ static int skip_hinted(struct recover *r, const struct recover_file *rf, struct 
 int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error *err)
 {
     struct bki_scan s;
+    struct bki_damage_unread unread;
     struct bki_scan_item it;
     enum step step = STEP_ON;
     bool first = true;
     uint64_t told = 0;
     uint32_t records = 0;
     int rc = BK_OK;
-    scan_of(r, rf, &s);
+    scan_of(r, rf, &s, &unread);
     if (r->cut && !rf->sealed) {
         cut_at(r, rf, s.offset, s.end);
         step = STEP_END;

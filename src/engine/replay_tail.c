@@ -124,7 +124,7 @@ static int frame_whole(const struct bki_scan *s, const struct bki_scan_item *fra
     if (length > s->end - start) {
         return BK_OK;
     }
-    bki_scan_init(&members, s->io, s->fd, s->path, s->seed, s->merged, start, start + length);
+    bki_scan_part(&members, s, start, start + length);
     members.last_seq = frame->rec.seq;
     while ((rc = bki_scan_next(&members, &it, err)) != BK_NOTFOUND) {
         if (rc == BK_OK) {

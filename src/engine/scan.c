@@ -20,6 +20,13 @@ void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const cha
                            .end = end};
 }
 
+void bki_scan_part(struct bki_scan *part, const struct bki_scan *of, uint64_t start, uint64_t end)
+{
+    bki_scan_init(part, of->io, of->fd, of->path, of->seed, of->merged, start, end);
+    part->unread = of->unread;
+    part->unread_arg = of->unread_arg;
+}
+
 void bki_scan_fini(struct bki_scan *s)
 {
     bk_buf_fini(&s->window);
@@ -416,7 +423,7 @@ int bki_scan_frame(const struct bki_scan *s, const struct bki_scan_item *frame, 
         return BK_OK;
     }
     struct bki_scan members;
-    bki_scan_init(&members, s->io, s->fd, s->path, s->seed, s->merged, start, start + length);
+    bki_scan_part(&members, s, start, start + length);
     members.last_seq = frame->rec.seq;
     uint32_t crc = 0;
     uint32_t found = 0;

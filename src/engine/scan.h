@@ -52,6 +52,8 @@ struct bki_scan_item {
 void bki_scan_init(struct bki_scan *s, const struct bk_io *io, int fd, const char *path,
                    uint32_t seed, bool merged, uint64_t start, uint64_t end);
 void bki_scan_fini(struct bki_scan *s);
+/* Another scan of the same file, from start to end. */
+void bki_scan_part(struct bki_scan *part, const struct bki_scan *of, uint64_t start, uint64_t end);
 
 /* The record at offset, header and value checked; moves behind it. BK_NOTFOUND: the end.
  * BK_CORRUPT: no record that checks starts here, not even with a bit put right; offset stays.

@@ -3,7 +3,6 @@
  * any file can change unseen. */
 #include "bad_sector.h"
 #include "base/checksum.h"
-#include "base/num.h"
 #include "merge_rig.h"
 
 #define NAMES_MAX 40
@@ -457,84 +456,6 @@ static void test_verify__damaged_value_and_record__name_their_key(void **state)
     fail();
 }
 
-/* ---- Sectors that cannot be read ---- */
-
-#define BAD_FILE "0000000001.data"
-#define BAD_AT 8192u
-#define BAD_KEYS 40u
-struct unread {
-    unsigned sectors;
-    bool key[BAD_KEYS]; /* named as lost */
-};
-
-static void note_unread(void *arg, const struct bk_finding *f)
-{
-    struct unread *u = arg;
-    assert_true(f->loss);
-    assert_string_equal(f->file, BAD_FILE);
-    if (strcmp(f->what, "these bytes cannot be read") == 0) {
-        assert_int_equal(f->offset, BAD_AT);
-        assert_int_equal(f->bytes, 4096);
-        u->sectors++;
-    }
-    if (f->has_key) {
-        uint64_t i = 0;
-        assert_true(bk_parse_u64(f->key, &i) && i < BAD_KEYS);
-        u->key[i] = true;
-    }
-}
-
-/* Values of 1,000 bytes; one of two blocks, whose middle is unreadable, when lengths is set. */
-static void write_numbered(struct rig *r, bool lengths)
-{
-    static uint8_t value[100000];
-    char key[32];
-    memset(value, 'v', sizeof(value));
-    for (unsigned i = 0; i < BAD_KEYS; i++) {
-        snprintf(key, sizeof(key), "%u", i);
-        rig_begin(r);
-        rig_batch_put(r, 0, bk_span_str(key),
-                      bk_span_of(value, lengths && i == 3 ? sizeof(value) : 1000), 0, 0);
-        assert_int_equal(rig_commit(r), BK_OK);
-        RIG_TRUE(r, rig_settle(r));
-    }
-}
-
-static void test_verify__sector_unreadable__is_found_and_the_rest_is_walked(void **state)
-{
-    (void)state;
-    for (int lengths = 0; lengths < 2; lengths++) {
-        struct rig r;
-        struct bk_db *db = NULL;
-        struct bk_error err = {0};
-        struct unread u = {0};
-        unsigned lost = 0;
-        rig_init(&r, 5, BK_SYNC_EVERYSEC);
-        r.opt.max_file_bytes = 1 << 20;
-        RIG_TRUE(&r, rig_open(&r) == BK_OK);
-        write_numbered(&r, lengths == 1);
-        RIG_TRUE(&r, rig_close(&r) == BK_OK);
-        struct bk_options opt = r.opt;
-        opt.read_only = true;
-        opt.io = bad_sector(&r, RIG_DIR "/" BAD_FILE, BAD_AT, 4096);
-        BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
-        BK_SUCCEEDS(bk_verify(db, note_unread, &u, NULL, &err), err);
-        assert_int_equal(u.sectors, 1);
-        for (unsigned i = 0; i < BAD_KEYS; i++) {
-            struct bk_buf value = {0};
-            char key[32];
-            snprintf(key, sizeof(key), "%u", i);
-            int rc = bk_get(db, 0, bk_span_str(key), &value, NULL);
-            assert_int_equal(rc, u.key[i] ? BK_EIO : BK_OK);
-            lost += u.key[i];
-            bk_buf_fini(&value);
-        }
-        assert_true(lengths == 1 ? lost == 1 && u.key[3] : lost >= 4 && lost <= 6);
-        BK_SUCCEEDS(bk_close(&db, &err), err);
-        rig_fini(&r);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -552,7 +473,6 @@ int main(void)
                                         teardown_rig),
         cmocka_unit_test(test_verify__torn_edit_beside_an_unfinished_merge__is_well),
         cmocka_unit_test(test_verify__last_edit_changed__is_no_torn_one),
-        cmocka_unit_test(test_verify__sector_unreadable__is_found_and_the_rest_is_walked),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);

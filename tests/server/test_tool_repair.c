@@ -457,22 +457,26 @@ static void test_tool__sector_unreadable__repair_and_dump_save_the_rest(void **s
     uint64_t all = same_stores(s, s);
     largest(s, path);
     dirlist_read(&before, s);
-    break_sector(path, 40960);
-    RUN(1, "check", s);
-    assert_non_null(
-        strstr((char *)t.out.data, ", offset 40960, 4096 bytes: these bytes cannot be read\n"));
-    RUN(1, "repair", s, in_dir("left"));
-    counts(&copied, &lost);
-    RUN(1, "dump", s);
-    SAYS(": its record cannot be read\n");
-    SAYS(" records were left out\n");
-    read_again();
-    dirlist_read(&after, s);
-    assert_string_equal(dirlist_difference(&before, &after), "");
-    assert_true(lost > 0 && lost < 40);
-    assert_int_equal(copied + lost, all);
-    RUN(0, "check", in_dir("left"));
-    assert_int_equal(same_stores(in_dir("left"), in_dir("left")), copied);
+    for (int head = 0; head < 2; head++) { /* the file's header too */
+        const char *left = in_dir(head ? "head left" : "left");
+        break_sector(path, head ? 0 : 40960);
+        RUN(1, "check", s);
+        assert_non_null(strstr((char *)t.out.data,
+                               head ? ", 4032 bytes: these bytes cannot be read\n"
+                                    : ", offset 40960, 4096 bytes: these bytes cannot be read\n"));
+        RUN(1, "repair", s, left);
+        counts(&copied, &lost);
+        RUN(1, "dump", s);
+        SAYS(": its record cannot be read\n");
+        SAYS(" records were left out\n");
+        read_again();
+        dirlist_read(&after, s);
+        assert_string_equal(dirlist_difference(&before, &after), "");
+        assert_true(lost > 0 && lost < 40);
+        assert_int_equal(copied + lost, all);
+        RUN(0, "check", left);
+        assert_int_equal(same_stores(left, left), copied);
+    }
 }
 
 int main(void)

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/* test_unreadable.c - sectors of data files that the disk does not read: what lies around them is
+ * there, and who only reads gets at it. */
+#include "bad_sector.h"
+#include "base/num.h"
+
+#define BAD_FILE "0000000001.data"
+#define BAD_AT 8192u
+#define BAD_KEYS 40u
+struct unread {
+    unsigned sectors;
+    bool key[BAD_KEYS]; /* named as lost */
+};
+
+static void note_unread(void *arg, const struct bk_finding *f)
+{
+    struct unread *u = arg;
+    assert_true(f->loss);
+    assert_string_equal(f->file, BAD_FILE);
+    if (strcmp(f->what, "these bytes cannot be read") == 0) {
+        assert_int_equal(f->offset, BAD_AT);
+        assert_int_equal(f->bytes, 4096);
+        u->sectors++;
+    }
+    if (f->has_key) {
+        uint64_t i = 0;
+        assert_true(bk_parse_u64(f->key, &i) && i < BAD_KEYS);
+        u->key[i] = true;
+    }
+}
+
+/* Values of 1,000 bytes; one of two blocks, whose middle is unreadable, when lengths is set. */
+static void write_numbered(struct rig *r, bool lengths)
+{
+    static uint8_t value[100000];
+    char key[32];
+    memset(value, 'v', sizeof(value));
+    for (unsigned i = 0; i < BAD_KEYS; i++) {
+        snprintf(key, sizeof(key), "%u", i);
+        rig_begin(r);
+        rig_batch_put(r, 0, bk_span_str(key),
+                      bk_span_of(value, lengths && i == 3 ? sizeof(value) : 1000), 0, 0);
+        assert_int_equal(rig_commit(r), BK_OK);
+        RIG_TRUE(r, rig_settle(r));
+    }
+}
+
+static void count_unread(void *arg, const struct bk_finding *f)
+{
+    unsigned *sectors = arg;
+    *sectors += strcmp(f->what, "these bytes cannot be read") == 0;
+}
+
+/* The header too; no hint and no image; closed and killed. One that is not only read is refused. */
+static void test_unreadable__a_sector__keeps_no_reader_from_opening(void **state)
+{
+    (void)state;
+    for (unsigned how = 0; how < 4; how++) {
+        struct rig r;
+        struct bk_db *db = NULL;
+        struct bk_error err = {0};
+        struct bk_stats stats;
+        unsigned lost = 0;
+        uint64_t at = how % 2 == 0 ? 0 : BAD_AT;
+        rig_init(&r, 5, BK_SYNC_EVERYSEC);
+        r.opt.max_file_bytes = 1 << 20;
+        r.opt.on_corruption = BK_CORRUPT_SERVE;
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        write_numbered(&r, false);
+        RIG_TRUE(&r, rig_sync(&r));
+        if (how < 2) {
+            RIG_TRUE(&r, rig_close(&r) == BK_OK);
+            rig_forget_image(&r);
+        } else {
+            rig_crash(&r, SIMDISK_KILL);
+        }
+        assert_false(simdisk_exists(r.disk, RIG_DIR "/0000000001.hint"));
+        struct bk_options opt = r.opt;
+        opt.io = bad_sector(&r, RIG_DIR "/" BAD_FILE, at, 4096);
+        assert_int_equal(bk_open(&db, &opt, &err), BK_EIO);
+        opt.read_only = true;
+        BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
+        bk_stats_get(db, &stats);
+        assert_true(stats.damaged_records > 0);
+        unsigned sectors = 0;
+        BK_SUCCEEDS(bk_verify(db, count_unread, &sectors, NULL, &err), err);
+        assert_int_equal(sectors, 1);
+        for (unsigned i = 0; i < BAD_KEYS; i++) {
+            struct bk_buf value = {0};
+            char key[32];
+            snprintf(key, sizeof(key), "%u", i);
+            lost += bk_get(db, 0, bk_span_str(key), &value, NULL) != BK_OK;
+            bk_buf_fini(&value);
+        }
+        assert_true(lost >= 4 && lost <= 6);
+        BK_SUCCEEDS(bk_close(&db, &err), err);
+        rig_fini(&r);
+    }
+}
+
+static void test_unreadable__a_sector__is_found_and_the_rest_is_walked(void **state)
+{
+    (void)state;
+    for (int lengths = 0; lengths < 2; lengths++) {
+        struct rig r;
+        struct bk_db *db = NULL;
+        struct bk_error err = {0};
+        struct unread u = {0};
+        unsigned lost = 0;
+        rig_init(&r, 5, BK_SYNC_EVERYSEC);
+        r.opt.max_file_bytes = 1 << 20;
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        write_numbered(&r, lengths == 1);
+        RIG_TRUE(&r, rig_close(&r) == BK_OK);
+        struct bk_options opt = r.opt;
+        opt.read_only = true;
+        opt.io = bad_sector(&r, RIG_DIR "/" BAD_FILE, BAD_AT, 4096);
+        BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
+        BK_SUCCEEDS(bk_verify(db, note_unread, &u, NULL, &err), err);
+        assert_int_equal(u.sectors, 1);
+        for (unsigned i = 0; i < BAD_KEYS; i++) {
+            struct bk_buf value = {0};
+            char key[32];
+            snprintf(key, sizeof(key), "%u", i);
+            int rc = bk_get(db, 0, bk_span_str(key), &value, NULL);
+            assert_int_equal(rc, u.key[i] ? BK_EIO : BK_OK);
+            lost += u.key[i];
+            bk_buf_fini(&value);
+        }
+        assert_true(lengths == 1 ? lost == 1 && u.key[3] : lost >= 4 && lost <= 6);
+        BK_SUCCEEDS(bk_close(&db, &err), err);
+        rig_fini(&r);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unreadable__a_sector__is_found_and_the_rest_is_walked),
+        cmocka_unit_test(test_unreadable__a_sector__keeps_no_reader_from_opening),
+    };
+    quiet_log();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
