@@ -11,7 +11,9 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,17 +24,20 @@
  * log. */
 static struct bk_mutex log_mu = {PTHREAD_MUTEX_INITIALIZER, "log", BK_RANK_STATS + 1};
 static int log_fd = STDOUT_FILENO;
+static char *log_path; /* owned; of log_fd if that is a file of a name; else NULL */
 static int use_syslog;
 /* A program that only links the engine hears of damage, not of every start; the server sets its own
  * level. */
 static atomic_int level_min = BK_LOG_WARNING;
 
-/* Takes fd. */
-static void use(int fd, const char *syslog_ident, int syslog_facility)
+/* Takes fd, and path if that is not NULL. */
+static void use(int fd, char *path, const char *syslog_ident, int syslog_facility)
 {
     bk_mutex_lock(&log_mu);
     int old = log_fd;
     log_fd = fd;
+    free(log_path);
+    log_path = path;
     if (use_syslog) {
         closelog();
     }
@@ -46,17 +51,44 @@ static void use(int fd, const char *syslog_ident, int syslog_facility)
     }
 }
 
+static int open_file(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+}
+
 int bk_log_setup(const char *path, const char *syslog_ident, int syslog_facility)
 {
     int fd = STDOUT_FILENO;
+    char *name = NULL;
     if (path[0] != '\0') {
-        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        struct stat is;
+        fd = open_file(path);
         if (fd < 0) {
             return -1;
         }
+        if (fstat(fd, &is) == 0 && S_ISREG(is.st_mode)) {
+            name = realpath(path, NULL); /* NULL: then nothing is followed */
+        }
     }
-    use(fd, syslog_ident, syslog_facility);
+    use(fd, name, syslog_ident, syslog_facility);
     return 0;
+}
+
+/* Whoever rotates logs moves the file away, and expects the next line in a new one of its name.
+ * With log_mu held. */
+static void follow_name(void)
+{
+    struct stat is;
+    struct stat named;
+    if (log_path == NULL || fstat(log_fd, &is) != 0 ||
+        (stat(log_path, &named) == 0 && named.st_dev == is.st_dev && named.st_ino == is.st_ino)) {
+        return;
+    }
+    int fd = open_file(log_path);
+    if (fd >= 0) {
+        close(log_fd);
+        log_fd = fd;
+    }
 }
 
 /* Opened by a name it would have an offset of its own, and a socket could not be opened at all. */
@@ -66,7 +98,7 @@ int bk_log_setup_stderr(void)
     if (fd < 0) {
         return -1;
     }
-    use(fd, NULL, 0);
+    use(fd, NULL, NULL, 0);
     return 0;
 }
 
@@ -111,6 +143,7 @@ void bk_log(enum bk_log_level level, const char *fmt, ...)
         syslog(priorities[level], "%s", line + prefix);
     }
     line[n++] = '\n';
+    follow_name();
     /* A log that cannot be written must not stop the server: nothing sensible is left to do with
      * the error. */
     ssize_t written = write(log_fd, line, n);

@@ -8,8 +8,9 @@
 
 enum bk_log_level { BK_LOG_DEBUG, BK_LOG_VERBOSE, BK_LOG_NOTICE, BK_LOG_WARNING, BK_LOG_NOTHING };
 
-/* Where lines go: path "" is stdout. ident NULL: no syslog. Returns 0, or -1 with errno when path
- * cannot be opened for appending (then what was set before stays). May be called again while
+/* Where lines go: path "" is stdout. A file that is moved away or removed is made anew, under the
+ * name that it had here, for the next line. ident NULL: no syslog. Returns 0, or -1 with errno when
+ * path cannot be opened for appending (then what was set before stays). May be called again while
  * threads log. */
 int bk_log_setup(const char *path, const char *syslog_ident, int syslog_facility);
 /* Lines go to standard error itself from here on: behind what others write to it, whatever it is.
