@@ -145,8 +145,11 @@ static int frame_whole(const struct bki_scan *s, const struct bki_scan_item *fra
 int bki_replay_written_whole(const struct bki_scan *s, const struct bki_scan_item *it, bool *whole,
                              struct bk_error *err)
 {
-    if (it->rec.kind == BKI_BATCH && it->value_ok) {
-        return frame_whole(s, it, whole, err);
+    int rc = it->rec.kind == BKI_BATCH && it->value_ok ? frame_whole(s, it, whole, err)
+                                                       : record_whole(s, it, whole, err);
+    if (rc == BK_EIO && s->unread != NULL) {
+        *whole = true; /* what cannot be read is damage */
+        rc = BK_OK;
     }
-    return record_whole(s, it, whole, err);
+    return rc;
 }

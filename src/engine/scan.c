@@ -51,6 +51,7 @@ static int read_sectors(struct bki_scan *s, uint64_t offset, size_t want, struct
         rc = bki_io_read_all(s->io, s->fd, to, n, at, &got, s->path, err);
         if (rc == BK_EIO) {
             s->unread(s->unread_arg, at, n);
+            s->unread_to = at + n > s->unread_to ? at + n : s->unread_to;
             memset(to, 0, n);
             got = n;
             rc = BK_OK;

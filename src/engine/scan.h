@@ -31,7 +31,8 @@ struct bki_scan {
     /* NULL: what cannot be read ends the scan with BK_EIO. Else it counts as zeros and is told
      * here, a sector at a time, some more than once. Set after bki_scan_init. */
     void (*unread)(void *arg, uint64_t offset, uint64_t bytes);
-    void *unread_arg; /* borrowed */
+    void *unread_arg;   /* borrowed */
+    uint64_t unread_to; /* end of the last of them so far; 0 = none */
 };
 
 struct bki_scan_item {
