@@ -2,10 +2,10 @@
 /*
  * loop.c - a loop thread and its ticks.
  *
- * A tick: what was left over from the last one, those that wait and shall look again, one round of
- * epoll, then at the end one flush of the store and one send per connection. Each of these three
- * parts may take NET_TURN_US, and a last command that has begun then: what is left of it goes first
- * in the next tick, in the same order, so that no part waits for the end of another. When
+ * A tick: what was left over from the last one, one round of epoll, those that wait and shall look
+ * again, then at the end one flush of the store and one send per connection. Each kind of these has
+ * NET_TURN_US for its own, and a last command that has begun then: what is left of it goes first in
+ * the next tick, in the same order, so that none waits for the end of another. When
  * connections wait for the store, the loop arms wants_wake and looks once more before it sleeps, so
  * that a commit between the last look and the arming is not missed.
  */
@@ -96,13 +96,14 @@ static void loop_retry_parked(struct loop *l)
     while ((node = list_pop(&now)) != NULL) {
         struct conn *c = LIST_OWNER(node, struct conn, queued);
         uint64_t done = RELAXED_LOAD(&l->stats.commands);
-        if ((refused >= RETRY_REFUSED || late) && !conn_by_clock(c)) {
+        bool by_clock = conn_by_clock(c);
+        if ((refused >= RETRY_REFUSED || late) && !by_clock) {
             list_push(&l->parked, node);
             l->recheck = l->recheck || refused == 0;
             continue;
         }
         conn_go_on(c);
-        late = loop_late(l);
+        late = late || (!by_clock && loop_late(l)); /* they do not take the first one's turn */
         if (c->state == CONN_PARKED && !conn_by_clock(c)) {
             refused++;
             if (RELAXED_LOAD(&l->stats.commands) != done) {
@@ -116,8 +117,8 @@ static void loop_retry_parked(struct loop *l)
     }
 }
 
-/* Connections that wait for the store look again. */
-static void loop_retry(struct loop *l)
+/* Replies that wait for the store. */
+static void loop_retry_waiting(struct loop *l)
 {
     struct list now;
     struct list *node;
@@ -128,7 +129,6 @@ static void loop_retry(struct loop *l)
     }
     l->recheck = l->recheck || !list_empty(&now);
     list_put_back(&l->waiting, &now);
-    loop_retry_parked(l);
 }
 
 /* Commands whose values have been read run again. */
@@ -156,6 +156,18 @@ static void loop_work(struct loop *l)
         late = loop_late(l);
     }
     list_put_back(&l->work, &now);
+}
+
+/* All that waits for others than its client, each kind in its own time. */
+static void loop_look_again(struct loop *l)
+{
+    void (*const kinds[])(struct loop *) = {loop_take_reads, loop_retry_waiting, loop_retry_parked,
+                                            loop_resume};
+    l->recheck = false;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        loop_next_part(l);
+        kinds[i](l);
+    }
 }
 
 static void loop_arm(struct loop *l)
@@ -304,9 +316,7 @@ static void wake_cb(evutil_socket_t fd, short what, void *arg)
     if (atomic_exchange(&l->unpaused, false)) {
         loop_pause_over(l);
     }
-    loop_take_reads(l);
-    loop_retry(l);
-    loop_break_if_late(l);
+    l->recheck = true;
 }
 
 static void second_cb(evutil_socket_t fd, short what, void *arg)
@@ -342,13 +352,10 @@ static void *loop_main(void *arg)
             loop_work(l);
             loop_next_part(l);
         }
-        if (l->recheck) {
-            l->recheck = false;
-            loop_take_reads(l);
-            loop_retry(l);
-            loop_next_part(l);
-        }
         event_base_loop(l->base, EVLOOP_ONCE | (busy ? EVLOOP_NONBLOCK : 0));
+        if (l->recheck) {
+            loop_look_again(l);
+        }
         loop_tick_end(l);
     }
     loop_each(l, conn_close);
@@ -399,6 +406,7 @@ int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error 
     list_init(&l->work);
     list_init(&l->parked);
     list_init(&l->paused);
+    list_init(&l->resumed);
     list_init(&l->reading);
     list_init(&l->receivers);
     list_init(&l->dirty);

@@ -141,7 +141,7 @@ struct loop {
     struct list registry;
     /* This thread only. */
     struct event *wake_ev, *second_ev, *deadline_ev, *pause_ev; /* owned */
-    struct list work, parked, paused, reading, dirty, waiting;
+    struct list work, parked, paused, resumed, reading, dirty, waiting;
     struct list receivers;     /* connections whose held pushes have their turns */
     struct conn *dead;         /* owned chain; freed at the end of the tick */
     struct resp_spare spare;   /* receive buffer of whoever is being read */
@@ -354,7 +354,8 @@ void cron_teardown(struct net *net);
 
 /* pause.c: CLIENT PAUSE. */
 void loop_pause_wait(struct loop *l); /* a connection waits: sets the timer for the end */
-void loop_pause_over(struct loop *l); /* those that wait try again */
+void loop_pause_over(struct loop *l); /* those that wait try again, */
+void loop_resume(struct loop *l);     /* here */
 void loop_pause_cb(evutil_socket_t fd, short what, void *arg);
 
 /* net.c */

@@ -81,18 +81,21 @@ void loop_pause_wait(struct loop *l)
     evtimer_add(l->pause_ev, &tv);
 }
 
+/* Behind those that have not had their turn since the last time: each runs once for each time. */
 void loop_pause_over(struct loop *l)
 {
-    struct list now;
+    list_put_back(&l->paused, &l->resumed);
+    list_take(&l->resumed, &l->paused);
+    l->recheck = true;
+}
+
+void loop_resume(struct loop *l)
+{
     struct list *node;
-    list_take(&now, &l->paused);
-    for (bool late = false; !late && (node = list_pop(&now)) != NULL; late = loop_late(l)) {
+    for (bool late = false; !late && (node = list_pop(&l->resumed)) != NULL; late = loop_late(l)) {
         conn_go_on(LIST_OWNER(node, struct conn, queued));
     }
-    if (!list_empty(&now)) {
-        list_put_back(&l->paused, &now);
-        loop_pause_wait(l); /* without a pause that is the next moment */
-    }
+    l->recheck = l->recheck || !list_empty(&l->resumed);
 }
 
 void loop_pause_cb(evutil_socket_t fd, short what, void *arg)
@@ -102,5 +105,4 @@ void loop_pause_cb(evutil_socket_t fd, short what, void *arg)
     (void)what;
     loop_tick_begin(l);
     loop_pause_over(l);
-    loop_break_if_late(l);
 }

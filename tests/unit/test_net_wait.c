@@ -173,6 +173,23 @@ static void test_net__no_room__nobody_tries_again_before_there_is_some(void **st
     close(c);
 }
 
+/* Who waits by the clock, and stands before it, runs each time. */
+static void test_net__no_room_behind_a_waiter__gets_its_turn(void **state)
+{
+    struct fake *f = *state;
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    int b = fake_connect(f);
+    fake_send(a, "HOLD 1000000 x\r\n");
+    fake_until(f, parked, 1);
+    fake_send(b, "NOROOM b\r\n");
+    fake_until(f, parked, 2);
+    fake_give_room(f);
+    fake_expect(b, "$1\r\nb\r\n");
+    close(a);
+    close(b);
+}
+
 static void test_net__value_being_read__others_are_served_and_order_is_kept(void **state)
 {
     struct fake *f = *state;
@@ -533,6 +550,7 @@ int main(void)
         TEST(test_net__undone_write__answers_misconf_for_each_reply_that_depends_on_it),
         TEST(test_net__no_room__parks_until_woken_and_runs_the_command_once),
         TEST(test_net__no_room__nobody_tries_again_before_there_is_some),
+        TEST(test_net__no_room_behind_a_waiter__gets_its_turn),
         TEST(test_net__value_being_read__others_are_served_and_order_is_kept),
         TEST(test_net__closed_while_waiting__is_dropped_cleanly),
         TEST(test_net__long_command__lets_others_run_and_keeps_its_arguments),
