@@ -21,8 +21,10 @@ struct recover_file {
     bool end_known;        /* by the manifest */
     bool sealed; /* nothing in it can be torn: its end is known, or another file of a store without
                   * a whole manifest comes behind it */
-    uint64_t synced; /* unsealed: bytes before this offset were synced */
-    bool tail_left;  /* behind its end lie bytes that are not zero and do not count */
+    uint64_t synced;    /* unsealed: bytes before this offset were synced */
+    uint64_t unread_to; /* unsealed: the end of the last sector that could not be read, or 0: what
+                         * lay before may have been synced, and a mark in it may have said so */
+    bool tail_left;     /* behind its end lie bytes that are not zero and do not count */
 };
 
 /* A value that a merge found damaged: told of at the end, if nothing newer was found for its key.

@@ -99,6 +99,7 @@ int bki_replay_marks(struct recover *r, struct bk_error *err)
                 return rc;
             }
         }
+        r->files[i].unread_to = s.unread_to;
         bki_scan_fini(&s);
     }
     return BK_OK;
@@ -226,18 +227,16 @@ static void went_on(struct recover *r, uint64_t seq)
     r->seq_unknown = false;
 }
 
-/* What does not check at offset may never have been written whole. Not in front of what cannot be
- * read: that is damage, and nobody knows what it was. */
-static bool unsynced_at(const struct recover_file *rf, const struct bki_scan *s, uint64_t offset)
+/* What does not check at offset may never have been written whole. */
+static bool unsynced_at(const struct recover_file *rf, uint64_t offset)
 {
-    return !rf->sealed && offset >= rf->synced && offset >= s->unread_to;
+    return !rf->sealed && offset >= rf->synced && offset >= rf->unread_to;
 }
 
 /* Bad bytes at offset are the torn tail of a power cut. */
-static bool torn_at(const struct recover *r, const struct recover_file *rf,
-                    const struct bki_scan *s, uint64_t offset)
+static bool torn_at(const struct recover *r, const struct recover_file *rf, uint64_t offset)
 {
-    return r->power_cut && unsynced_at(rf, s, offset);
+    return r->power_cut && unsynced_at(rf, offset);
 }
 
 static void cut_at(struct recover *r, struct recover_file *rf, uint64_t offset, uint64_t end)
@@ -254,14 +253,13 @@ static void cut_at(struct recover *r, struct recover_file *rf, uint64_t offset, 
 
 /* Nothing behind offset checks: what was cut off in the middle of a write, or damage at the end of
  * a sealed file. */
-static void end_of_records(struct recover *r, struct recover_file *rf, const struct bki_scan *s,
-                           uint64_t offset, bool zeros)
+static void end_of_records(struct recover *r, struct recover_file *rf, uint64_t offset,
+                           uint64_t end, bool zeros)
 {
-    uint64_t end = s->end;
-    bool unread = s->unread_to > offset;
+    bool unread = offset < rf->unread_to;
     if (zeros && !rf->end_known && !unread) {
         atomic_store(&rf->file->size, offset); /* room that was reserved and never used */
-    } else if (unsynced_at(rf, s, offset)) {
+    } else if (unsynced_at(rf, offset)) {
         cut_at(r, rf, offset, end);
     } else {
         bki_recover_damage(r, rf->file->path, offset, end - offset, "no record follows");
@@ -282,16 +280,15 @@ static int step_over(struct recover *r, struct recover_file *rf, struct bki_scan
     if (rc < 0) {
         return rc;
     }
-    if (rc == BK_NOTFOUND || torn_at(r, rf, s, from)) {
-        end_of_records(r, rf, s, from, zeros && rc == BK_NOTFOUND);
+    if (rc == BK_NOTFOUND || torn_at(r, rf, from)) {
+        end_of_records(r, rf, from, s->end, zeros && rc == BK_NOTFOUND);
         *step = STEP_END;
         return BK_OK;
     }
     bki_recover_damage(r, rf->file->path, from, s->offset - from, "stepped over");
     /* Nobody knows how many records lay there: no gap can be told, unless it reaches over the place
      * of the last mark, where the tail may be torn. */
-    r->seq_unknown =
-        s->unread_to > from || s->offset <= rf->synced || !torn_at(r, rf, s, s->offset);
+    r->seq_unknown = from < rf->unread_to || s->offset <= rf->synced || !torn_at(r, rf, s->offset);
     atomic_fetch_add(&rf->file->dead_bytes, s->offset - from);
     return BK_OK;
 }
@@ -333,7 +330,7 @@ static int is_torn(struct recover *r, const struct recover_file *rf, const struc
                    const struct bki_scan_item *it, bool *torn, struct bk_error *err)
 {
     bool whole = false;
-    *torn = unsynced_at(rf, s, it->offset);
+    *torn = unsynced_at(rf, it->offset);
     if (!*torn || r->power_cut) {
         return BK_OK;
     }
@@ -376,10 +373,10 @@ static int bad_item(struct recover *r, struct recover_file *rf, struct bki_scan 
 
 /* Numbers go on by one from record to record and from an unsealed file to the next: a gap behind
  * the last mark is a piece of history that the power cut took. */
-static bool gap_at(const struct recover *r, const struct recover_file *rf, const struct bki_scan *s,
+static bool gap_at(const struct recover *r, const struct recover_file *rf,
                    const struct bki_scan_item *it, bool first)
 {
-    if (!torn_at(r, rf, s, it->offset) || rf->file->merged || r->seq_unknown) {
+    if (!torn_at(r, rf, it->offset) || rf->file->merged || r->seq_unknown) {
         return false;
     }
     /* Without a record before, nothing was sealed since the open that noted its first number in the
@@ -394,12 +391,12 @@ static int take_item(struct recover *r, struct recover_file *rf, struct bki_scan
                      struct bk_error *err)
 {
     bool good = it->value_ok && !it->mended;
-    if (gap_at(r, rf, s, it, first)) {
+    if (gap_at(r, rf, it, first)) {
         cut_at(r, rf, it->offset, s->end);
         *step = STEP_END;
         return BK_OK;
     }
-    if (it->rec.kind == BKI_BATCH && good && unsynced_at(rf, s, it->offset)) {
+    if (it->rec.kind == BKI_BATCH && good && unsynced_at(rf, it->offset)) {
         int rc = bki_scan_frame(s, it, &good, err);
         if (rc != BK_OK) {
             return rc;

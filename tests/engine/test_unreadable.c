@@ -108,6 +108,74 @@ static void test_unreadable__a_sector__keeps_no_reader_from_opening(void **state
     }
 }
 
+#define MEMBERS 30u
+
+/* Two values, then a batch that is longer than what a scan has in its window. */
+static void write_batch(struct rig *r)
+{
+    static uint8_t value[60000];
+    char key[32];
+    memset(value, 'w', sizeof(value));
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(key, sizeof(key), "before %u", i);
+        assert_int_equal(rig_put(r, key, "v"), BK_OK);
+    }
+    rig_begin(r);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        snprintf(key, sizeof(key), "%u", i);
+        rig_batch_put(r, 0, bk_span_str(key), bk_span_of(value, sizeof(value)), 0, 0);
+    }
+    assert_int_equal(rig_commit(r), BK_OK);
+    RIG_TRUE(r, rig_settle(r));
+    assert_int_equal(rig_put(r, "behind", "v"), BK_OK);
+    RIG_TRUE(r, rig_sync(r));
+}
+
+static bool is_there(struct bk_db *db, const char *key)
+{
+    struct bk_buf value = {0};
+    bool there = bk_get(db, 0, bk_span_str(key), &value, NULL) == BK_OK;
+    bk_buf_fini(&value);
+    return there;
+}
+
+/* Far behind the batch's head: its other members are there, and what lies behind it. */
+static void test_unreadable__a_sector_in_a_batch__takes_its_own_member(void **state)
+{
+    (void)state;
+    for (unsigned kill = 0; kill < 2; kill++) {
+        for (uint64_t at = 12288; at < (uint64_t)MEMBERS * 60000; at += 160 * 4096) {
+            struct rig r;
+            struct bk_db *db = NULL;
+            struct bk_error err = {0};
+            unsigned sectors = 0;
+            unsigned there = 0;
+            rig_init(&r, 5, BK_SYNC_EVERYSEC);
+            r.opt.max_file_bytes = 4 << 20;
+            r.opt.on_corruption = BK_CORRUPT_SERVE;
+            RIG_TRUE(&r, rig_open(&r) == BK_OK);
+            write_batch(&r);
+            rig_crash(&r, kill == 1 ? SIMDISK_KILL : SIMDISK_POWER);
+            struct bk_options opt = r.opt;
+            opt.io = bad_sector(&r, RIG_DIR "/" BAD_FILE, at, 4096);
+            opt.read_only = true;
+            BK_SUCCEEDS(bk_open(&db, &opt, &err), err);
+            BK_SUCCEEDS(bk_verify(db, count_unread, &sectors, NULL, &err), err);
+            assert_int_equal(sectors, 1);
+            for (unsigned i = 0; i < MEMBERS; i++) {
+                char key[32];
+                snprintf(key, sizeof(key), "%u", i);
+                there += is_there(db, key);
+            }
+            assert_true(there >= MEMBERS - 2 && there < MEMBERS);
+            assert_true(is_there(db, "before 1"));
+            assert_true(is_there(db, "behind"));
+            BK_SUCCEEDS(bk_close(&db, &err), err);
+            rig_fini(&r);
+        }
+    }
+}
+
 static void test_unreadable__a_sector__is_found_and_the_rest_is_walked(void **state)
 {
     (void)state;
@@ -148,6 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unreadable__a_sector__is_found_and_the_rest_is_walked),
         cmocka_unit_test(test_unreadable__a_sector__keeps_no_reader_from_opening),
+        cmocka_unit_test(test_unreadable__a_sector_in_a_batch__takes_its_own_member),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
