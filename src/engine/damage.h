@@ -49,12 +49,14 @@ void bki_damage_note(struct bki_damage *d, const struct bki_damage_at *at);
 struct bki_scan_item;
 void bki_damage_item(struct bki_damage *d, const char *path, const struct bki_scan_item *it);
 
-/* What a scan could not read, as scan.h's unread: arg is one of these. */
+/* From here on what s cannot read is stepped over, and noted in d. *u is filled; it, d and s's path
+ * last as long as s. */
+struct bki_scan;
 struct bki_damage_unread {
     struct bki_damage *d; /* borrowed */
     const char *path;     /* borrowed */
 };
-void bki_damage_unread(void *arg, uint64_t offset, uint64_t bytes);
+void bki_damage_unread(struct bki_scan *s, struct bki_damage *d, struct bki_damage_unread *u);
 
 /* A file that does not check and that nothing depends on: it is made again from the data. */
 void bki_damage_index(struct bki_damage *d, const struct bki_damage_at *at);

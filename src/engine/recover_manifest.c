@@ -323,9 +323,10 @@ static int holds_records(struct bk_db *db, const struct listing *l, const struct
     if (rc == BK_OK) {
         bki_scan_init(&s, db->io, fd, path, bki_datafile_seed(f->h.uid), true, f->h.bytes,
                       (uint64_t)size);
-        struct bki_damage_unread unread = {&db->damage, path};
-        s.unread = db->read_only ? bki_damage_unread : NULL;
-        s.unread_arg = &unread;
+        struct bki_damage_unread unread;
+        if (db->read_only) {
+            bki_damage_unread(&s, &db->damage, &unread);
+        }
         rc = bki_scan_next(&s, &it, err);
         rc = rc == BK_CORRUPT ? bki_scan_resync(&s, &zeros, err) : rc;
         /* What a merge wrote holds nothing of its own as long as all that it was to replace is

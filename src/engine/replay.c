@@ -23,12 +23,10 @@ static void scan_of(const struct recover *r, const struct recover_file *rf, stru
                     struct bki_damage_unread *unread)
 {
     const struct bki_file *f = rf->file;
-    *unread = (struct bki_damage_unread){&r->db->damage, f->path};
     bki_scan_init(s, r->db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
                   atomic_load_explicit(&f->size, memory_order_relaxed));
     if (r->db->read_only) {
-        s->unread = bki_damage_unread;
-        s->unread_arg = unread;
+        bki_damage_unread(s, &r->db->damage, unread);
     }
 }
 

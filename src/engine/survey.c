@@ -25,12 +25,19 @@ void bki_damage_item(struct bki_damage *d, const char *path, const struct bki_sc
     bki_damage_note(d, &at);
 }
 
-void bki_damage_unread(void *arg, uint64_t offset, uint64_t bytes)
+static void note_unread(void *arg, uint64_t offset, uint64_t bytes)
 {
     const struct bki_damage_unread *u = arg;
     struct bki_damage_at at = {
         .path = u->path, .offset = offset, .bytes = bytes, .what = "cannot be read"};
     bki_damage_note(u->d, &at);
+}
+
+void bki_damage_unread(struct bki_scan *s, struct bki_damage *d, struct bki_damage_unread *u)
+{
+    *u = (struct bki_damage_unread){d, s->path};
+    s->unread = note_unread;
+    s->unread_arg = u;
 }
 
 int bki_survey(struct bk_db *db, const struct bki_file *f, struct bk_error *err)
@@ -44,9 +51,8 @@ int bki_survey(struct bk_db *db, const struct bki_file *f, struct bk_error *err)
     }
     bki_scan_init(&s, db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
                   atomic_load(&f->size));
-    struct bki_damage_unread unread = {&db->damage, f->path};
-    s.unread = bki_damage_unread;
-    s.unread_arg = &unread;
+    struct bki_damage_unread unread;
+    bki_damage_unread(&s, &db->damage, &unread);
     while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
         uint64_t from = s.offset;
         if (rc == BK_OK && (it.mended || !it.value_ok)) {
