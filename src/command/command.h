@@ -103,9 +103,8 @@ void exec_ahead(struct exec *e, const struct session *s, const struct resp_comma
 /*
  * The executor's clock: one look at the wall clock for each command tells its moment, its begin and
  * the end of the one before it. exec_look looks, which the caller does before the first command
- * after anything else than a command; each command looks when it ends. exec_tick is a
- * look by both clocks at the begin of a tick: what a step of the wall clock adds or takes is found
- * by it.
+ * after anything else than a command; each command looks when it ends. exec_tick is a look by both
+ * clocks at the begin of a tick: what a step of the wall clock adds or takes is found by it.
  */
 int64_t exec_look(struct exec *e);           /* microseconds since 1970 */
 int64_t exec_clock_ms(const struct exec *e); /* as of the latest look; milliseconds */

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-#define BLOCK_MIN \
-    1024 /* shorter ones stay until the transaction ends, also when they are replaced */
+/* Shorter ones stay until the transaction ends, also when they are replaced. */
+#define BLOCK_MIN 1024
 
 void compose_begin(struct command_ctx *c, struct compose *n, size_t len)
 {

@@ -28,18 +28,24 @@ static void hints_of(struct rig *r, struct names *l)
     assert_true(l->n >= 2);
 }
 
+/* A store of its own with so many operations behind it, all of them synced. */
+static void write_at_random(struct rig *r, uint64_t seed, unsigned ops)
+{
+    setup_rig(r, seed, BK_SYNC_ALWAYS);
+    r->opt.merge.policy = BK_MERGE_NEVER;
+    next_file(r);
+    for (unsigned i = 0; i < ops; i++) {
+        RIG_TRUE(r, rig_random_op(r));
+    }
+    RIG_TRUE(r, rig_sync(r));
+}
+
 static void test_trap06__hint_of_another_file_or_cut__is_not_used(void **state)
 {
     (void)state;
     struct rig r;
     static struct names l;
-    setup_rig(&r, 9, BK_SYNC_ALWAYS);
-    r.opt.merge.policy = BK_MERGE_NEVER;
-    next_file(&r);
-    for (unsigned i = 0; i < 300; i++) {
-        RIG_TRUE(&r, rig_random_op(&r));
-    }
-    RIG_TRUE(&r, rig_sync(&r));
+    write_at_random(&r, 9, 300);
     for (unsigned how = 0; how < 4; how++) {
         merge_all(&r); /* hints are made beside */
         hints_of(&r, &l);
@@ -73,13 +79,7 @@ static void test_trap06__each_byte_of_a_hint_changed__every_key_is_right(void **
     (void)state;
     struct rig r;
     static struct names l;
-    setup_rig(&r, 10, BK_SYNC_ALWAYS);
-    r.opt.merge.policy = BK_MERGE_NEVER;
-    next_file(&r);
-    for (unsigned i = 0; i < 120; i++) {
-        RIG_TRUE(&r, rig_random_op(&r));
-    }
-    RIG_TRUE(&r, rig_sync(&r));
+    write_at_random(&r, 10, 120);
     merge_all(&r);
     hints_of(&r, &l);
     struct bk_buf hint = {0};
@@ -104,13 +104,7 @@ static void test_trap06__hint_unreadable__data_is_read_and_it_is_made_again(void
     (void)state;
     struct rig r;
     static struct names l;
-    setup_rig(&r, 13, BK_SYNC_ALWAYS);
-    r.opt.merge.policy = BK_MERGE_NEVER;
-    next_file(&r);
-    for (unsigned i = 0; i < 300; i++) {
-        RIG_TRUE(&r, rig_random_op(&r));
-    }
-    RIG_TRUE(&r, rig_sync(&r));
+    write_at_random(&r, 13, 300);
     const struct bk_io *io = r.opt.io;
     for (unsigned how = 0; how < 3; how++) {
         struct bk_stats s;
@@ -151,13 +145,7 @@ static void test_trap06__hint_of_a_missing_file_unreadable__refuses_with_the_rea
     static struct names l;
     struct bk_error err = {0};
     char data[300];
-    setup_rig(&r, 14, BK_SYNC_ALWAYS);
-    r.opt.merge.policy = BK_MERGE_NEVER;
-    next_file(&r);
-    for (unsigned i = 0; i < 120; i++) {
-        RIG_TRUE(&r, rig_random_op(&r));
-    }
-    RIG_TRUE(&r, rig_sync(&r));
+    write_at_random(&r, 14, 120);
     merge_all(&r);
     hints_of(&r, &l);
     RIG_TRUE(&r, rig_close(&r) == BK_OK);

@@ -40,15 +40,23 @@ static void start(void)
     client = expect_connection(&server);
 }
 
-/* Flips one bit of the text in the store's first data file. */
-static void flip_in(const char *text)
+/* The store's first data file, and what it begins with. */
+static FILE *open_data(char *bytes, size_t size, size_t *n)
 {
-    static char bytes[1 << 16];
     char path[400];
     snprintf(path, sizeof(path), "%s/data/0000000001.data", server.dir.path);
     FILE *f = fopen(path, "r+b");
     assert_non_null(f);
-    size_t n = fread(bytes, 1, sizeof(bytes), f);
+    *n = fread(bytes, 1, size, f);
+    return f;
+}
+
+/* Flips one bit of the text in it. */
+static void flip_in(const char *text)
+{
+    static char bytes[1 << 16];
+    size_t n;
+    FILE *f = open_data(bytes, sizeof(bytes), &n);
     char *at = memmem(bytes, n, text, strlen(text));
     assert_non_null(at);
     *at ^= 1;
@@ -122,11 +130,8 @@ static void test_damage__a_file_in_refuse__ends_the_server_with_words(void **sta
 static void misdirect(const char *from, const char *to)
 {
     static char bytes[1 << 16];
-    char path[400];
-    snprintf(path, sizeof(path), "%s/data/0000000001.data", server.dir.path);
-    FILE *f = fopen(path, "r+b");
-    assert_non_null(f);
-    size_t n = fread(bytes, 1, sizeof(bytes), f);
+    size_t n;
+    FILE *f = open_data(bytes, sizeof(bytes), &n);
     char *source = memmem(bytes, n, from, strlen(from));
     char *target = memmem(bytes, n, to, strlen(to));
     assert_true(source != NULL && target != NULL);
