@@ -44,6 +44,7 @@ enum bk_rank {
     BK_RANK_SERVER = 60,   /* loops: connection lists, queues between loops */
     BK_RANK_READS = 65,    /* reads that wait for the disk, and those that are done */
     BK_RANK_CACHE = 70,    /* value cache shards */
+    BK_RANK_RECLAIM = 75,  /* when memory that look-ups may read is freed */
     BK_RANK_STATS = 90     /* statistics, logging */
 };
 

@@ -21,9 +21,28 @@ void bki_background_fini(struct bk_db *db)
     bk_mutex_fini(&db->background.mu);
 }
 
+/* Frees what look-ups stood in the way of, and no later change has come by to free. */
+static void tidy(struct bk_db *db)
+{
+    int64_t now = bk_clock_mono_us(db->clock);
+    if (now - db->tidied_us < LOOK_US) {
+        return;
+    }
+    db->tidied_us = now;
+    for (uint32_t num = 0; num <= BK_DATABASES_MAX; num++) {
+        struct bki_keydir *kd = bki_db_keydir(db, num, false);
+        if (kd != NULL) {
+            bki_keydir_tidy(kd);
+        }
+    }
+    bki_cache_tidy(db->cache);
+    bki_reclaim_tidy(&db->reclaim);
+}
+
 bool bki_background_step(struct bk_db *db, int64_t *due_us)
 {
     *due_us = -1;
+    tidy(db);
     /* Hints first: a start needs them, and so does the merge. */
     return bki_hints_step(db) || bki_merge_step(db, due_us);
 }

@@ -110,8 +110,8 @@ static void swing_maps(struct bk_batch *b, const struct bki_append *a, uint64_t 
         bki_watch_fire_database(db, op->num1, op->space != 0 ? op->num1 : op->num2);
         if (op->space != 0) {
             undo.kind = BKI_UNDO_FLUSH;
-            undo.taken = (struct bki_flushed){bki_keydir_new(op->space, db->hash_seed, 0),
-                                              bki_pin(&db->flushed)};
+            undo.taken = (struct bki_flushed){
+                bki_keydir_new(op->space, db->hash_seed, 0, &db->reclaim), bki_pin(&db->flushed)};
             bki_keydir_swap(kd, undo.taken.contents, pos);
         } else {
             undo.kind = BKI_UNDO_SWAP;

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* cache.c - per shard a hash table of chains and a ring of entries that the clock's hand goes
- * round. */
+/*
+ * cache.c - per shard a hash table of chains and a ring of entries that the clock's hand goes
+ * round.
+ *
+ * Chains are read without a lock, under a pin of reclaim.h: an entry that is taken out still leads
+ * on to those behind it, and a table that has become too small is built anew with the same entries.
+ * Who looks while that happens may find nothing, and then looks again under the mutex.
+ */
 #include "engine/cache.h"
 
 #include "base/assert.h"
 #include "base/mutex.h"
+#include "engine/reclaim.h"
 
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -17,29 +24,43 @@
 #define ENTRY_LINES 3u /* of a processor's cache: what short values take */
 
 struct entry {
-    struct entry *chain;
-    struct entry *next, *prev; /* the ring */
+    _Atomic(struct entry *) chain;
+    struct entry *next, *prev; /* the ring; under mu */
     uint64_t loc;
     uint32_t len;
     uint8_t flags;
-    bool used; /* since the hand last passed */
+    atomic_bool used; /* since the hand last passed */
     uint8_t value[];
 };
 
+typedef _Atomic(struct entry *) chain_head;
+
+struct table {
+    uint32_t n; /* a power of two */
+    chain_head chain[];
+};
+
 struct shard {
+    /* What a look-up reads, in a line of its own. */
+    alignas(64) _Atomic(struct table *) table; /* owned; NULL: empty. Written under mu */
+    atomic_uint moves;                         /* odd while entries change their chains */
     alignas(64) struct bk_mutex mu;
-    /* Owned. Written under mu; who only fetches a slot's line looks at them without it. */
-    _Atomic(struct entry **) table;
-    _Atomic uint32_t table_n;
     uint32_t entries BK_GUARDED(mu);
     struct entry *hand BK_GUARDED(mu); /* NULL: empty */
     uint64_t bytes BK_GUARDED(mu);
-    uint64_t hits BK_GUARDED(mu), misses BK_GUARDED(mu);
+    struct bki_retired retired BK_GUARDED(mu);
+};
+
+/* What one thread has counted. */
+struct tally {
+    alignas(64) _Atomic uint64_t hits, misses;
 };
 
 struct bki_cache {
     struct shard shard[SHARDS];
-    _Atomic uint64_t limit; /* of one shard */
+    struct tally tally[BKI_PIN_SLOTS];
+    struct bki_reclaim *reclaim; /* borrowed; or NULL */
+    _Atomic uint64_t limit;      /* of one shard */
 };
 
 static uint64_t mix(uint64_t loc)
@@ -52,60 +73,63 @@ static struct shard *shard_of(struct bki_cache *c, uint64_t loc)
     return &c->shard[mix(loc) >> (64 - SHARD_BITS)];
 }
 
-static struct entry **table_of(struct shard *s)
+static struct table *table_of(struct shard *s)
 {
-    return atomic_load_explicit(&s->table, memory_order_relaxed);
+    return atomic_load(&s->table);
 }
 
 static uint32_t table_size(struct shard *s)
 {
-    return atomic_load_explicit(&s->table_n, memory_order_relaxed);
+    const struct table *t = table_of(s);
+    return t == NULL ? 0 : t->n;
 }
 
-static void set_table(struct shard *s, struct entry **table, uint32_t n)
+static chain_head *chain_of(struct table *t, uint64_t loc)
 {
-    atomic_store_explicit(&s->table, table, memory_order_relaxed);
-    atomic_store_explicit(&s->table_n, n, memory_order_relaxed);
-}
-
-static struct entry **slot_of(struct shard *s, uint64_t loc)
-{
-    return &table_of(s)[(mix(loc) >> 24) & (table_size(s) - 1)];
+    return &t->chain[(mix(loc) >> 24) & (t->n - 1)];
 }
 
 static uint64_t cost(uint32_t len)
 {
-    return sizeof(struct entry) + len + sizeof(struct entry *);
+    return sizeof(struct entry) + len + sizeof(chain_head);
 }
 
-struct bki_cache *bki_cache_new(uint64_t bytes)
+struct bki_cache *bki_cache_new(uint64_t bytes, struct bki_reclaim *reclaim)
 {
     struct bki_cache *c = aligned_alloc(64, sizeof *c);
     BK_ASSERT(c != NULL);
     memset(c, 0, sizeof *c);
     for (unsigned i = 0; i < SHARDS; i++) {
         bk_mutex_init(&c->shard[i].mu, "value cache", BK_RANK_CACHE);
+        c->shard[i].retired.reclaim = reclaim;
     }
+    c->reclaim = reclaim;
     atomic_init(&c->limit, bytes / SHARDS);
     return c;
 }
 
-static struct entry **find_locked(struct shard *s, uint64_t loc)
+static struct entry *find(struct table *t, uint64_t loc)
 {
-    if (table_size(s) == 0) {
-        return NULL;
+    struct entry *e = t == NULL ? NULL : atomic_load(chain_of(t, loc));
+    while (e != NULL && e->loc != loc) {
+        e = atomic_load(&e->chain);
     }
-    struct entry **at = slot_of(s, loc);
-    while (*at != NULL && (*at)->loc != loc) {
-        at = &(*at)->chain;
-    }
-    return *at == NULL ? NULL : at;
+    return e;
 }
 
-static void remove_locked(struct shard *s, struct entry **at)
+/* Where the entry hangs. */
+static chain_head *place_locked(struct shard *s, const struct entry *e)
 {
-    struct entry *e = *at;
-    *at = e->chain;
+    chain_head *at = chain_of(table_of(s), e->loc);
+    while (atomic_load(at) != e) {
+        at = &atomic_load(at)->chain;
+    }
+    return at;
+}
+
+static void remove_locked(struct shard *s, struct entry *e)
+{
+    atomic_store(place_locked(s, e), atomic_load(&e->chain));
     if (e->next == e) {
         s->hand = NULL;
     } else {
@@ -115,7 +139,24 @@ static void remove_locked(struct shard *s, struct entry **at)
     }
     s->bytes -= cost(e->len);
     s->entries--;
-    free(e);
+    bki_retire(&s->retired, e, sizeof *e + e->len);
+}
+
+static void set_table_locked(struct shard *s, struct table *t)
+{
+    struct table *old = table_of(s);
+    atomic_store(&s->table, t);
+    bki_retire(&s->retired, old, old == NULL ? 0 : sizeof *old + old->n * sizeof old->chain[0]);
+}
+
+static bool was_used(struct entry *e)
+{
+    return atomic_load_explicit(&e->used, memory_order_relaxed);
+}
+
+static void set_used(struct entry *e, bool used)
+{
+    atomic_store_explicit(&e->used, used, memory_order_relaxed);
 }
 
 /* Each entry is passed at most twice, so the loop ends. */
@@ -123,16 +164,15 @@ static void shrink_locked(struct shard *s, uint64_t limit)
 {
     while (s->bytes > limit && s->hand != NULL) {
         struct entry *e = s->hand;
-        if (e->used) {
-            e->used = false;
+        if (was_used(e)) {
+            set_used(e, false);
             s->hand = e->next;
         } else {
-            remove_locked(s, find_locked(s, e->loc));
+            remove_locked(s, e);
         }
     }
     if (s->hand == NULL) {
-        free(table_of(s));
-        set_table(s, NULL, 0);
+        set_table_locked(s, NULL);
     }
 }
 
@@ -142,7 +182,22 @@ void bki_cache_resize(struct bki_cache *c, uint64_t bytes)
     for (unsigned i = 0; i < SHARDS; i++) {
         bk_mutex_lock(&c->shard[i].mu);
         shrink_locked(&c->shard[i], bytes / SHARDS);
+        bki_retired_tidy(&c->shard[i].retired, UINT32_MAX);
         bk_mutex_unlock(&c->shard[i].mu);
+    }
+}
+
+#define TIDIED_AT_ONCE 1024u /* entries of a shard, under its mutex */
+
+void bki_cache_tidy(struct bki_cache *c)
+{
+    for (unsigned i = 0; i < SHARDS; i++) {
+        struct shard *s = &c->shard[i];
+        if (atomic_load_explicit(&s->retired.waiting, memory_order_relaxed)) {
+            bk_mutex_lock(&s->mu);
+            bki_retired_tidy(&s->retired, TIDIED_AT_ONCE);
+            bk_mutex_unlock(&s->mu);
+        }
     }
 }
 
@@ -153,6 +208,7 @@ void bki_cache_free(struct bki_cache **c)
     }
     bki_cache_resize(*c, 0);
     for (unsigned i = 0; i < SHARDS; i++) {
+        bki_retired_fini(&(*c)->shard[i].retired);
         bk_mutex_fini(&(*c)->shard[i].mu);
     }
     free(*c);
@@ -164,32 +220,66 @@ static uint64_t limit_of(struct bki_cache *c)
     return atomic_load_explicit(&c->limit, memory_order_relaxed);
 }
 
+static unsigned look_begin(struct bki_cache *c)
+{
+    return c->reclaim != NULL ? bki_pin(&c->reclaim->pins) : 0;
+}
+
+static void look_end(struct bki_cache *c, unsigned pin)
+{
+    if (c->reclaim != NULL) {
+        bki_unpin(&c->reclaim->pins, pin);
+    }
+}
+
+static void count(_Atomic uint64_t *n)
+{
+    atomic_fetch_add_explicit(n, 1, memory_order_relaxed);
+}
+
+static void take(struct entry *e, struct bk_buf *out, uint8_t *flags)
+{
+    if (!was_used(e)) { /* else the line stays as clean as it was */
+        set_used(e, true);
+    }
+    *flags = e->flags;
+    bk_buf_append(out, e->value, e->len);
+}
+
+/* False: entries changed their chains meanwhile. */
+static bool look(struct bki_cache *c, struct shard *s, uint64_t loc, struct bk_buf *out,
+                 uint8_t *flags, bool *found)
+{
+    unsigned pin = look_begin(c);
+    unsigned moves = atomic_load_explicit(&s->moves, memory_order_acquire);
+    struct entry *e = find(table_of(s), loc);
+    if (e != NULL) {
+        take(e, out, flags);
+    }
+    *found = e != NULL;
+    look_end(c, pin);
+    return e != NULL || (moves % 2 == 0 && moves == atomic_load(&s->moves));
+}
+
 bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_t *flags)
 {
     if (limit_of(c) == 0) {
         return false;
     }
+    struct tally *tally = &c->tally[bki_pin_slot()];
     struct shard *s = shard_of(c, loc);
-    bk_mutex_lock(&s->mu);
-    struct entry **at = find_locked(s, loc);
-    if (at != NULL) {
-        if (!(*at)->used) { /* else the line stays as clean as it was */
-            (*at)->used = true;
+    bool found;
+    if (!look(c, s, loc, out, flags, &found)) {
+        bk_mutex_lock(&s->mu);
+        struct entry *e = find(table_of(s), loc);
+        found = e != NULL;
+        if (found) {
+            take(e, out, flags);
         }
-        *flags = (*at)->flags;
-        bk_buf_append(out, (*at)->value, (*at)->len);
-        s->hits++;
-    } else {
-        s->misses++;
+        bk_mutex_unlock(&s->mu);
     }
-    bk_mutex_unlock(&s->mu);
-    return at != NULL;
-}
-
-/* The first in a location's chain; NULL: it is empty. */
-static struct entry *first_locked(struct shard *s, uint64_t loc)
-{
-    return table_size(s) == 0 ? NULL : *slot_of(s, loc);
+    count(found ? &tally->hits : &tally->misses);
+    return found;
 }
 
 void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
@@ -197,54 +287,53 @@ void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
     if (limit_of(c) == 0) {
         return;
     }
+    unsigned pin = look_begin(c);
     for (size_t i = 0; i < n; i++) {
-        /* A table that is freed meanwhile is not read: a fetch of what is not there is no harm. */
-        struct shard *s = shard_of(c, locs[i]);
-        struct entry **table = table_of(s);
-        uint32_t size = table_size(s);
-        if (table != NULL && size > 0) {
-            uintptr_t slot = (mix(locs[i]) >> 24) & (size - 1);
-            __builtin_prefetch((const void *)((uintptr_t)table + slot * sizeof *table));
+        struct table *t = table_of(shard_of(c, locs[i]));
+        if (t != NULL) {
+            __builtin_prefetch(chain_of(t, locs[i]));
         }
     }
     for (size_t i = 0; i < n; i++) {
-        struct shard *s = shard_of(c, locs[i]);
-        bk_mutex_lock(&s->mu);
-        const char *e = (const char *)first_locked(s, locs[i]);
+        struct table *t = table_of(shard_of(c, locs[i]));
+        const char *e = t == NULL ? NULL : (const char *)atomic_load(chain_of(t, locs[i]));
         for (size_t line = 0; e != NULL && line < ENTRY_LINES; line++) {
             __builtin_prefetch(e + line * 64);
         }
-        bk_mutex_unlock(&s->mu);
     }
+    look_end(c, pin);
 }
 
 /* The chains stay short: the table doubles with the entries. */
 static void grow_locked(struct shard *s)
 {
+    struct table *old = table_of(s);
     uint32_t old_n = table_size(s);
     if (s->entries < old_n) {
         return;
     }
     uint32_t n = old_n == 0 ? TABLE_MIN : old_n * 2;
-    struct entry **old = table_of(s);
-    set_table(s, bk_alloc_zero(n, sizeof(struct entry *)), n);
+    struct table *t = bk_alloc_zero(1, sizeof *t + n * sizeof t->chain[0]);
+    t->n = n;
+    atomic_fetch_add(&s->moves, 1);
     for (uint32_t i = 0; i < old_n; i++) {
-        for (struct entry *e = old[i], *next; e != NULL; e = next) {
-            next = e->chain;
-            struct entry **at = slot_of(s, e->loc);
-            e->chain = *at;
-            *at = e;
+        for (struct entry *e = atomic_load(&old->chain[i]), *next; e != NULL; e = next) {
+            next = atomic_load(&e->chain);
+            chain_head *at = chain_of(t, e->loc);
+            atomic_store(&e->chain, atomic_load(at));
+            atomic_store(at, e);
         }
     }
-    free(old);
+    set_table_locked(s, t);
+    atomic_fetch_add(&s->moves, 1);
 }
 
 static void insert_locked(struct shard *s, struct entry *e)
 {
     grow_locked(s);
-    struct entry **at = slot_of(s, e->loc);
-    e->chain = *at;
-    *at = e;
+    chain_head *at = chain_of(table_of(s), e->loc);
+    atomic_init(&e->chain, atomic_load(at));
+    atomic_store(at, e);
     if (s->hand == NULL) {
         e->next = e->prev = e;
         s->hand = e;
@@ -266,12 +355,15 @@ void bki_cache_put(struct bki_cache *c, uint64_t loc, struct bk_span value, uint
     }
     struct shard *s = shard_of(c, loc);
     struct entry *e = bk_alloc(sizeof *e + value.len);
-    *e = (struct entry){.loc = loc, .len = (uint32_t)value.len, .flags = flags};
+    e->loc = loc;
+    e->len = (uint32_t)value.len;
+    e->flags = flags;
+    atomic_init(&e->used, false);
     if (value.len > 0) {
         memcpy(e->value, value.data, value.len);
     }
     bk_mutex_lock(&s->mu);
-    if (find_locked(s, loc) == NULL) {
+    if (find(table_of(s), loc) == NULL) {
         insert_locked(s, e);
         e = NULL;
         shrink_locked(s, limit);
@@ -284,8 +376,8 @@ uint64_t bki_cache_bytes(struct bki_cache *c, uint64_t loc)
 {
     struct shard *s = shard_of(c, loc);
     bk_mutex_lock(&s->mu);
-    struct entry **at = find_locked(s, loc);
-    uint64_t bytes = at != NULL ? cost((*at)->len) : 0;
+    const struct entry *e = find(table_of(s), loc);
+    uint64_t bytes = e != NULL ? cost(e->len) : 0;
     bk_mutex_unlock(&s->mu);
     return bytes;
 }
@@ -297,9 +389,9 @@ void bki_cache_forget(struct bki_cache *c, uint64_t loc)
     }
     struct shard *s = shard_of(c, loc);
     bk_mutex_lock(&s->mu);
-    struct entry **at = find_locked(s, loc);
-    if (at != NULL) {
-        remove_locked(s, at);
+    struct entry *e = find(table_of(s), loc);
+    if (e != NULL) {
+        remove_locked(s, e);
     }
     bk_mutex_unlock(&s->mu);
 }
@@ -318,12 +410,11 @@ static void purge_some(struct bki_cache *c, struct bki_cache_purge *p,
         p->at = 0;
     }
     for (uint32_t n = 0; n < PURGE_CHAINS && p->at < p->table_n; n++, p->at++) {
-        struct entry **at = &table_of(s)[p->at];
-        while (*at != NULL) {
-            if (gone(arg, (*at)->loc)) {
-                remove_locked(s, at);
-            } else {
-                at = &(*at)->chain;
+        struct entry *next;
+        for (struct entry *e = atomic_load(&table_of(s)->chain[p->at]); e != NULL; e = next) {
+            next = atomic_load(&e->chain);
+            if (gone(arg, e->loc)) {
+                remove_locked(s, e);
             }
         }
     }
@@ -349,9 +440,11 @@ void bki_cache_stats(struct bki_cache *c, struct bki_cache_stats *out)
     for (unsigned i = 0; i < SHARDS; i++) {
         struct shard *s = &c->shard[i];
         bk_mutex_lock(&s->mu);
-        out->hits += s->hits;
-        out->misses += s->misses;
-        out->used += s->bytes;
+        out->used += s->bytes + bki_retired_bytes(&s->retired);
         bk_mutex_unlock(&s->mu);
+    }
+    for (unsigned i = 0; i < BKI_PIN_SLOTS; i++) {
+        out->hits += atomic_load_explicit(&c->tally[i].hits, memory_order_relaxed);
+        out->misses += atomic_load_explicit(&c->tally[i].misses, memory_order_relaxed);
     }
 }

@@ -4,7 +4,8 @@
  *
  * Sharded CLOCK (second chance). A location names one record as long as its file is there, so an
  * entry is never wrong, only unused once its key has moved on; before a file's address pages are
- * lent again, what lies in them is forgotten.
+ * lent again, what lies in them is forgotten. Look-ups take no lock, and write nothing that others
+ * read but an entry's mark of use, once in a round of the clock's hand.
  */
 #ifndef BK_ENGINE_CACHE_H
 #define BK_ENGINE_CACHE_H
@@ -16,10 +17,15 @@
 #include <stdint.h>
 
 struct bki_cache;
+struct bki_reclaim;
 
-struct bki_cache *bki_cache_new(uint64_t bytes);
+/* reclaim: borrowed; NULL: one thread at a time uses the cache. */
+struct bki_cache *bki_cache_new(uint64_t bytes, struct bki_reclaim *reclaim);
 void bki_cache_free(struct bki_cache **c);
 void bki_cache_resize(struct bki_cache *c, uint64_t bytes); /* 0: empties and holds nothing */
+
+/* Now and then: frees what was taken out and could not be freed then. */
+void bki_cache_tidy(struct bki_cache *c);
 
 /* Brings what bki_cache_get and _forget of n locations will touch into the processor's cache; a
  * location that is not there does no harm. */
@@ -41,7 +47,9 @@ bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
                      bool (*gone)(void *arg, uint64_t loc), void *arg);
 
 struct bki_cache_stats {
-    uint64_t hits, misses, used;
+    uint64_t hits, misses;
+    uint64_t
+        used; /* bytes, with those that wait to be freed: some 64 KiB of a shard, mostly less */
 };
 void bki_cache_stats(struct bki_cache *c, struct bki_cache_stats *out);
 

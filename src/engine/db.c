@@ -83,7 +83,9 @@ static void *sync_main(void *arg)
 
 static struct bk_db *db_new(const struct bk_options *o)
 {
-    struct bk_db *db = bk_alloc_zero(1, sizeof *db);
+    struct bk_db *db = aligned_alloc(alignof(struct bk_db), sizeof *db);
+    BK_ASSERT(db != NULL);
+    memset(db, 0, sizeof *db);
     db->io = o->io != NULL ? o->io : &bk_io_system;
     if (o->read_only) {
         db->read_only = true;
@@ -99,7 +101,8 @@ static struct bk_db *db_new(const struct bk_options *o)
     db->locks = aligned_alloc(alignof(struct bki_keylocks), sizeof *db->locks);
     BK_ASSERT(db->locks != NULL);
     bki_keylocks_init(db->locks);
-    db->cache = bki_cache_new(o->cache_bytes);
+    bki_reclaim_init(&db->reclaim);
+    db->cache = bki_cache_new(o->cache_bytes, &db->reclaim);
     /* Numbers beyond the option's keep their data in memory and on disk: a later start may ask for
      * them. */
     db->keydir = bk_alloc_zero(BK_DATABASES_MAX + 1, sizeof *db->keydir);
@@ -137,6 +140,7 @@ static void db_free(struct bk_db *db)
     bki_log_fini(&db->log);
     bki_files_fini(&db->files);
     bki_cache_free(&db->cache);
+    bki_reclaim_fini(&db->reclaim);
     bki_keylocks_fini(db->locks);
     free(db->locks);
     free(db->keydir);
@@ -301,7 +305,7 @@ struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make)
         bk_mutex_lock(&db->log.mu);
         uint32_t space = bki_spacemap_get(&db->log.map, num);
         bk_mutex_unlock(&db->log.mu);
-        kd = bki_keydir_new(space, db->hash_seed, bk_clock_wall_ms(db->clock));
+        kd = bki_keydir_new(space, db->hash_seed, bk_clock_wall_ms(db->clock), &db->reclaim);
         bki_keydir_set_age(kd, atomic_load_explicit(&db->ages.now, memory_order_relaxed));
         atomic_store_explicit(&db->keydir[num], kd, memory_order_release);
     }

@@ -16,6 +16,7 @@
 #include "engine/log.h"
 #include "engine/merge.h"
 #include "engine/reads.h"
+#include "engine/reclaim.h"
 #include "engine/undo.h"
 
 #include <pthread.h>
@@ -49,9 +50,11 @@ struct bk_db {
     struct bki_damage damage;
     struct bki_ages ages;
     struct bki_read_pool read_pool;
-    struct bki_pins flushed; /* held by what flushes took away */
+    struct bki_reclaim reclaim; /* of what look-ups read: keydirs and the value cache */
+    struct bki_pins flushed;    /* held by what flushes took away */
 
     /* Background thread. */
+    int64_t tidied_us;
     int64_t hints_retry_us; /* a hint could not be written: not again before */
     struct bki_merge merge;
 

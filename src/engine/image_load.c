@@ -136,7 +136,7 @@ static bool make_keydirs(struct loader *l)
             return false;
         }
         l->keydir[i] = bki_keydir_new(bki_spacemap_get(&l->im.map, num), l->im.hash_seed,
-                                      bk_clock_wall_ms(l->r->db->clock));
+                                      bk_clock_wall_ms(l->r->db->clock), &l->r->db->reclaim);
     }
     return true;
 }

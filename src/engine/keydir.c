@@ -7,9 +7,10 @@
  *   K2  no two entries of a stripe have the same key;
  *   K3  keys, expiring and bytes are what a walk counts;
  *   K4  the stripe's wheel has an entry for each key with an expiry: at its tick or, if the key is
- *       marked off_tick, at one that comes no later, or in the next.
- * bki_keydir_check() tests K1-K4. Not here: walks (keydir_walk.c), what a location means (pages.c),
- * whose time has run out (keydir_expiry.c).
+ *       marked off_tick, at one that comes no later, or in the next;
+ *   K5  its version is even, and what look-ups see of the table is the table.
+ * bki_keydir_check() tests K1-K5. Not here: look-ups (keydir_look.c), walks (keydir_walk.c), what a
+ * location means (pages.c), whose time has run out (keydir_expiry.c).
  */
 #include "engine/keydir_private.h"
 
@@ -20,7 +21,8 @@
 
 #include <stdlib.h>
 
-#define WARM 32u /* changes ahead whose buckets are fetched */
+#define TIDIED_AT_ONCE 1024u /* blocks of a stripe, under its mutex */
+#define WARM 32u             /* changes ahead whose buckets are fetched */
 
 uint64_t bki_key_hash(uint64_t seed, const void *key, size_t len)
 {
@@ -29,14 +31,25 @@ uint64_t bki_key_hash(uint64_t seed, const void *key, size_t len)
 
 /* ---- Buckets of a table ---- */
 
-void bki_table_add_segment(struct table *t)
+/* Another array when the old one is full: look-ups may be in that. */
+static void grow_segments(struct table *t, struct bki_retired *old)
+{
+    t->segments_cap = t->segments_cap == 0 ? 2 : t->segments_cap * 2;
+    _Atomic(struct segment *) *fresh = bk_alloc(t->segments_cap * sizeof *fresh);
+    for (uint32_t i = 0; i < t->segments_n; i++) {
+        atomic_init(&fresh[i], atomic_load(&t->segments[i]));
+    }
+    bki_retire(old, t->segments, t->segments_n * sizeof *fresh);
+    t->segments = fresh;
+}
+
+void bki_table_add_segment(struct table *t, struct bki_retired *old)
 {
     if (t->segments_n == t->segments_cap) {
-        t->segments_cap = t->segments_cap == 0 ? 2 : t->segments_cap * 2;
-        t->segments = bk_realloc(t->segments, t->segments_cap * sizeof *t->segments);
+        grow_segments(t, old);
     }
-    t->segments[t->segments_n++] = bk_alloc_zero(SEGMENT, sizeof **t->segments);
-    t->bytes += SEGMENT * sizeof **t->segments;
+    atomic_store(&t->segments[t->segments_n++], bk_alloc_zero(1, sizeof(struct segment)));
+    t->bytes += sizeof(struct segment);
 }
 
 void bki_table_shape(struct table *t, uint32_t buckets)
@@ -45,14 +58,14 @@ void bki_table_shape(struct table *t, uint32_t buckets)
     t->level = 31u - (unsigned)__builtin_clz(buckets);
     t->split = buckets - ((uint32_t)1 << t->level);
     while ((uint64_t)t->segments_n * SEGMENT < buckets) {
-        bki_table_add_segment(t);
+        bki_table_add_segment(t, NULL);
     }
 }
 
-void bki_table_drop_segment(struct table *t)
+void bki_table_drop_segment(struct table *t, struct bki_retired *old)
 {
-    free(t->segments[--t->segments_n]);
-    t->bytes -= SEGMENT * sizeof **t->segments;
+    bki_retire(old, atomic_load(&t->segments[--t->segments_n]), sizeof(struct segment));
+    t->bytes -= sizeof(struct segment);
 }
 
 static uint64_t entry_hash(uint64_t seed, const uint64_t *p)
@@ -66,46 +79,43 @@ static uint64_t entry_hash(uint64_t seed, const uint64_t *p)
 /* ---- Growing and shrinking: one bucket at a time ---- */
 
 /* Splits the next bucket in turn; returns how many entries were looked at and moved. */
-static uint32_t table_split(struct table *t, uint64_t seed)
+static uint32_t table_split(struct table *t, uint64_t seed, struct bki_retired *retired)
 {
     unsigned bit = t->level;
     uint32_t from = t->split;
     uint32_t to = from + ((uint32_t)1 << bit);
     if (to / SEGMENT >= t->segments_n) {
-        bki_table_add_segment(t);
+        bki_table_add_segment(t, retired);
     }
     if (++t->split == (uint32_t)1 << bit) {
         t->level++;
         t->split = 0;
     }
-    struct bki_bucket *old = *bucket_at(t, from);
+    const struct bki_bucket *old = bucket_at(t, from);
     if (old == NULL) {
         return 0;
     }
-    t->bytes -= bki_bucket_bytes(old);
-    struct bki_bucket *other = bki_bucket_new(old->used);
-    uint64_t *keep = old->words;
+    struct bki_slot half[2] = {{NULL}, {NULL}};
+    uint64_t used = bki_bucket_used(old);
     uint32_t moved = 0;
-    for (uint64_t *p = old->words, *end = p + old->used; p < end; moved++) {
+    bki_bucket_reserve(&half[0], used, NULL);
+    bki_bucket_reserve(&half[1], used, NULL);
+    for (const uint64_t *p = old->words, *end = p + used; p < end; moved++) {
         uint64_t units = bki_entry_units_at(p);
-        if ((entry_hash(seed, p) >> bit & 1) != 0) {
-            bki_bucket_append(&other, p, units);
-        } else {
-            memmove(keep, p, units * 8);
-            keep += units;
-        }
+        bki_bucket_append(&half[entry_hash(seed, p) >> bit & 1], p, units, NULL);
         p += units;
     }
-    bki_bucket_trim(&old, keep);
-    bki_bucket_trim(&other, other->words + other->used);
-    *bucket_at(t, from) = old;
-    *bucket_at(t, to) = other;
-    t->bytes += bki_bucket_bytes(old) + bki_bucket_bytes(other);
+    bki_bucket_fit(&half[0], NULL);
+    bki_bucket_fit(&half[1], NULL);
+    t->bytes -= bki_bucket_bytes(old);
+    t->bytes += bki_bucket_bytes(bki_slot_get(&half[0])) + bki_bucket_bytes(bki_slot_get(&half[1]));
+    bki_slot_set(slot_at(t, to), bki_slot_get(&half[1]), NULL);
+    bki_slot_set(slot_at(t, from), bki_slot_get(&half[0]), retired);
     return moved;
 }
 
 /* Joins the bucket that was split last with its other half. */
-static void table_join(struct table *t)
+static void table_join(struct table *t, struct bki_retired *retired)
 {
     if (t->split == 0) {
         t->level--;
@@ -113,31 +123,49 @@ static void table_join(struct table *t)
     }
     t->split--;
     uint32_t from = t->split + ((uint32_t)1 << t->level);
-    struct bki_bucket **b = bucket_at(t, from);
-    struct bki_bucket **into = bucket_at(t, t->split);
-    if (*b != NULL) {
-        t->bytes -= bki_bucket_bytes(*b) + bki_bucket_bytes(*into);
-        bki_bucket_append(into, (*b)->words, (*b)->used);
-        t->bytes += bki_bucket_bytes(*into);
-        free(*b);
-        *b = NULL;
+    struct bki_slot *s = slot_at(t, from);
+    struct bki_slot *into = slot_at(t, t->split);
+    const struct bki_bucket *b = bki_slot_get(s);
+    if (b != NULL) {
+        t->bytes -= bki_bucket_bytes(b) + bki_bucket_bytes(bki_slot_get(into));
+        bki_bucket_append(into, b->words, bki_bucket_used(b), retired);
+        t->bytes += bki_bucket_bytes(bki_slot_get(into));
+        bki_slot_set(s, NULL, retired);
     }
     if (from % SEGMENT == 0) {
-        bki_table_drop_segment(t);
+        bki_table_drop_segment(t, retired);
     }
 }
 
-void bki_table_free(struct table *t)
+void bki_table_free(struct table *t, struct bki_retired *old)
 {
     for (uint32_t i = 0; i < bucket_count(t); i++) {
-        free(*bucket_at(t, i));
+        bki_slot_set(slot_at(t, i), NULL, old);
     }
     while (t->segments_n > 0) {
-        bki_table_drop_segment(t);
+        bki_table_drop_segment(t, old);
     }
-    free(t->segments);
+    bki_retire(old, t->segments, t->segments_cap * sizeof *t->segments);
     bki_wheel_free(&t->wheel);
     *t = (struct table){0};
+}
+
+/* ---- What look-ups see ---- */
+
+void bki_stripe_begin(struct stripe *s)
+{
+    unsigned v = atomic_load_explicit(&s->version, memory_order_relaxed);
+    BK_ASSERT(v % 2 == 0);
+    atomic_store_explicit(&s->version, v + 1, memory_order_relaxed);
+    /* What follows is stored with release or stronger, so nobody sees it and an even version. */
+}
+
+void bki_stripe_end(struct stripe *s)
+{
+    unsigned v = atomic_load_explicit(&s->version, memory_order_relaxed);
+    atomic_store_explicit(&s->buckets, bucket_count(&s->t), memory_order_release);
+    atomic_store(&s->segments, s->t.segments);
+    atomic_store_explicit(&s->version, v + 1, memory_order_release);
 }
 
 static void add_counter(_Atomic uint64_t *c, int64_t n)
@@ -148,7 +176,9 @@ static void add_counter(_Atomic uint64_t *c, int64_t n)
 static void grown_locked(struct stripe *s)
 {
     if (load_counter(&s->keys) > (uint64_t)bucket_count(&s->t) * BKI_KD_FILL) {
-        uint32_t moved = table_split(&s->t, s->seed);
+        bki_stripe_begin(s);
+        uint32_t moved = table_split(&s->t, s->seed, &s->retired);
+        bki_stripe_end(s);
         s->moved_max = moved > s->moved_max ? moved : s->moved_max;
     }
 }
@@ -157,24 +187,31 @@ static void shrunk_locked(struct stripe *s)
 {
     uint32_t n = bucket_count(&s->t);
     if (n > 1 && load_counter(&s->keys) * 2 < (uint64_t)n * BKI_KD_FILL) {
-        table_join(&s->t);
+        bki_stripe_begin(s);
+        table_join(&s->t, &s->retired);
+        bki_stripe_end(s);
     }
     if (load_counter(&s->keys) == 0) {
-        bki_table_free(&s->t);
+        bki_stripe_begin(s);
+        bki_table_free(&s->t, &s->retired);
+        bki_stripe_end(s);
         store_counter(&s->filed, 0);
     }
 }
 
 /* ---- Life ---- */
 
-struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed, int64_t now_ms)
+struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed, int64_t now_ms,
+                                  struct bki_reclaim *reclaim)
 {
     struct bki_keydir *kd = aligned_alloc(64, sizeof *kd);
     BK_ASSERT(kd != NULL);
     memset(kd, 0, sizeof *kd);
+    kd->reclaim = reclaim;
     for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
         bk_mutex_init(&kd->stripe[i].mu, "keydir stripe", BK_RANK_KEYDIR);
         kd->stripe[i].seed = seed;
+        kd->stripe[i].retired.reclaim = reclaim;
         kd->stripe[i].tick = bki_wheel_tick(now_ms);
     }
     atomic_init(&kd->space, space);
@@ -187,11 +224,24 @@ void bki_keydir_free(struct bki_keydir **kd)
         return;
     }
     for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
-        bki_table_free(&(*kd)->stripe[i].t);
+        bki_table_free(&(*kd)->stripe[i].t, &(*kd)->stripe[i].retired);
+        bki_retired_fini(&(*kd)->stripe[i].retired);
         bk_mutex_fini(&(*kd)->stripe[i].mu);
     }
     free(*kd);
     *kd = NULL;
+}
+
+void bki_keydir_tidy(struct bki_keydir *kd)
+{
+    for (unsigned i = 0; i < BKI_KD_STRIPES; i++) {
+        struct stripe *s = &kd->stripe[i];
+        if (atomic_load_explicit(&s->retired.waiting, memory_order_relaxed)) {
+            bk_mutex_lock(&s->mu);
+            bki_retired_tidy(&s->retired, TIDIED_AT_ONCE);
+            bk_mutex_unlock(&s->mu);
+        }
+    }
 }
 
 uint32_t bki_keydir_space(const struct bki_keydir *kd)
@@ -201,120 +251,77 @@ uint32_t bki_keydir_space(const struct bki_keydir *kd)
 
 /* ---- One key ---- */
 
-static inline bool look_up(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                           uint64_t *del_pos, bool use)
-{
-    struct stripe *s = stripe_of(kd, key->hash);
-    bk_mutex_lock(&s->mu);
-    uint64_t *p =
-        s->t.segments_n == 0 ? NULL : bki_bucket_find(*bucket_find(&s->t, key->hash), key->bytes);
-    if (p != NULL) {
-        bki_entry_read(p, out, NULL);
-        uint8_t age = use ? age_now(kd) : out->age;
-        if (out->age != age) { /* else the line stays as clean as it was */
-            bki_entry_set_age(p, age);
-        }
-    } else {
-        *del_pos = s->del_pos;
-    }
-    bk_mutex_unlock(&s->mu);
-    return p != NULL;
-}
-
-bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                     uint64_t *del_pos)
-{
-    return look_up(kd, key, out, del_pos, false);
-}
-
-bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                    uint64_t *del_pos)
-{
-    return look_up(kd, key, out, del_pos, true);
-}
-
-void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_t n, uint64_t *locs)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct stripe *s = stripe_of(kd, keys[i].hash);
-        bk_mutex_lock(&s->mu);
-        prefetch_bucket(&s->t, keys[i].hash);
-        bk_mutex_unlock(&s->mu);
-    }
-    for (size_t i = 0; i < n && locs != NULL; i++) {
-        struct bki_entry e;
-        uint64_t del_pos;
-        locs[i] = bki_keydir_find(kd, &keys[i], &e, &del_pos) ? e.loc : 0;
-    }
-}
-
-/* Replaces the entry at p, in place where the shape stays. */
-static void replace_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p,
+/* Replaces the entry at p, in its place where the shape stays. */
+static void replace_locked(struct stripe *s, struct bki_slot *slot, uint64_t *p,
                            const struct bk_key *key, struct bki_entry *e)
 {
     struct bki_entry old;
     bki_entry_read(p, &old, NULL);
     add_counter(&s->expiring, (e->expire_ms != 0) - (old.expire_ms != 0));
     bki_stripe_file(s, key->hash, &old, e);
-    if (bki_entry_units_at(p) == bki_entry_units(e, key->bytes.len) &&
-        (e->expire_ms != 0) == (old.expire_ms != 0)) {
-        bki_entry_write(p, e, key->bytes);
-        return;
+    if (!bki_entry_same_shape(p, e)) {
+        s->t.bytes -= bki_bucket_bytes(bki_slot_get(slot));
+        bki_bucket_replace(slot, p, e, key->bytes, &s->retired);
+        s->t.bytes += bki_bucket_bytes(bki_slot_get(slot));
+    } else if (bki_entry_is_short(p)) {
+        bki_entry_change(p, e);
+    } else {
+        bki_stripe_begin(s);
+        bki_entry_change(p, e);
+        bki_stripe_end(s);
     }
-    s->t.bytes -= bki_bucket_bytes(*b);
-    bki_bucket_cut(b, p);
-    bki_bucket_add(b, e, key->bytes);
-    s->t.bytes += bki_bucket_bytes(*b);
 }
 
 static void insert_locked(struct stripe *s, const struct bk_key *key, struct bki_entry *e)
 {
     if (s->t.segments_n == 0) {
-        bki_table_add_segment(&s->t);
+        bki_stripe_begin(s);
+        bki_table_add_segment(&s->t, &s->retired);
+        bki_stripe_end(s);
     }
     add_counter(&s->keys, 1);
     add_counter(&s->expiring, e->expire_ms != 0);
     bki_stripe_file(s, key->hash, NULL, e);
-    struct bki_bucket **b = bucket_find(&s->t, key->hash);
-    s->t.bytes -= bki_bucket_bytes(*b);
-    bki_bucket_add(b, e, key->bytes);
-    s->t.bytes += bki_bucket_bytes(*b);
+    struct bki_slot *slot = slot_of(&s->t, key->hash);
+    s->t.bytes -= bki_bucket_bytes(bki_slot_get(slot));
+    bki_bucket_add(slot, e, key->bytes, &s->retired);
+    s->t.bytes += bki_bucket_bytes(bki_slot_get(slot));
     grown_locked(s);
 }
 
-static void cut_locked(struct stripe *s, struct bki_bucket **b, uint64_t *p)
+static void cut_locked(struct stripe *s, struct bki_slot *slot, const uint64_t *p)
 {
     struct bki_entry old;
     bki_entry_read(p, &old, NULL);
-    s->t.bytes -= bki_bucket_bytes(*b);
-    bki_bucket_cut(b, p);
-    s->t.bytes += bki_bucket_bytes(*b);
+    s->t.bytes -= bki_bucket_bytes(bki_slot_get(slot));
+    bki_bucket_cut(slot, p, &s->retired);
+    s->t.bytes += bki_bucket_bytes(bki_slot_get(slot));
     add_counter(&s->keys, -1);
     add_counter(&s->expiring, -(old.expire_ms != 0));
     shrunk_locked(s);
 }
 
-/* The entry of key and its bucket, or NULL. */
-static uint64_t *find_locked(struct stripe *s, const struct bk_key *key, struct bki_bucket ***b)
+/* The entry of key and its slot, or NULL. */
+static uint64_t *find_locked(struct stripe *s, const struct bk_key *key, struct bki_slot **slot)
 {
     if (s->t.segments_n == 0) {
         return NULL;
     }
-    *b = bucket_find(&s->t, key->hash);
-    return bki_bucket_find(**b, key->bytes);
+    *slot = slot_of(&s->t, key->hash);
+    return bki_bucket_find(bki_slot_get(*slot), key->bytes);
 }
 
 bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *e,
                     struct bki_entry *old)
 {
     struct stripe *s = stripe_of(kd, key->hash);
-    struct bki_bucket **b = NULL;
+    struct bki_slot *slot = NULL;
     e->age = age_now(kd);
     bk_mutex_lock(&s->mu);
-    uint64_t *p = find_locked(s, key, &b);
+    uint64_t *p = find_locked(s, key, &slot);
     if (p != NULL) {
         bki_entry_read(p, old, NULL);
-        replace_locked(s, b, p, key, e);
+        replace_locked(s, slot, p, key, e);
     } else {
         insert_locked(s, key, e);
     }
@@ -325,32 +332,35 @@ bool bki_keydir_put(struct bki_keydir *kd, const struct bk_key *key, struct bki_
 void bki_keydir_idle(struct bki_keydir *kd, const struct bk_key *key, uint8_t age)
 {
     struct stripe *s = stripe_of(kd, key->hash);
-    struct bki_bucket **b = NULL;
+    struct bki_slot *slot = NULL;
     bk_mutex_lock(&s->mu);
-    uint64_t *p = find_locked(s, key, &b);
+    uint64_t *p = find_locked(s, key, &slot);
     if (p != NULL) {
         bki_entry_set_age(p, age);
     }
     bk_mutex_unlock(&s->mu);
 }
 
+/* Before the key goes: who does not find it sees the position. */
 static void deleted_locked(struct stripe *s, uint64_t pos)
 {
-    s->del_pos = pos > s->del_pos ? pos : s->del_pos;
+    if (pos > load_counter(&s->del_pos)) {
+        atomic_store_explicit(&s->del_pos, pos, memory_order_release);
+    }
 }
 
 bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t pos,
                        struct bki_entry *old)
 {
     struct stripe *s = stripe_of(kd, key->hash);
-    struct bki_bucket **b = NULL;
+    struct bki_slot *slot = NULL;
     bk_mutex_lock(&s->mu);
-    uint64_t *p = find_locked(s, key, &b);
+    uint64_t *p = find_locked(s, key, &slot);
+    deleted_locked(s, pos);
     if (p != NULL) {
         bki_entry_read(p, old, NULL);
-        cut_locked(s, b, p);
+        cut_locked(s, slot, p);
     }
-    deleted_locked(s, pos);
     bk_mutex_unlock(&s->mu);
     return p != NULL;
 }
@@ -363,12 +373,14 @@ uint32_t bki_keydir_expect(struct bki_keydir *kd, unsigned stripe, uint64_t more
     bk_mutex_lock(&s->mu);
     uint64_t want = (load_counter(&s->keys) + more + BKI_KD_FILL - 1) / BKI_KD_FILL;
     want = want > BKI_KD_BUCKETS_MAX ? BKI_KD_BUCKETS_MAX : want;
+    bki_stripe_begin(s);
     if (s->t.segments_n == 0 && want > 0) {
         bki_table_shape(&s->t, (uint32_t)want);
     }
     while (bucket_count(&s->t) < want) {
-        table_split(&s->t, s->seed);
+        table_split(&s->t, s->seed, &s->retired);
     }
+    bki_stripe_end(s);
     uint32_t buckets = s->t.segments_n == 0 ? 1 : bucket_count(&s->t);
     bk_mutex_unlock(&s->mu);
     return buckets;
@@ -390,21 +402,21 @@ static uint64_t units_of(const struct bki_change *c)
 /* Applies c; when it is a key more, its bucket gets room for so many units at once. */
 static void change_locked(struct stripe *s, struct bki_change *c, uint64_t units)
 {
-    struct bki_bucket **b = NULL;
-    uint64_t *p = find_locked(s, &c->key, &b);
+    struct bki_slot *slot = NULL;
+    uint64_t *p = find_locked(s, &c->key, &slot);
     c->old.loc = 0;
     if (p != NULL) {
         bki_entry_read(p, &c->old, NULL);
     }
     if (p != NULL && c->now.loc == 0) {
-        cut_locked(s, b, p);
+        cut_locked(s, slot, p);
     } else if (p != NULL) {
-        replace_locked(s, b, p, &c->key, &c->now);
+        replace_locked(s, slot, p, &c->key, &c->now);
     } else if (c->now.loc != 0) {
-        if (b != NULL) {
-            s->t.bytes -= bki_bucket_bytes(*b);
-            bki_bucket_reserve(b, units);
-            s->t.bytes += bki_bucket_bytes(*b);
+        if (slot != NULL) {
+            s->t.bytes -= bki_bucket_bytes(bki_slot_get(slot));
+            bki_bucket_reserve(slot, units, &s->retired);
+            s->t.bytes += bki_bucket_bytes(bki_slot_get(slot));
         }
         insert_locked(s, &c->key, &c->now);
     }
@@ -413,11 +425,11 @@ static void change_locked(struct stripe *s, struct bki_change *c, uint64_t units
 /* What was reserved for keys that turned out to be there. */
 static void trim_locked(struct stripe *s, uint64_t hash)
 {
-    struct bki_bucket **b = s->t.segments_n == 0 ? NULL : bucket_find(&s->t, hash);
-    if (b != NULL && *b != NULL) {
-        s->t.bytes -= bki_bucket_bytes(*b);
-        bki_bucket_trim(b, (*b)->words + (*b)->used);
-        s->t.bytes += bki_bucket_bytes(*b);
+    if (s->t.segments_n > 0) {
+        struct bki_slot *slot = slot_of(&s->t, hash);
+        s->t.bytes -= bki_bucket_bytes(bki_slot_get(slot));
+        bki_bucket_fit(slot, &s->retired);
+        s->t.bytes += bki_bucket_bytes(bki_slot_get(slot));
     }
 }
 
@@ -463,19 +475,21 @@ void bki_keydir_fit(struct bki_keydir *kd, unsigned stripe)
     struct stripe *s = &kd->stripe[stripe];
     bk_mutex_lock(&s->mu);
     uint64_t keys = load_counter(&s->keys);
+    bki_stripe_begin(s);
     while (bucket_count(&s->t) > 1 && (bucket_count(&s->t) - 1) * (uint64_t)BKI_KD_FILL >= keys) {
-        table_join(&s->t);
+        table_join(&s->t, &s->retired);
     }
+    bki_stripe_end(s);
     shrunk_locked(s);
     bk_mutex_unlock(&s->mu);
 }
 
 /* The entry of key if its location is still loc. */
 static uint64_t *find_at_locked(struct stripe *s, const struct bk_key *key, uint64_t loc,
-                                struct bki_bucket ***b)
+                                struct bki_slot **slot)
 {
     struct bki_entry now;
-    uint64_t *p = find_locked(s, key, b);
+    uint64_t *p = find_locked(s, key, slot);
     if (p == NULL) {
         return NULL;
     }
@@ -487,12 +501,12 @@ bool bki_keydir_replace_if(struct bki_keydir *kd, const struct bk_key *key, uint
                            struct bki_entry *e)
 {
     struct stripe *s = stripe_of(kd, key->hash);
-    struct bki_bucket **b = NULL;
+    struct bki_slot *slot = NULL;
     bk_mutex_lock(&s->mu);
-    uint64_t *p = find_at_locked(s, key, loc, &b);
+    uint64_t *p = find_at_locked(s, key, loc, &slot);
     if (p != NULL) {
         e->age = bki_entry_age(p);
-        replace_locked(s, b, p, key, e);
+        replace_locked(s, slot, p, key, e);
     }
     bk_mutex_unlock(&s->mu);
     return p != NULL;
@@ -502,12 +516,12 @@ bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint6
                           uint64_t pos)
 {
     struct stripe *s = stripe_of(kd, key->hash);
-    struct bki_bucket **b = NULL;
+    struct bki_slot *slot = NULL;
     bk_mutex_lock(&s->mu);
-    uint64_t *p = find_at_locked(s, key, loc, &b);
+    uint64_t *p = find_at_locked(s, key, loc, &slot);
     if (p != NULL) {
-        cut_locked(s, b, p);
         deleted_locked(s, pos);
+        cut_locked(s, slot, p);
     }
     bk_mutex_unlock(&s->mu);
     return p != NULL;
@@ -527,6 +541,8 @@ void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
         struct stripe *y = &b->stripe[i];
         bk_mutex_lock(&x->mu);
         bk_mutex_lock(&y->mu);
+        bki_stripe_begin(x);
+        bki_stripe_begin(y);
         struct table t = x->t;
         x->t = y->t;
         y->t = t;
@@ -542,6 +558,8 @@ void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
         /* What was said of either database before now depends on the swap. */
         deleted_locked(x, pos);
         deleted_locked(y, pos);
+        bki_stripe_end(x);
+        bki_stripe_end(y);
         bk_mutex_unlock(&y->mu);
         bk_mutex_unlock(&x->mu);
     }

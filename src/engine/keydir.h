@@ -3,10 +3,11 @@
  * keydir.h - the in-memory map from a key to its newest record; one per database number.
  *
  * Linear hashing (Litwin, "Linear hashing: a new tool for file and table addressing", VLDB 1980) in
- * BKI_KD_STRIPES independent stripes, each with a mutex that is held for memory work only. A bucket
- * is one packed block of entries, so a 16-byte key costs 24 bytes and its share of the block.
- * Growing splits one bucket, shrinking joins two: no operation ever moves more than one bucket's
- * entries.
+ * BKI_KD_STRIPES independent stripes, each with a mutex that changes hold, for memory work only;
+ * look-ups take none and write nothing that others read but a key's age, once in a span of time. A
+ * bucket is one packed block of entries, so a 16-byte key costs 24 bytes and its share of the
+ * block. Growing splits one bucket, shrinking joins two: no operation ever moves more than one
+ * bucket's entries.
  */
 #ifndef BK_ENGINE_KEYDIR_H
 #define BK_ENGINE_KEYDIR_H
@@ -15,6 +16,7 @@
 #include "base/mutex.h"
 #include "base/span.h"
 #include "engine/bitkv.h"
+#include "engine/reclaim.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -37,9 +39,15 @@ struct bki_entry {
     bool off_tick; /* the keydir's own: the wheel has the key, but not at the tick of expire_ms */
 };
 
-/* seed: of the key hash, the same for all keydirs of a store. now_ms: wall time, for expiry. */
-struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed, int64_t now_ms);
+/* seed: of the key hash, the same for all keydirs of a store. now_ms: wall time, for expiry.
+ * reclaim: borrowed, the same for all keydirs that are ever swapped; NULL: one thread at a time
+ * uses them. */
+struct bki_keydir *bki_keydir_new(uint32_t space, uint64_t seed, int64_t now_ms,
+                                  struct bki_reclaim *reclaim);
 void bki_keydir_free(struct bki_keydir **kd);
+
+/* Now and then: frees what was taken out and could not be freed then. */
+void bki_keydir_tidy(struct bki_keydir *kd);
 
 /* The space whose records this database reads and writes. Changed under all key locks only. */
 uint32_t bki_keydir_space(const struct bki_keydir *kd);
@@ -147,7 +155,7 @@ void bki_keydir_load(struct bki_keydir *kd, unsigned stripe, uint32_t bucket, co
                      uint32_t n);
 
 struct bki_keydir_stats {
-    uint64_t keys, expiring, bytes, moved_max; /* bytes: of the wheels too */
+    uint64_t keys, expiring, bytes, moved_max; /* bytes: of wheels, and of what waits to be freed */
     uint64_t wheel_bytes;
 };
 void bki_keydir_stats(struct bki_keydir *kd, struct bki_keydir_stats *out);

@@ -27,7 +27,8 @@ void bki_keydir_set_age(struct bki_keydir *kd, uint8_t age)
 
 static void rewrite_bucket(struct bki_bucket *b, const uint8_t *to)
 {
-    for (uint64_t *p = b->words, *end = p + b->used; p < end; p += bki_entry_units_at(p)) {
+    for (uint64_t *p = b->words, *end = p + bki_bucket_used(b); p < end;
+         p += bki_entry_units_at(p)) {
         uint8_t age = bki_entry_age(p);
         if (to[age] != age) {
             bki_entry_set_age(p, to[age]);
@@ -88,12 +89,13 @@ static void sample_buckets_locked(struct stripe *s, uint64_t *random, struct bk_
     uint32_t buckets = bucket_count(&s->t);
     size_t before = out->len;
     for (unsigned i = 0; i < BUCKET_LOOKS && buckets > 0 && out->len == before; i++) {
-        struct bki_bucket *b = *bucket_at(&s->t, (uint32_t)(draw(random) % buckets));
-        for (uint64_t at = 0; b != NULL && at < b->used; at += bki_entry_units_at(b->words + at)) {
+        const struct bki_bucket *b = bucket_at(&s->t, (uint32_t)(draw(random) % buckets));
+        for (uint64_t at = 0; b != NULL && at < bki_bucket_used(b);
+             at += bki_entry_units_at(b->words + at)) {
             struct bki_entry e;
             bki_entry_read(b->words + at, &e, NULL);
             if (e.expire_ms != 0) {
-                bk_buf_append(out, b->words + at, (size_t)bki_entry_units_at(b->words + at) * 8);
+                bki_entries_copy(b->words + at, bki_entry_units_at(b->words + at), out);
             }
         }
     }
@@ -102,7 +104,7 @@ static void sample_buckets_locked(struct stripe *s, uint64_t *random, struct bk_
 static void append_key(void *arg, uint64_t *p, uint64_t hash)
 {
     (void)hash;
-    bk_buf_append(arg, p, (size_t)bki_entry_units_at(p) * 8);
+    bki_entries_copy(p, bki_entry_units_at(p), arg);
 }
 
 static bool sample_wheel_locked(struct stripe *s, uint64_t *random, bool first, struct bk_buf *out)

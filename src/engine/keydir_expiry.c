@@ -44,11 +44,12 @@ static bool may_be_of(const struct bki_wheel_entry *w, const struct bki_entry *e
 void bki_stripe_entries_of(struct stripe *s, struct bki_wheel_entry w,
                            void (*each)(void *arg, uint64_t *p, uint64_t hash), void *arg)
 {
-    struct bki_bucket *b = s->t.segments_n == 0 ? NULL : *bucket_find(&s->t, w.hash);
+    struct bki_bucket *b = s->t.segments_n == 0 ? NULL : bki_slot_get(slot_of(&s->t, w.hash));
     if (b == NULL) {
         return;
     }
-    for (uint64_t *p = b->words, *end = p + b->used; p < end; p += bki_entry_units_at(p)) {
+    for (uint64_t *p = b->words, *end = p + bki_bucket_used(b); p < end;
+         p += bki_entry_units_at(p)) {
         struct bki_entry e;
         struct bk_span key;
         bki_entry_read(p, &e, &key);
@@ -77,7 +78,7 @@ static void visit_key(void *arg, uint64_t *p, uint64_t hash)
     add_entry(v->s, hash, &e, v->upto);
     bki_entry_set_off_tick(p, e.off_tick);
     if (v->all || is_due(&e, v->upto)) {
-        bk_buf_append(v->out, p, (size_t)bki_entry_units_at(p) * 8);
+        bki_entries_copy(p, bki_entry_units_at(p), v->out);
     }
 }
 
@@ -202,11 +203,12 @@ static int by_hash(const void *x, const void *y)
 static bool check_bucket(const struct stripe *s, uint32_t index, const struct bki_wheel_entry *all,
                          size_t n)
 {
-    const struct bki_bucket *b = *bucket_at(&s->t, index);
+    const struct bki_bucket *b = bucket_at(&s->t, index);
     if (b == NULL) {
         return true;
     }
-    for (const uint64_t *p = b->words, *end = p + b->used; p < end; p += bki_entry_units_at(p)) {
+    for (const uint64_t *p = b->words, *end = p + bki_bucket_used(b); p < end;
+         p += bki_entry_units_at(p)) {
         struct bki_entry e;
         struct bk_span key;
         bki_entry_read(p, &e, &key);

@@ -33,12 +33,12 @@ uint32_t bki_keydir_dump(struct bki_keydir *kd, unsigned stripe, uint32_t bucket
     uint32_t first = bucket;
     bk_mutex_lock(&s->mu);
     for (; bucket < bucket_count(&s->t) && out->len < enough; bucket++) {
-        const struct bki_bucket *b = *bucket_at(&s->t, bucket);
-        uint64_t units = b == NULL ? 0 : b->used;
+        const struct bki_bucket *b = bucket_at(&s->t, bucket);
+        uint64_t units = b == NULL ? 0 : bki_bucket_used(b);
         bk_buf_append(out, &units, sizeof units);
         if (b != NULL) {
             size_t at = out->len;
-            bk_buf_append(out, b->words, (size_t)units * 8);
+            bki_entries_copy(b->words, units, out);
             recode((uint64_t *)(void *)(out->data + at), units, code);
         }
     }
@@ -51,7 +51,9 @@ void bki_keydir_load_shape(struct bki_keydir *kd, unsigned stripe, uint32_t buck
     struct stripe *s = &kd->stripe[stripe];
     BK_ASSERT(buckets > 0 && s->t.segments_n == 0);
     bk_mutex_lock(&s->mu);
+    bki_stripe_begin(s);
     bki_table_shape(&s->t, buckets);
+    bki_stripe_end(s);
     bk_mutex_unlock(&s->mu);
 }
 
@@ -59,16 +61,17 @@ void bki_keydir_load_shape(struct bki_keydir *kd, unsigned stripe, uint32_t buck
 static void load_bucket_locked(struct stripe *s, uint32_t index, const uint64_t *words,
                                uint64_t units)
 {
-    struct bki_bucket **b = bucket_at(&s->t, index);
+    struct bki_slot *slot = slot_at(&s->t, index);
     uint64_t keys = 0;
     uint64_t expiring = 0;
-    BK_ASSERT(*b == NULL);
+    BK_ASSERT(bki_slot_get(slot) == NULL);
     if (units == 0) {
         return;
     }
-    bki_bucket_append(b, words, units);
-    s->t.bytes += bki_bucket_bytes(*b);
-    for (uint64_t *p = (*b)->words, *end = p + units; p < end; p += bki_entry_units_at(p)) {
+    bki_bucket_append(slot, words, units, &s->retired);
+    struct bki_bucket *b = bki_slot_get(slot);
+    s->t.bytes += bki_bucket_bytes(b);
+    for (uint64_t *p = b->words, *end = p + units; p < end; p += bki_entry_units_at(p)) {
         struct bki_entry e;
         struct bk_span key;
         bki_entry_read(p, &e, &key);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* keydir_private.h - a keydir's stripes and tables; shared by keydir.c (one key), keydir_walk.c
- * (all of them), keydir_expiry.c and keydir_image.c. */
+ * (all of them), keydir_look.c (without a lock), keydir_expiry.c and keydir_image.c. */
 #ifndef BK_ENGINE_KEYDIR_PRIVATE_H
 #define BK_ENGINE_KEYDIR_PRIVATE_H
 
@@ -10,12 +10,16 @@
 
 #include <stdalign.h>
 
-#define SEGMENT 512u    /* bucket pointers per segment of a stripe's directory */
+#define SEGMENT 512u    /* slots per segment of a stripe's directory */
 #define BUCKET_LINES 4u /* of a processor's cache: what most buckets take */
+
+struct segment {
+    struct bki_slot slot[SEGMENT];
+};
 
 /* What a flush or a swap takes away or exchanges whole. Guarded by the stripe's mutex. */
 struct table {
-    struct bki_bucket ***segments; /* owned: segments_n arrays of SEGMENT owned buckets */
+    _Atomic(struct segment *) *segments; /* owned: segments_n owned segments */
     uint32_t segments_n, segments_cap;
     uint32_t level; /* 2^level buckets, and split more that were split already */
     uint32_t split;
@@ -24,17 +28,23 @@ struct table {
 };
 
 struct stripe {
+    /* What a look-up reads, without the mutex and in a line that changes of values leave alone. */
+    alignas(64) atomic_uint version; /* odd while more changes than one store can show at once */
+    _Atomic uint32_t buckets;        /* of t, as of the last even version; 0: none */
+    _Atomic(_Atomic(struct segment *) *) segments; /* the same */
+    _Atomic uint64_t del_pos; /* log position of the last delete; written under mu */
+    uint64_t seed;            /* set once */
     alignas(64) struct bk_mutex mu;
     struct table t BK_GUARDED(mu);
-    uint64_t del_pos BK_GUARDED(mu); /* log position of the last delete */
+    struct bki_retired retired BK_GUARDED(mu);
     uint32_t moved_max BK_GUARDED(mu);
     uint64_t tick BK_GUARDED(mu); /* of the clock, as last seen: where a new wheel begins */
-    uint64_t seed;                /* set once */
     /* Written under mu, read by anyone. */
     _Atomic uint64_t keys, expiring, filed; /* filed: entries in the wheel */
 };
 
 struct bki_keydir {
+    struct bki_reclaim *reclaim; /* borrowed; NULL: one thread at a time uses this keydir */
     struct stripe stripe[BKI_KD_STRIPES];
     atomic_uint space; /* changed under all key locks */
     atomic_uint age;   /* the one that runs; with AGE_USED once a key has got it */
@@ -77,9 +87,19 @@ static inline uint32_t bucket_of(const struct table *t, uint32_t hash, unsigned 
     return b;
 }
 
-static inline struct bki_bucket **bucket_at(const struct table *t, uint32_t i)
+static inline struct bki_slot *slot_in(_Atomic(struct segment *) *segments, uint32_t i)
 {
-    return &t->segments[i / SEGMENT][i % SEGMENT];
+    return &atomic_load(&segments[i / SEGMENT])->slot[i % SEGMENT];
+}
+
+static inline struct bki_slot *slot_at(const struct table *t, uint32_t i)
+{
+    return slot_in(t->segments, i);
+}
+
+static inline struct bki_bucket *bucket_at(const struct table *t, uint32_t i)
+{
+    return bki_slot_get(slot_at(t, i));
 }
 
 static inline uint64_t load_counter(const _Atomic uint64_t *c)
@@ -93,27 +113,31 @@ static inline struct stripe *stripe_of(struct bki_keydir *kd, uint64_t hash)
     return &kd->stripe[hash >> 48 & (BKI_KD_STRIPES - 1)];
 }
 
-/* The bucket of a hash; the table has one. */
-static inline struct bki_bucket **bucket_find(const struct table *t, uint64_t hash)
+/* The slot of a hash; the table has one. */
+static inline struct bki_slot *slot_of(const struct table *t, uint64_t hash)
 {
     unsigned depth;
-    return bucket_at(t, bucket_of(t, (uint32_t)hash, &depth));
+    return slot_at(t, bucket_of(t, (uint32_t)hash, &depth));
 }
 
 /* First the place of a hash's bucket, then, when that is there, the bucket. */
 static inline void prefetch_place(const struct table *t, uint64_t hash)
 {
     if (t->segments_n > 0) {
-        __builtin_prefetch(bucket_find(t, hash));
+        __builtin_prefetch(slot_of(t, hash));
+    }
+}
+
+static inline void prefetch_lines(const struct bki_bucket *b)
+{
+    for (size_t line = 0; b != NULL && line < BUCKET_LINES; line++) {
+        __builtin_prefetch((const char *)b + line * 64);
     }
 }
 
 static inline void prefetch_bucket(const struct table *t, uint64_t hash)
 {
-    const char *b = t->segments_n == 0 ? NULL : (const char *)*bucket_find(t, hash);
-    for (size_t line = 0; b != NULL && line < BUCKET_LINES; line++) {
-        __builtin_prefetch(b + line * 64, 1);
-    }
+    prefetch_lines(t->segments_n == 0 ? NULL : bki_slot_get(slot_of(t, hash)));
 }
 
 /* The bucket at a place of the bit-reversed hash, or NULL; moves the place on to the next one. A
@@ -128,7 +152,7 @@ static inline struct bki_bucket *bucket_at_place(const struct table *t, uint64_t
         *at = (uint64_t)1 << 32;
         return NULL;
     }
-    struct bki_bucket *b = *bucket_at(t, bucket_of(t, reverse32((uint32_t)*at), &depth));
+    struct bki_bucket *b = bucket_at(t, bucket_of(t, reverse32((uint32_t)*at), &depth));
     uint64_t run = (uint64_t)1 << (32 - depth);
     *at = (*at & ~(run - 1)) + run;
     return b;
@@ -155,11 +179,17 @@ void bki_stripe_next_expiring(struct stripe *s, struct bk_buf *out);
 /* K4; false: it does not hold. */
 bool bki_stripe_check_wheel(const struct stripe *s);
 
-void bki_table_add_segment(struct table *t);
+/* Around a change that look-ups must see whole or not at all; the second one shows them the table
+ * as it is then. */
+void bki_stripe_begin(struct stripe *s);
+void bki_stripe_end(struct stripe *s);
+
+/* What a table has no use for any more goes to old. */
+void bki_table_add_segment(struct table *t, struct bki_retired *old);
 /* An empty table's number of buckets. */
 void bki_table_shape(struct table *t, uint32_t buckets);
 /* Gives the last segment of the directory back; its buckets are empty. */
-void bki_table_drop_segment(struct table *t);
-void bki_table_free(struct table *t);
+void bki_table_drop_segment(struct table *t, struct bki_retired *old);
+void bki_table_free(struct table *t, struct bki_retired *old);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/pin.h"
 
-static unsigned own_slot(void)
+unsigned bki_pin_slot(void)
 {
     static atomic_uint threads;
     static _Thread_local unsigned slot; /* + 1; 0: none yet */
@@ -13,7 +13,7 @@ static unsigned own_slot(void)
 
 unsigned bki_pin(struct bki_pins *p)
 {
-    unsigned slot = own_slot();
+    unsigned slot = bki_pin_slot();
     unsigned which = atomic_load_explicit(&p->phase, memory_order_relaxed) & 1u;
     atomic_fetch_add(&p->slot[slot].held[which], 1);
     return slot << 1 | which;
@@ -27,6 +27,7 @@ void bki_unpin(struct bki_pins *p, unsigned token)
 void bki_grace_begin(struct bki_pins *p, struct bki_grace *g)
 {
     g->seen = 0;
+    atomic_thread_fence(memory_order_seq_cst); /* what was taken away, before any look at a pin */
     atomic_fetch_add(&p->phase, 1);
 }
 

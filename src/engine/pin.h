@@ -26,7 +26,12 @@ struct bki_pins {
     atomic_uint phase; /* its lowest bit: which counter new pins take */
 };
 
-/* The token is for bki_unpin, by any thread. Pins nest. */
+/* The calling thread's slot: the same at each call, and its alone as long as there are no more
+ * threads than slots. */
+unsigned bki_pin_slot(void);
+
+/* Orders like a fence: what the thread has written before, others see before what it reads then.
+ * The token is for bki_unpin, by any thread. Pins nest. */
 unsigned bki_pin(struct bki_pins *p);
 void bki_unpin(struct bki_pins *p, unsigned token);
 

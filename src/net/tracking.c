@@ -9,10 +9,11 @@
  * it makes out of date: it is sent after the look-up has begun, and the client's loop puts pushes
  * behind the reply of a command that runs (push.h).
  *
- * Whether anybody tracks at all is one relaxed load (server_watch.tracking). That it is not too old
- * follows from the key's index: a client whose look-up came before the change had the mutex of the
- * key's stripe before the writer had it, and had counted itself before. For changes of whole
- * databases there is no such mutex; there the count is read by a write, which sees the newest.
+ * Whether anybody tracks at all is one relaxed load (server_watch.tracking), and whether any key is
+ * remembered another. Neither is too old: who changes a key has a fence between the change and
+ * these loads (command/tracking.c), and who looks a key up has one between counting himself and the
+ * look-up, its pin (engine/pin.h). For changes of whole databases the count is read by a write,
+ * which sees the newest.
  *
  * The table's entries hold references of trackers, not of connections: what a client has read stays
  * there when it turns tracking off or leaves, until the key changes or must make room, and is

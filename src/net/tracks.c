@@ -296,7 +296,7 @@ bool tracks_add(struct tracks *t, struct bk_span key, void *who)
         t->ref(who);
         s->items++;
         atomic_fetch_add_explicit(&t->items, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&t->keys, new_key ? 1 : 0, memory_order_relaxed);
+        atomic_fetch_add(&t->keys, new_key ? 1 : 0); /* before the look-up: tracking.c */
     }
     bk_mutex_unlock(&s->mu);
     if (new_key) {

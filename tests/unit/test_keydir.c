@@ -58,7 +58,7 @@ static void check_there(struct bki_keydir *kd, unsigned i)
 static void test_keydir__many_inserts__all_found_and_few_moved(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     for (unsigned i = 0; i < 200000; i++) {
         put(kd, i);
     }
@@ -78,7 +78,7 @@ static void test_keydir__many_inserts__all_found_and_few_moved(void **state)
 static void test_keydir__removed_keys__memory_comes_back(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     struct bki_keydir_stats empty;
     struct bki_keydir_stats full;
     bki_keydir_stats(kd, &empty);
@@ -109,7 +109,7 @@ static void test_keydir__removed_keys__memory_comes_back(void **state)
 static void test_keydir__replace_changes_shape__entry_is_whole(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     char text[32];
     struct bk_key key;
     struct bki_entry old;
@@ -149,7 +149,7 @@ static void test_keydir__scan_while_it_grows_and_shrinks__sees_what_stays(void *
 {
     (void)state;
     enum { STAY = 3000, CHURN = 40000 };
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     bool *seen = bk_alloc_zero(STAY, sizeof *seen);
     for (unsigned i = 0; i < STAY; i++) {
         put(kd, i);
@@ -192,8 +192,8 @@ static void test_keydir__scan_while_it_grows_and_shrinks__sees_what_stays(void *
 static void test_keydir__swap_and_drain__contents_move_whole(void **state)
 {
     (void)state;
-    struct bki_keydir *a = bki_keydir_new(1, SEED, 0);
-    struct bki_keydir *b = bki_keydir_new(2, SEED, 0);
+    struct bki_keydir *a = bki_keydir_new(1, SEED, 0, NULL);
+    struct bki_keydir *b = bki_keydir_new(2, SEED, 0, NULL);
     for (unsigned i = 0; i < 70000; i++) {
         put(a, i);
     }
@@ -267,8 +267,8 @@ static void test_keydir__changes_applied_together__as_one_by_one(void **state)
     struct bk_error err;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct rng rng = {seed};
-        struct bki_keydir *together = bki_keydir_new(1, SEED, 0);
-        struct bki_keydir *single = bki_keydir_new(1, SEED, 0);
+        struct bki_keydir *together = bki_keydir_new(1, SEED, 0, NULL);
+        struct bki_keydir *single = bki_keydir_new(1, SEED, 0, NULL);
         for (unsigned round = 0; round < 6; round++) {
             for (unsigned i = 0; i < N; i++) {
                 draw_change(&rng, &c[i], text[i], seed % 2 == 0 ? 40 : 3000);
@@ -301,7 +301,7 @@ static void test_keydir__changes_applied_together__as_one_by_one(void **state)
 static void test_keydir__expect_and_fit__room_comes_and_goes(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     struct bki_keydir_stats empty;
     struct bki_keydir_stats s;
     struct bki_keydir_shape shape;
@@ -328,15 +328,15 @@ static void test_bucket__keys_of_every_length__found(void **state)
     static const size_t lengths[] = {0, 1, 7, 8, 9, 16, 253, 254, 255, 256, 300, 70000};
     enum { N = sizeof lengths / sizeof lengths[0] };
     uint8_t *bytes = bk_alloc_zero(70000, 1);
-    struct bki_bucket *b = NULL;
+    struct bki_slot s = {NULL};
     for (unsigned i = 0; i < N; i++) {
         struct bki_entry e = {.loc = i + 1, .size = 64, .expire_ms = i % 2 == 0 ? 5 : 0};
-        bki_bucket_add(&b, &e, bk_span_of(bytes, lengths[i]));
+        bki_bucket_add(&s, &e, bk_span_of(bytes, lengths[i]), NULL);
     }
     for (unsigned i = 0; i < N; i++) {
         struct bki_entry e;
         struct bk_span key;
-        uint64_t *p = bki_bucket_find(b, bk_span_of(bytes, lengths[i]));
+        uint64_t *p = bki_bucket_find(bki_slot_get(&s), bk_span_of(bytes, lengths[i]));
         assert_non_null(p);
         bki_entry_read(p, &e, &key);
         assert_int_equal(e.loc, i + 1);
@@ -344,10 +344,10 @@ static void test_bucket__keys_of_every_length__found(void **state)
         assert_int_equal(bki_entry_units_at(p), bki_entry_units(&e, key.len));
     }
     for (unsigned i = 0; i < N; i++) {
-        uint64_t *p = bki_bucket_find(b, bk_span_of(bytes, lengths[i]));
-        bki_bucket_cut(&b, p);
+        uint64_t *p = bki_bucket_find(bki_slot_get(&s), bk_span_of(bytes, lengths[i]));
+        bki_bucket_cut(&s, p, NULL);
     }
-    assert_null(b);
+    assert_null(bki_slot_get(&s));
     free(bytes);
 }
 
@@ -369,23 +369,23 @@ static void test_bucket__keys_that_differ_in_one_letter__each_is_found(void **st
 {
     (void)state;
     enum { N = 4095 }; /* lengths 0 to 11 */
-    struct bki_bucket *b = NULL;
+    struct bki_slot s = {NULL};
     uint8_t text[16];
     for (unsigned i = 0; i < N; i += 2) {
         struct bki_entry e = {.loc = i + 1,
                               .size = i % 14 == 0 ? BKI_CLASSED_MAX + 8 : 64,
                               .expire_ms = i % 6 == 0 ? 5 : 0};
-        bki_bucket_add(&b, &e, text_of(i, text));
+        bki_bucket_add(&s, &e, text_of(i, text), NULL);
     }
     for (unsigned i = 0; i < N; i++) {
-        const uint64_t *p = bki_bucket_find(b, text_of(i, text));
+        const uint64_t *p = bki_bucket_find(bki_slot_get(&s), text_of(i, text));
         struct bki_entry e = {0};
         if (p != NULL) {
             bki_entry_read(p, &e, NULL);
         }
         assert_int_equal(e.loc, i % 2 == 0 ? i + 1 : 0);
     }
-    free(b);
+    bki_slot_set(&s, NULL, NULL);
 }
 
 int main(void)

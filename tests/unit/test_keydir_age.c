@@ -54,7 +54,7 @@ static void remove_key(struct bki_keydir *kd, unsigned i)
 static void test_keydir_age__use__gives_the_age_that_runs_and_a_look_does_not(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     put(kd, 1, 0);
     put(kd, 2, 99);
     bki_keydir_set_age(kd, 5);
@@ -73,7 +73,7 @@ static void test_keydir_age__use__gives_the_age_that_runs_and_a_look_does_not(vo
 static void test_keydir_age__put_as_idle__lasts_until_it_is_used(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     char text[32];
     struct bk_key key;
     bki_keydir_set_age(kd, 3);
@@ -91,7 +91,7 @@ static void test_keydir_age__put_as_idle__lasts_until_it_is_used(void **state)
 static void test_keydir_age__merge_swings__age_stays(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     char text[32];
     struct bk_key key;
     struct bki_entry e = {.loc = 700, .size = 64};
@@ -108,7 +108,7 @@ static void test_keydir_age__grows_and_shrinks__ages_stay(void **state)
 {
     (void)state;
     enum { N = 100000 };
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     for (unsigned i = 0; i < N; i++) {
         bki_keydir_set_age(kd, (uint8_t)(i % 16));
         put(kd, i, i % 3 == 0 ? 1000 : 0);
@@ -134,7 +134,7 @@ static void test_keydir_age__rewritten_in_steps__reaches_every_key(void **state)
 {
     (void)state;
     enum { N = 20000 };
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     uint8_t to[16];
     uint64_t cursor = 0;
     unsigned more = N;
@@ -162,8 +162,8 @@ static void test_keydir_age__rewritten_in_steps__reaches_every_key(void **state)
 static void test_keydir_age__written_as_an_image__codes_come_back(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
-    struct bki_keydir *again = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
+    struct bki_keydir *again = bki_keydir_new(1, SEED, 0, NULL);
     uint8_t code[16];
     for (uint8_t i = 0; i < 16; i++) {
         code[i] = i / 2;
@@ -215,7 +215,7 @@ static void count_draws(struct bki_keydir *kd, unsigned draws, bool soonest, uns
 /* Every some-th key has an expiry; each of them is drawn about as often as any other. */
 static void check_fair(unsigned n, unsigned every)
 {
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     unsigned *counts = calloc(n, sizeof *counts);
     unsigned expiring = (n + every - 1) / every;
     uint64_t total = 0;
@@ -258,7 +258,7 @@ static void test_keydir_sample__soonest__draws_near_the_front(void **state)
 {
     (void)state;
     enum { N = 20000 };
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     unsigned *counts = calloc(N, sizeof *counts);
     uint64_t all = 0;
     uint64_t front = 0;
@@ -278,7 +278,7 @@ static void test_keydir_sample__soonest__draws_near_the_front(void **state)
 static void test_keydir_sample__no_key_expires__nothing_comes(void **state)
 {
     (void)state;
-    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0);
+    struct bki_keydir *kd = bki_keydir_new(1, SEED, 0, NULL);
     struct bk_buf out = {0};
     bki_keydir_sample_expiring(kd, 1, false, &out);
     put(kd, 1, 0);

@@ -25,7 +25,7 @@ struct keys {
 
 static void setup_keys(struct keys *k, unsigned n)
 {
-    *k = (struct keys){.kd = bki_keydir_new(1, SEED, START_MS),
+    *k = (struct keys){.kd = bki_keydir_new(1, SEED, START_MS, NULL),
                        .expire = calloc(n, sizeof *k->expire),
                        .n = n,
                        .now_ms = START_MS};
@@ -254,7 +254,7 @@ static void test_keydir_expire__databases_swapped__keys_run_out_in_their_new_one
     (void)state;
     struct keys k;
     setup_keys(&k, 1000);
-    struct bki_keydir *other = bki_keydir_new(2, SEED, START_MS);
+    struct bki_keydir *other = bki_keydir_new(2, SEED, START_MS, NULL);
     for (unsigned i = 0; i < k.n; i++) {
         put(&k, i, k.now_ms + 1000);
     }
