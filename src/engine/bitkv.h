@@ -391,8 +391,8 @@ bool bk_watch_fired(const struct bk_watch *w);
 
 /* ---- Durability ---- */
 
-/* Makes sure that what lies before pos is on its way: writes it (everysec, no), or asks the sync
- * thread (always). A loop calls it once a tick. In everysec it may wait for an overdue sync. */
+/* Sees to it that what lies before pos is written: by this call, or by who writes just then
+ * (everysec, no), or by the sync thread (always). May wait for an overdue sync (everysec). */
 void bk_flush(struct bk_db *db, uint64_t pos);
 
 /* BK_OK: committed. BK_EAGAIN: not yet. BK_EIO: the write failed and was undone. */

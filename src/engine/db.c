@@ -456,7 +456,7 @@ bool bk_step(struct bk_db *db)
 
 void bk_flush(struct bk_db *db, uint64_t pos)
 {
-    bki_log_flush(&db->log, pos);
+    bki_log_flush_soon(&db->log, pos);
 }
 
 int bk_pos_state(struct bk_db *db, uint64_t pos)

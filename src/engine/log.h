@@ -78,6 +78,10 @@ struct bki_log {
     _Atomic uint32_t max_file_age_s;
     _Atomic uint64_t disk_max_bytes; /* 0 = none */
     _Atomic uint64_t disk_reserve;
+    /* Atomic. */
+    _Atomic uint64_t
+        write_wanted;         /* up to here loops have left a write to its writer of the time */
+    atomic_uint write_crowds; /* threads that have written for many: others wait for the mutex */
     /* Atomic: written under mu, read by anyone. */
     _Atomic uint64_t tail_pos, written_pos, synced_pos, committed_pos;
     atomic_int state; /* enum bki_log_state */
@@ -173,8 +177,11 @@ bool bki_log_is_full(const struct bki_log *log);
 
 /* ---- The way to the disk: log_write.c, log_step.c ---- */
 
-/* See bk_flush, bk_pos_state, bk_wait. */
+/* See bk_flush, bk_pos_state, bk_wait. Waits for who writes just then: what lies before pos
+ * is written on return, unless that failed, or is the sync thread's (always). */
 void bki_log_flush(struct bki_log *log, uint64_t pos);
+/* The same, but leaves it to who writes just then. */
+void bki_log_flush_soon(struct bki_log *log, uint64_t pos);
 BK_MUST_USE int bki_log_pos_state(struct bki_log *log, uint64_t pos);
 
 /* One step of the sync thread: write and sync what is due, seal, prepare the next file, reserve

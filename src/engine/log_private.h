@@ -40,6 +40,10 @@ static inline bool sync_always(const struct bki_log *log)
 
 /* Writes all that is buffered. False: nothing can be written at the moment. */
 bool bki_log_write_out(struct bki_log *log) BK_REQUIRES(log->write_mu);
+/* After a wish, or when write_mu was held: writes what is wished and wakes who waits for it. Tells
+ * that the first write took what since started_us, unless that is negative. */
+void bki_log_serve(struct bki_log *log, enum bk_took what, int64_t started_us)
+    BK_EXCLUDES(log->write_mu);
 /* Moves committed on and gives back the buffer before it. */
 void bki_log_commit_locked(struct bki_log *log, uint64_t pos) BK_REQUIRES(log->mu);
 /* A write or sync failed. What is not committed will be undone under the key locks, by

@@ -73,7 +73,8 @@ struct sync_plan {
     uint64_t offset;              /* in it, of target */
     struct bki_file *rotated[64]; /* rotated files that lie before target whole */
     uint32_t rotated_n;
-    uint64_t appends; /* made before, more or less: others append meanwhile */
+    uint64_t appends;   /* made before, more or less: others append meanwhile */
+    int64_t planned_us; /* what is written later, is so after this */
     int64_t started_us;
 };
 
@@ -110,6 +111,7 @@ static bool plan_sync(struct bki_log *log, struct sync_plan *p)
 {
     int64_t write_us = now_us(log);
     bk_mutex_lock(&log->write_mu);
+    uint64_t committed = load(&log->committed_pos);
     bk_mutex_lock(&log->mu);
     p->appends = user_appends(log);
     bk_mutex_unlock(&log->mu);
@@ -117,7 +119,7 @@ static bool plan_sync(struct bki_log *log, struct sync_plan *p)
     bk_mutex_lock(&log->mu);
     ok = ok && atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK;
     p->target = load(&log->written_pos);
-    p->started_us = now_us(log);
+    p->planned_us = now_us(log);
     if (ok) {
         plan_files_locked(log, p);
         log->syncing = true;
@@ -129,6 +131,11 @@ static bool plan_sync(struct bki_log *log, struct sync_plan *p)
     if (ok && sync_always(log)) { /* else loops write, and tell */
         bki_log_took(log, BK_TOOK_WRITE, write_us);
     }
+    if (load(&log->committed_pos) > committed) {
+        bki_log_wake(log); /* a loop may have left it to us, and the sync is still to come */
+    }
+    bki_log_serve(log, BK_TOOK_WRITE, -1);
+    p->started_us = now_us(log);
     return ok;
 }
 
@@ -166,7 +173,7 @@ static void end_sync(struct bki_log *log, const struct sync_plan *p, int rc)
             log->mark_uid = p->last->uid;
             log->mark_offset = p->offset;
         }
-        log->unsynced_since_us = load(&log->written_pos) > p->target ? p->started_us : 0;
+        log->unsynced_since_us = load(&log->written_pos) > p->target ? p->planned_us : 0;
         bki_log_commit_locked(log, p->target);
     }
     bk_cond_broadcast(&log->moved);
@@ -398,6 +405,7 @@ static bool write_asked(struct bki_log *log)
     if (ok) {
         bki_log_wake(log);
     }
+    bki_log_serve(log, BK_TOOK_WRITE, -1);
     return ok;
 }
 

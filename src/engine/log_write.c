@@ -3,8 +3,8 @@
  * log_write.c - from the buffer to the file, and what becomes of the buffer when that succeeds or
  * fails.
  *
- * Loops write (everysec, no) at the end of their ticks; the sync thread writes with always. One
- * writer at a time.
+ * Loops write (everysec, no) at the end of their ticks, and the sync thread before a sync; with
+ * always that alone. One writer at a time.
  */
 #include "engine/log_private.h"
 
@@ -201,28 +201,101 @@ static bool wait_overdue(struct bki_log *log)
     return syncing;
 }
 
+/* ---- Who writes ----
+ *
+ * A loop that finds another thread writing does not wait for it: it leaves a wish and goes on with
+ * its clients. Whoever has held write_mu looks for wishes once it has let go, however its own write
+ * went; the loop tries the mutex once it has left its wish. So one of the two sees to it. Both have
+ * a fence in between: neither letting go of a mutex nor a try that fails is one by itself.
+ */
+
+#define ROUNDS_MAX                                                                \
+    3u /* of one thread; then others wait, so that nobody writes for all for ever \
+        */
+
+static void wish(struct bki_log *log, uint64_t pos)
+{
+    uint64_t was = load(&log->write_wanted);
+    BK_ASSERT(pos <= load(&log->tail_pos));
+    while (was < pos && !atomic_compare_exchange_weak(&log->write_wanted, &was, pos)) {
+    }
+}
+
+static bool is_wished(struct bki_log *log)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    return load(&log->written_pos) < load(&log->write_wanted) &&
+           atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK;
+}
+
+void bki_log_serve(struct bki_log *log, enum bk_took what, int64_t started_us)
+{
+    bool crowded = false;
+    for (unsigned round = 1; is_wished(log) && bk_mutex_trylock(&log->write_mu); round++) {
+        uint64_t written = load(&log->written_pos);
+        uint64_t committed = load(&log->committed_pos);
+        bk_ignore(!bki_log_write_out(log), "the log has failed, and says so to all");
+        bool wrote = load(&log->written_pos) > written;
+        bool moved = load(&log->committed_pos) > committed;
+        bk_mutex_unlock(&log->write_mu);
+        if (wrote && started_us >= 0) {
+            bki_log_took(log, what, started_us);
+            started_us = now_us(log);
+        }
+        if (moved) {
+            bki_log_wake(log);
+        }
+        if (round == ROUNDS_MAX) {
+            crowded = true;
+            atomic_fetch_add(&log->write_crowds, 1);
+        }
+    }
+    if (crowded) {
+        atomic_fetch_sub(&log->write_crowds, 1);
+    }
+}
+
+/* With always; else false. */
+static bool hand_to_sync_thread(struct bki_log *log, uint64_t pos)
+{
+    if (!sync_always(log)) {
+        return false;
+    }
+    bk_mutex_lock(&log->mu);
+    log->asked_pos = pos > log->asked_pos ? pos : log->asked_pos;
+    if (!log->gathering || bki_log_gathered_locked(log)) {
+        bki_log_signal_locked(log);
+    }
+    bk_mutex_unlock(&log->mu);
+    return true;
+}
+
 void bki_log_flush(struct bki_log *log, uint64_t pos)
 {
-    if (pos <= load(&log->committed_pos)) {
-        return;
-    }
-    if (sync_always(log)) {
-        bk_mutex_lock(&log->mu);
-        log->asked_pos = pos > log->asked_pos ? pos : log->asked_pos;
-        if (!log->gathering || bki_log_gathered_locked(log)) {
-            bki_log_signal_locked(log);
-        }
-        bk_mutex_unlock(&log->mu);
+    if (pos <= load(&log->committed_pos) || hand_to_sync_thread(log, pos)) {
         return;
     }
     int64_t started_us = now_us(log);
-    bool syncing = wait_overdue(log);
+    enum bk_took what = wait_overdue(log) ? BK_TOOK_WRITE_SYNCING : BK_TOOK_WRITE;
     bk_mutex_lock(&log->write_mu);
     bool moved = load(&log->written_pos) < pos && bki_log_write_out(log);
     bk_mutex_unlock(&log->write_mu);
     if (moved) {
-        bki_log_took(log, syncing ? BK_TOOK_WRITE_SYNCING : BK_TOOK_WRITE, started_us);
+        bki_log_took(log, what, started_us);
         bki_log_wake(log);
+    }
+    bki_log_serve(log, BK_TOOK_WRITE, now_us(log));
+}
+
+void bki_log_flush_soon(struct bki_log *log, uint64_t pos)
+{
+    if (atomic_load(&log->write_crowds) > 0) {
+        bki_log_flush(log, pos);
+    } else if (pos > load(&log->committed_pos) && !hand_to_sync_thread(log, pos)) {
+        int64_t started_us = now_us(log);
+        enum bk_took what = wait_overdue(log) ? BK_TOOK_WRITE_SYNCING : BK_TOOK_WRITE;
+        wish(log, pos);
+        bki_log_serve(log, what, started_us);
     }
 }
 

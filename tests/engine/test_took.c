@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* test_took.c - the store tells how long writes and syncs of its log took. */
+/* test_took.c - the store tells how long writes and syncs of its log took; who finds another
+ * writing does not wait for it. */
 #include "engine_test.h"
 #include "engine/io.h"
 #include "lib/tmpdir.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 
@@ -166,12 +168,231 @@ static void test_took__write_beside_a_sync__is_told_as_such(void **state)
     tmpdir_remove(&dir);
 }
 
+/* ---- Beside a write ---- */
+
+/* Threads that the gates of a test are shut for; others pass. */
+static _Thread_local bool gated;
+
+static void pass(struct gate *g)
+{
+    if (gated && atomic_load(&g->shut)) {
+        atomic_store(&g->reached, true);
+        while (atomic_load(&g->shut)) {
+            sched_yield();
+        }
+    }
+}
+
+struct beside {
+    struct gate gate;        /* of writes */
+    struct gate before_sync; /* of the sync thread's syncs */
+    struct bk_io io;
+    struct tmpdir dir;
+    struct bk_db *db;
+    atomic_uint wakes;
+    atomic_bool back; /* the second flush has returned */
+};
+
+static int64_t gated_pwritev(void *arg, int fd, const struct iovec *iov, int n, uint64_t offset)
+{
+    struct beside *s = arg;
+    pass(&s->gate);
+    return bk_io_system.pwritev(bk_io_system.arg, fd, iov, n, offset);
+}
+
+static void note_wake(void *arg)
+{
+    atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+/* Appends, and leaves it there. */
+static uint64_t append(struct bk_db *db, const char *key)
+{
+    struct bk_batch *b = bk_batch_new(db);
+    struct bk_error err;
+    struct bk_key k;
+    uint64_t pos;
+    bk_key_init(db, &k, key, strlen(key));
+    bk_batch_begin(b);
+    bk_batch_put(b, 0, &k, &(struct bk_value){.bytes = bk_span_str("v")}, 0, 0);
+    BK_SUCCEEDS(bk_batch_commit(b, &pos, &err), err);
+    bk_batch_free(&b);
+    return pos;
+}
+
+static void beside_open(struct beside *s, const struct bk_io *io, enum bk_sync sync)
+{
+    struct bk_options opt;
+    struct bk_error err;
+    *s = (struct beside){.io = *io};
+    s->io.arg = s; /* the system's functions need none */
+    tmpdir_make(&s->dir, "flush");
+    bk_options_init(&opt);
+    opt.dir = s->dir.path;
+    opt.io = &s->io;
+    opt.sync = sync;
+    opt.wake = note_wake;
+    opt.wake_arg = &s->wakes;
+    BK_SUCCEEDS(bk_open(&s->db, &opt, &err), err);
+}
+
+static void beside_close(struct beside *s)
+{
+    struct bk_error err;
+    BK_SUCCEEDS(bk_close(&s->db, &err), err);
+    tmpdir_remove(&s->dir);
+}
+
+static void *first_main(void *arg)
+{
+    struct beside *s = arg;
+    gated = true;
+    bk_flush(s->db, append(s->db, "a"));
+    return NULL;
+}
+
+static void *second_main(void *arg)
+{
+    struct beside *s = arg;
+    bk_flush(s->db, append(s->db, "b"));
+    atomic_store(&s->back, true);
+    return NULL;
+}
+
+static void wait_until(const atomic_bool *b)
+{
+    while (!atomic_load(b)) {
+        sched_yield();
+    }
+}
+
+/* A loop that finds another one writing goes on with its clients; that one writes for both, and
+ * tells when each is committed. */
+static void test_flush__another_thread_writes__is_left_to_it(void **state)
+{
+    (void)state;
+    struct beside s;
+    struct bk_io io = bk_io_system;
+    pthread_t thread[2];
+    io.pwritev = gated_pwritev;
+    beside_open(&s, &io, BK_SYNC_NO);
+    atomic_store(&s.gate.shut, true);
+    assert_int_equal(pthread_create(&thread[0], NULL, first_main, &s), 0);
+    wait_until(&s.gate.reached);
+    uint64_t first = bk_tail(s.db);
+    assert_int_equal(pthread_create(&thread[1], NULL, second_main, &s), 0);
+    wait_until(&s.back); /* else the gate stays shut for ever */
+    uint64_t both = bk_tail(s.db);
+    unsigned wakes = atomic_load(&s.wakes);
+    assert_true(both > first);
+    assert_int_equal(bk_pos_state(s.db, first), BK_EAGAIN);
+    atomic_store(&s.gate.shut, false);
+    while (bk_pos_state(s.db, both) == BK_EAGAIN) { /* nobody flushes again */
+        sched_yield();
+    }
+    assert_int_equal(pthread_join(thread[0], NULL), 0);
+    assert_int_equal(pthread_join(thread[1], NULL), 0);
+    assert_true(atomic_load(&s.wakes) >= wakes + 2); /* each write */
+    beside_close(&s);
+}
+
+/* The sync thread writes before it syncs: who left a write to it hears of that before the sync. */
+static int gated_thread_sync(void *arg, int fd)
+{
+    struct beside *s = arg;
+    pass(&s->before_sync);
+    gated = true; /* so its next write waits too */
+    return bk_io_system.sync(bk_io_system.arg, fd);
+}
+
+static void test_flush__left_to_the_sync_thread__told_before_the_sync(void **state)
+{
+    (void)state;
+    struct beside s;
+    struct bk_stats stats = {0};
+    struct bk_io io = bk_io_system;
+    io.pwritev = gated_pwritev;
+    io.sync = gated_thread_sync;
+    beside_open(&s, &io, BK_SYNC_EVERYSEC);
+    bk_flush(s.db, append(s.db, "before"));
+    while (stats.syncs < 1) { /* the sync thread has gone through our call */
+        sched_yield();
+        bk_stats_get(s.db, &stats);
+    }
+    atomic_store(&s.before_sync.shut, true);
+    bk_flush(s.db, append(s.db, "dirty"));
+    wait_until(&s.before_sync.reached); /* a second later */
+    bk_flush(s.db, append(s.db, "dirty again"));
+    uint64_t pos = append(s.db, "left");
+    atomic_store(&s.gate.shut, true);
+    atomic_store(&s.before_sync.shut, false);
+    wait_until(&s.gate.reached); /* the sync thread has begun to write that, for its next sync */
+    atomic_store(&s.before_sync.shut, true);
+    bk_flush(s.db, pos);
+    unsigned wakes = atomic_load(&s.wakes);
+    assert_int_equal(bk_pos_state(s.db, pos), BK_EAGAIN);
+    atomic_store(&s.gate.shut, false);
+    while (bk_pos_state(s.db, pos) == BK_EAGAIN || atomic_load(&s.wakes) == wakes) {
+        sched_yield();
+    }
+    atomic_store(&s.before_sync.shut, false);
+    beside_close(&s);
+}
+
+/* ---- Many threads ---- */
+
+#define THREADS 6u
+#define PUTS 400u
+
+/* Lets others run where they are most in the way. */
+static int64_t yielding_pwritev(void *arg, int fd, const struct iovec *iov, int n, uint64_t offset)
+{
+    (void)arg;
+    sched_yield();
+    int64_t wrote = bk_io_system.pwritev(bk_io_system.arg, fd, iov, n, offset);
+    sched_yield();
+    return wrote;
+}
+
+static void *putter_main(void *arg)
+{
+    struct beside *s = arg;
+    for (unsigned i = 0; i < PUTS; i++) {
+        uint64_t pos = append(s->db, i % 2 == 0 ? "x" : "y");
+        bk_flush(s->db, pos);
+        while (bk_pos_state(s->db, pos) == BK_EAGAIN) { /* once asked for, it comes by itself */
+            sched_yield();
+        }
+    }
+    return NULL;
+}
+
+static void test_flush__many_threads__no_wish_is_forgotten(void **state)
+{
+    (void)state;
+    struct beside s;
+    struct bk_io io = bk_io_system;
+    pthread_t thread[THREADS];
+    io.pwritev = yielding_pwritev;
+    beside_open(&s, &io, BK_SYNC_NO);
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&thread[i], NULL, putter_main, &s), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+    }
+    beside_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_took__always__write_and_sync_are_told_each),
         cmocka_unit_test(test_took__everysec__writes_are_told_and_syncs_are_not),
         cmocka_unit_test(test_took__write_beside_a_sync__is_told_as_such),
+        cmocka_unit_test(test_flush__another_thread_writes__is_left_to_it),
+        cmocka_unit_test(test_flush__left_to_the_sync_thread__told_before_the_sync),
+        cmocka_unit_test(test_flush__many_threads__no_wish_is_forgotten),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
