@@ -93,7 +93,8 @@ TEST_server := $(wildcard tests/server/test_*.c)
 TEST_clients := $(wildcard tests/clients/*.c)
 TEST_crash := $(wildcard tests/crash/*.c)
 TEST_fuzz := $(wildcard tests/fuzz/fuzz_*.c)
-TEST_bench := $(wildcard tests/bench/*.c)
+# sync_ways needs liburing: `make bench-sync` alone makes it.
+TEST_bench := $(filter-out %/sync_ways.c,$(wildcard tests/bench/*.c))
 TEST_lib := $(filter-out %_fake.c tests/lib/preload_%,$(wildcard tests/lib/*.c))
 # Put in front of a server by LD_PRELOAD.
 TEST_preload := $(wildcard tests/lib/preload_*.c)
@@ -183,7 +184,7 @@ $(foreach v,$(VARIANTS),$(eval $(call variant_rules,$v)))
 # ---- Words ----
 
 FORCE:
-.PHONY: FORCE all run install test bench bench-engine profile asan ubsan tsan valgrind fuzz lint cover format clean help tests
+.PHONY: FORCE all run install test bench bench-engine bench-sync profile asan ubsan tsan valgrind fuzz lint cover format clean help tests
 .PHONY: test-unit test-engine test-server test-crash test-tcl test-clients redis-suite
 
 PRODUCTS := $(patsubst $(B)/release/%,$(B)/%,$(call products,release))
@@ -224,6 +225,13 @@ profile: all $(B)/release/tests/bench/bench_engine
 	@B=$(B) tests/bench/profile.sh
 bench-engine: $(B)/release/tests/bench/bench_engine
 	@$< $(N)
+bench-sync:
+	@deps/install.sh build sync
+	@$(MAKE) --no-print-directory $(B)/release/tests/bench/sync_ways
+	@$(B)/release/tests/bench/sync_ways $(or $(DIR),$(B)) $(or $(BYTES),5000) $(ROUNDS)
+$(B)/release/tests/bench/sync_ways: $(patsubst %,$(B)/release/tests/%.o,bench/sync_ways lib/spread lib/tmpdir)
+	@echo "LINK release $@"
+	$(Q)$(CC) $(FLAGS_release) $(LDFLAGS_ALL) -o $@ $^ -luring
 
 format:
 	clang-format -i $$(find src tests -name '*.[ch]')
@@ -241,6 +249,6 @@ help:
 	@echo "make redis-suite   Redis's own tests (fetched once) against bitkv: unit, passed, failed, what Redis passes"
 	@echo "make asan | ubsan | tsan | valgrind | cover | fuzz T=60"
 	@echo "make bench         half an hour beside redis-server: tests/bench/results.md and plots; BENCH=quick: build/bench"
-	@echo "make bench-engine [N=keys] | profile"
+	@echo "make bench-engine [N=keys] | bench-sync [BYTES=N] [DIR=dir] | profile"
 	@echo "make format        clang-format over src/ and tests/;  make clean: remove build/"
 	@echo "CI=1 or WERROR=1: warnings are errors. VERBOSE=1: show commands. B=dir: another build directory."
