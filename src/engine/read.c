@@ -8,7 +8,6 @@
 #include "engine/db_private.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #define LOCATE_TRIES 3
@@ -54,19 +53,6 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
     item->flags = 0;
     item->size = 0;
     item->pos = del_pos <= committed ? 0 : del_pos;
-}
-
-static void locate_one(struct bk_db *db, uint32_t num, const struct bk_key *key,
-                       struct bk_item *item)
-{
-    uint32_t stripe = bki_keylock_of(key->hash);
-    for (;;) {
-        bki_db_find(db, num, key, item);
-        if (bki_keylock_version(db->locks, stripe) % 2 == 0) {
-            return;
-        }
-        sched_yield(); /* a batch is between its first and last change: memory work, soon over */
-    }
 }
 
 static void find_all(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys, size_t n,
@@ -153,10 +139,6 @@ void bk_locate(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys
                struct bk_item *items)
 {
     BK_ASSERT(n > 0);
-    if (n == 1) {
-        locate_one(db, nums[0], keys, items);
-        return;
-    }
     prefetch_all(db, nums, keys, n);
     for (int i = 0; i < LOCATE_TRIES; i++) {
         if (locate_unlocked(db, nums, keys, n, items)) {
