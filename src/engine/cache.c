@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/mutex.h"
 #include "engine/reclaim.h"
+#include "engine/tally.h"
 
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -51,14 +52,9 @@ struct shard {
     struct bki_retired retired BK_GUARDED(mu);
 };
 
-/* What one thread has counted. */
-struct tally {
-    alignas(64) _Atomic uint64_t hits, misses;
-};
-
 struct bki_cache {
     struct shard shard[SHARDS];
-    struct tally tally[BKI_PIN_SLOTS];
+    struct bki_tally tally;
     struct bki_reclaim *reclaim; /* borrowed; or NULL */
     _Atomic uint64_t limit;      /* of one shard */
 };
@@ -232,11 +228,6 @@ static void look_end(struct bki_cache *c, unsigned pin)
     }
 }
 
-static void count(_Atomic uint64_t *n)
-{
-    atomic_fetch_add_explicit(n, 1, memory_order_relaxed);
-}
-
 static void take(struct entry *e, struct bk_buf *out, uint8_t *flags)
 {
     if (!was_used(e)) { /* else the line stays as clean as it was */
@@ -266,7 +257,6 @@ bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_
     if (limit_of(c) == 0) {
         return false;
     }
-    struct tally *tally = &c->tally[bki_pin_slot()];
     struct shard *s = shard_of(c, loc);
     bool found;
     if (!look(c, s, loc, out, flags, &found)) {
@@ -278,7 +268,7 @@ bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_
         }
         bk_mutex_unlock(&s->mu);
     }
-    count(found ? &tally->hits : &tally->misses);
+    bki_count(&c->tally, found ? BKI_CACHE_HITS : BKI_CACHE_MISSES, 1);
     return found;
 }
 
@@ -443,8 +433,6 @@ void bki_cache_stats(struct bki_cache *c, struct bki_cache_stats *out)
         out->used += s->bytes + bki_retired_bytes(&s->retired);
         bk_mutex_unlock(&s->mu);
     }
-    for (unsigned i = 0; i < BKI_PIN_SLOTS; i++) {
-        out->hits += atomic_load_explicit(&c->tally[i].hits, memory_order_relaxed);
-        out->misses += atomic_load_explicit(&c->tally[i].misses, memory_order_relaxed);
-    }
+    out->hits = bki_counted(&c->tally, BKI_CACHE_HITS);
+    out->misses = bki_counted(&c->tally, BKI_CACHE_MISSES);
 }

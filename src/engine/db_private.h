@@ -17,6 +17,7 @@
 #include "engine/merge.h"
 #include "engine/reads.h"
 #include "engine/reclaim.h"
+#include "engine/tally.h"
 #include "engine/undo.h"
 
 #include <pthread.h>
@@ -50,6 +51,7 @@ struct bk_db {
     struct bki_damage damage;
     struct bki_ages ages;
     struct bki_read_pool read_pool;
+    struct bki_tally reads;     /* of the disk and of the log's buffer */
     struct bki_reclaim reclaim; /* of what look-ups read: keydirs and the value cache */
     struct bki_pins flushed;    /* held by what flushes took away */
 
@@ -74,7 +76,7 @@ struct bk_db {
     _Atomic uint64_t undo_generation; /* rises with each undoing */
     _Atomic int64_t
         expired_ms; /* the latest time by which keys were looked for that have expired */
-    _Atomic uint64_t disk_reads, disk_read_bytes, buffer_reads, expired;
+    _Atomic uint64_t expired;
     _Atomic uint64_t tail_bytes_cut, recover_us, recovered_records;
 };
 

@@ -19,11 +19,6 @@ void bk_item_fini(struct bk_item *item)
     *item = (struct bk_item){0};
 }
 
-static void count(_Atomic uint64_t *v, uint64_t n)
-{
-    atomic_fetch_add_explicit(v, n, memory_order_relaxed);
-}
-
 /* ---- Look-ups ---- */
 
 void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struct bk_item *item)
@@ -204,8 +199,8 @@ int bki_record_open(struct bk_db *db, const struct bki_stored *s, const struct b
 
 static void count_read(struct bk_db *db, uint64_t bytes)
 {
-    count(&db->disk_reads, 1);
-    count(&db->disk_read_bytes, bytes);
+    bki_count(&db->reads, BKI_DISK_READS, 1);
+    bki_count(&db->reads, BKI_DISK_READ_BYTES, bytes);
 }
 
 static int read_record(struct bk_db *db, const struct bki_stored *s, struct bk_item *item,
@@ -264,7 +259,7 @@ static int load(struct bk_db *db, const struct bk_key *key, struct bk_item *item
                                  &item->value);
     int rc = BK_OK;
     if (buffered) {
-        count(&db->buffer_reads, 1);
+        bki_count(&db->reads, BKI_BUFFER_READS, 1);
     } else if (was_undone(&s, item)) {
         /* It was still in the buffer when its file's end was looked at. */
         return bki_record_gone(db, &s, key, item, err);

@@ -94,8 +94,8 @@ static void read_one(struct bk_db *db, struct bk_read *r)
     r->error = bki_io_read_all(db->io, r->file->fd, r->bytes, (size_t)r->size, r->offset, &r->got,
                                r->file->path, &err);
     r->sys_errno = err.sys_errno;
-    atomic_fetch_add_explicit(&db->disk_reads, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&db->disk_read_bytes, r->got, memory_order_relaxed);
+    bki_count(&db->reads, BKI_DISK_READS, 1);
+    bki_count(&db->reads, BKI_DISK_READ_BYTES, r->got);
 }
 
 static void one_back_locked(struct bk_reader *reader) BK_REQUIRES(reader->mu);

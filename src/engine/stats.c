@@ -172,11 +172,11 @@ void bk_stats_get(struct bk_db *db, struct bk_stats *out)
     out->cache_hits = cs.hits;
     out->cache_misses = cs.misses;
     out->cache_used = cs.used;
-    out->disk_reads = load(&db->disk_reads);
+    out->disk_reads = bki_counted(&db->reads, BKI_DISK_READS);
     out->disk_reads_handed = load(&db->read_pool.handed);
     out->disk_reads_pending = load(&db->read_pool.pending);
-    out->disk_read_bytes = load(&db->disk_read_bytes);
-    out->buffer_reads = load(&db->buffer_reads);
+    out->disk_read_bytes = bki_counted(&db->reads, BKI_DISK_READ_BYTES);
+    out->buffer_reads = bki_counted(&db->reads, BKI_BUFFER_READS);
     out->expired = load(&db->expired);
     out->damaged_records = load(&db->damage.records);
     out->damaged_bytes = load(&db->damage.bytes);
