@@ -216,18 +216,6 @@ static uint64_t limit_of(struct bki_cache *c)
     return atomic_load_explicit(&c->limit, memory_order_relaxed);
 }
 
-static unsigned look_begin(struct bki_cache *c)
-{
-    return c->reclaim != NULL ? bki_pin(&c->reclaim->pins) : 0;
-}
-
-static void look_end(struct bki_cache *c, unsigned pin)
-{
-    if (c->reclaim != NULL) {
-        bki_unpin(&c->reclaim->pins, pin);
-    }
-}
-
 static void take(struct entry *e, struct bk_buf *out, uint8_t *flags)
 {
     if (!was_used(e)) { /* else the line stays as clean as it was */
@@ -241,14 +229,14 @@ static void take(struct entry *e, struct bk_buf *out, uint8_t *flags)
 static bool look(struct bki_cache *c, struct shard *s, uint64_t loc, struct bk_buf *out,
                  uint8_t *flags, bool *found)
 {
-    unsigned pin = look_begin(c);
+    unsigned pin = bki_look_begin(c->reclaim);
     unsigned moves = atomic_load_explicit(&s->moves, memory_order_acquire);
     struct entry *e = find(table_of(s), loc);
     if (e != NULL) {
         take(e, out, flags);
     }
     *found = e != NULL;
-    look_end(c, pin);
+    bki_look_end(c->reclaim, pin);
     return e != NULL || (moves % 2 == 0 && moves == atomic_load(&s->moves));
 }
 
@@ -277,7 +265,7 @@ void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
     if (limit_of(c) == 0) {
         return;
     }
-    unsigned pin = look_begin(c);
+    unsigned pin = bki_look_begin(c->reclaim);
     for (size_t i = 0; i < n; i++) {
         struct table *t = table_of(shard_of(c, locs[i]));
         if (t != NULL) {
@@ -291,7 +279,7 @@ void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
             __builtin_prefetch(e + line * 64);
         }
     }
-    look_end(c, pin);
+    bki_look_end(c->reclaim, pin);
 }
 
 /* The chains stay short: the table doubles with the entries. */

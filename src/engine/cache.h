@@ -48,8 +48,7 @@ bool bki_cache_purge(struct bki_cache *c, struct bki_cache_purge *p,
 
 struct bki_cache_stats {
     uint64_t hits, misses;
-    uint64_t
-        used; /* bytes, with those that wait to be freed: some 64 KiB of a shard, mostly less */
+    uint64_t used; /* bytes; with what waits to be freed, some 64 KiB of a shard at most */
 };
 void bki_cache_stats(struct bki_cache *c, struct bki_cache_stats *out);
 

@@ -57,18 +57,6 @@ static bool look(const struct stripe *s, const struct bk_key *key, uint64_t **p,
     return unchanged(s, &v);
 }
 
-static unsigned look_begin(struct bki_keydir *kd)
-{
-    return kd->reclaim != NULL ? bki_pin(&kd->reclaim->pins) : 0;
-}
-
-static void look_end(struct bki_keydir *kd, unsigned pin)
-{
-    if (kd->reclaim != NULL) {
-        bki_unpin(&kd->reclaim->pins, pin);
-    }
-}
-
 static void mark_used(struct bki_keydir *kd, uint64_t *p, const struct bki_entry *e)
 {
     uint8_t age = age_now(kd);
@@ -82,12 +70,12 @@ static inline bool look_up(struct bki_keydir *kd, const struct bk_key *key, stru
 {
     struct stripe *s = stripe_of(kd, key->hash);
     uint64_t *p = NULL;
-    unsigned pin = look_begin(kd);
+    unsigned pin = bki_look_begin(kd->reclaim);
     bool seen = look(s, key, &p, out, del_pos);
     if (seen && p != NULL && use) {
         mark_used(kd, p, out);
     }
-    look_end(kd, pin); /* before any wait: what is to be freed waits for pins */
+    bki_look_end(kd->reclaim, pin); /* before any wait: what is to be freed waits for pins */
     if (!seen) {
         bk_mutex_lock(&s->mu);
         seen = look(s, key, &p, out, del_pos);
@@ -114,7 +102,7 @@ bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_
 
 void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_t n, uint64_t *locs)
 {
-    unsigned pin = look_begin(kd);
+    unsigned pin = bki_look_begin(kd->reclaim);
     for (size_t i = 0; i < n; i++) {
         struct seen v;
         if (see_table(stripe_of(kd, keys[i].hash), &v)) {
@@ -128,5 +116,5 @@ void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_
         bool seen = look(stripe_of(kd, keys[i].hash), &keys[i], &p, &e, &del_pos);
         locs[i] = seen && p != NULL ? e.loc : 0;
     }
-    look_end(kd, pin);
+    bki_look_end(kd->reclaim, pin);
 }

@@ -43,6 +43,19 @@ struct bki_reclaim {
     _Atomic uint64_t begun, ended;
 };
 
+/* Around a look-up; the token goes from one to the other. NULL: one thread at a time, no pin. */
+static inline unsigned bki_look_begin(struct bki_reclaim *r)
+{
+    return r != NULL ? bki_pin(&r->pins) : 0;
+}
+
+static inline void bki_look_end(struct bki_reclaim *r, unsigned token)
+{
+    if (r != NULL) {
+        bki_unpin(&r->pins, token);
+    }
+}
+
 void bki_reclaim_init(struct bki_reclaim *r);
 void bki_reclaim_fini(struct bki_reclaim *r);
 /* Now and then: frees what structures have left that are gone. */
