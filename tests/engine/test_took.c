@@ -98,19 +98,31 @@ struct gate {
     atomic_bool reached; /* one does */
 };
 
-static int gated_sync(void *arg, int fd)
+static void wait_until(const atomic_bool *b)
 {
-    struct gate *g = arg;
+    while (!atomic_load(b)) {
+        sched_yield();
+    }
+}
+
+static void pass(struct gate *g)
+{
     if (atomic_load(&g->shut)) {
         atomic_store(&g->reached, true);
         while (atomic_load(&g->shut)) {
             sched_yield();
         }
     }
+}
+
+static int gated_sync(void *arg, int fd)
+{
+    pass(arg);
     return bk_io_system.sync(bk_io_system.arg, fd);
 }
 
-static void put(struct bk_db *db, const char *key)
+/* Appends, and leaves it there. */
+static uint64_t append(struct bk_db *db, const char *key)
 {
     struct bk_batch *b = bk_batch_new(db);
     struct bk_error err;
@@ -120,8 +132,13 @@ static void put(struct bk_db *db, const char *key)
     bk_batch_begin(b);
     bk_batch_put(b, 0, &k, &(struct bk_value){.bytes = bk_span_str("v")}, 0, 0);
     BK_SUCCEEDS(bk_batch_commit(b, &pos, &err), err);
-    bk_flush(db, pos);
     bk_batch_free(&b);
+    return pos;
+}
+
+static void put(struct bk_db *db, const char *key)
+{
+    bk_flush(db, append(db, key));
 }
 
 static void wait_for_syncs(struct bk_db *db, uint64_t n)
@@ -156,9 +173,7 @@ static void test_took__write_beside_a_sync__is_told_as_such(void **state)
     wait_for_syncs(db, 1); /* and files are made, which takes syncs too */
     atomic_store(&g.shut, true);
     put(db, "b");
-    while (!atomic_load(&g.reached)) { /* the sync of everysec */
-        sched_yield();
-    }
+    wait_until(&g.reached); /* the sync of everysec */
     unsigned before = atomic_load(&g.told.times[BK_TOOK_WRITE]);
     put(db, "c");
     assert_int_equal(atomic_load(&g.told.times[BK_TOOK_WRITE_SYNCING]), 1);
@@ -173,13 +188,10 @@ static void test_took__write_beside_a_sync__is_told_as_such(void **state)
 /* Threads that the gates of a test are shut for; others pass. */
 static _Thread_local bool gated;
 
-static void pass(struct gate *g)
+static void pass_if_gated(struct gate *g)
 {
-    if (gated && atomic_load(&g->shut)) {
-        atomic_store(&g->reached, true);
-        while (atomic_load(&g->shut)) {
-            sched_yield();
-        }
+    if (gated) {
+        pass(g);
     }
 }
 
@@ -196,28 +208,13 @@ struct beside {
 static int64_t gated_pwritev(void *arg, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
     struct beside *s = arg;
-    pass(&s->gate);
+    pass_if_gated(&s->gate);
     return bk_io_system.pwritev(bk_io_system.arg, fd, iov, n, offset);
 }
 
 static void note_wake(void *arg)
 {
     atomic_fetch_add((atomic_uint *)arg, 1);
-}
-
-/* Appends, and leaves it there. */
-static uint64_t append(struct bk_db *db, const char *key)
-{
-    struct bk_batch *b = bk_batch_new(db);
-    struct bk_error err;
-    struct bk_key k;
-    uint64_t pos;
-    bk_key_init(db, &k, key, strlen(key));
-    bk_batch_begin(b);
-    bk_batch_put(b, 0, &k, &(struct bk_value){.bytes = bk_span_str("v")}, 0, 0);
-    BK_SUCCEEDS(bk_batch_commit(b, &pos, &err), err);
-    bk_batch_free(&b);
-    return pos;
 }
 
 static void beside_open(struct beside *s, const struct bk_io *io, enum bk_sync sync)
@@ -247,23 +244,16 @@ static void *first_main(void *arg)
 {
     struct beside *s = arg;
     gated = true;
-    bk_flush(s->db, append(s->db, "a"));
+    put(s->db, "a");
     return NULL;
 }
 
 static void *second_main(void *arg)
 {
     struct beside *s = arg;
-    bk_flush(s->db, append(s->db, "b"));
+    put(s->db, "b");
     atomic_store(&s->back, true);
     return NULL;
-}
-
-static void wait_until(const atomic_bool *b)
-{
-    while (!atomic_load(b)) {
-        sched_yield();
-    }
 }
 
 /* A loop that finds another one writing goes on with its clients; that one writes for both, and
@@ -300,7 +290,7 @@ static void test_flush__another_thread_writes__is_left_to_it(void **state)
 static int gated_thread_sync(void *arg, int fd)
 {
     struct beside *s = arg;
-    pass(&s->before_sync);
+    pass_if_gated(&s->before_sync);
     gated = true; /* so its next write waits too */
     return bk_io_system.sync(bk_io_system.arg, fd);
 }
@@ -314,15 +304,15 @@ static void test_flush__left_to_the_sync_thread__told_before_the_sync(void **sta
     io.pwritev = gated_pwritev;
     io.sync = gated_thread_sync;
     beside_open(&s, &io, BK_SYNC_EVERYSEC);
-    bk_flush(s.db, append(s.db, "before"));
+    put(s.db, "before");
     while (stats.syncs < 1) { /* the sync thread has gone through our call */
         sched_yield();
         bk_stats_get(s.db, &stats);
     }
     atomic_store(&s.before_sync.shut, true);
-    bk_flush(s.db, append(s.db, "dirty"));
+    put(s.db, "dirty");
     wait_until(&s.before_sync.reached); /* a second later */
-    bk_flush(s.db, append(s.db, "dirty again"));
+    put(s.db, "dirty again");
     uint64_t pos = append(s.db, "left");
     atomic_store(&s.gate.shut, true);
     atomic_store(&s.before_sync.shut, false);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* test_cache.c - what the cache answers is what was put for that location: alone, and while other
  * threads put, forget, shrink and purge. */
+#include "reclaim_rig.h"
+
 #include "base/buf.h"
 #include "engine/cache.h"
 #include "engine/reclaim.h"
@@ -109,9 +111,7 @@ static void test_cache__changed_meanwhile__look_ups_are_right(void **state)
     struct rng rng = {7};
     struct world w = {.over = false};
     pthread_t reader[READERS];
-    struct bki_reclaim *reclaim = aligned_alloc(64, sizeof *reclaim);
-    assert_non_null(reclaim);
-    bki_reclaim_init(reclaim);
+    struct bki_reclaim *reclaim = reclaim_new();
     w.cache = bki_cache_new(BYTES, reclaim);
     for (unsigned i = 0; i < READERS; i++) {
         assert_int_equal(pthread_create(&reader[i], NULL, reader_main, &w), 0);
@@ -134,8 +134,7 @@ static void test_cache__changed_meanwhile__look_ups_are_right(void **state)
     }
     assert_int_equal(atomic_load(&w.wrong), 0);
     bki_cache_free(&w.cache);
-    bki_reclaim_fini(reclaim);
-    free(reclaim);
+    reclaim_free(reclaim);
 }
 
 /* ---- Entries that stay ---- */
@@ -166,9 +165,7 @@ static void *looker_main(void *arg)
 static void test_cache__tables_grow__what_is_there_is_found(void **state)
 {
     (void)state;
-    struct bki_reclaim *reclaim = aligned_alloc(64, sizeof *reclaim);
-    assert_non_null(reclaim);
-    bki_reclaim_init(reclaim);
+    struct bki_reclaim *reclaim = reclaim_new();
     for (unsigned round = 0; round < 20; round++) {
         struct filling f = {.cache = bki_cache_new(256u << 20, reclaim)};
         pthread_t looker[READERS];
@@ -186,8 +183,7 @@ static void test_cache__tables_grow__what_is_there_is_found(void **state)
         assert_int_equal(atomic_load(&f.missed), 0);
         bki_cache_free(&f.cache);
     }
-    bki_reclaim_fini(reclaim);
-    free(reclaim);
+    reclaim_free(reclaim);
 }
 
 /* Nothing that was taken out is kept for longer than somebody may look at it. */
@@ -195,9 +191,7 @@ static void test_cache__emptied__gives_all_back(void **state)
 {
     (void)state;
     struct bki_cache_stats s;
-    struct bki_reclaim *reclaim = aligned_alloc(64, sizeof *reclaim);
-    assert_non_null(reclaim);
-    bki_reclaim_init(reclaim);
+    struct bki_reclaim *reclaim = reclaim_new();
     struct bki_cache *c = bki_cache_new(64u << 20, reclaim);
     for (uint64_t loc = 1; loc <= LOCS; loc++) {
         put(c, loc);
@@ -219,8 +213,7 @@ static void test_cache__emptied__gives_all_back(void **state)
     bki_cache_stats(c, &s);
     assert_int_equal(s.used, 0);
     bki_cache_free(&c);
-    bki_reclaim_fini(reclaim);
-    free(reclaim);
+    reclaim_free(reclaim);
 }
 
 int main(void)

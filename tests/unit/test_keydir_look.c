@@ -3,6 +3,8 @@
  * test_keydir_look.c - look-ups without a lock, by threads of their own, while another changes,
  * grows, shrinks and exchanges the keydir: what they find is whole, what stays is found.
  */
+#include "reclaim_rig.h"
+
 #include "base/buf.h"
 #include "engine/keydir.h"
 #include "engine/record.h"
@@ -104,9 +106,7 @@ static void *reader_main(void *arg)
 static void world_open(struct world *w, bool comes_and_goes, bool one_key)
 {
     *w = (struct world){.comes_and_goes = comes_and_goes, .one_key = one_key};
-    w->reclaim = aligned_alloc(64, sizeof *w->reclaim);
-    assert_non_null(w->reclaim);
-    bki_reclaim_init(w->reclaim);
+    w->reclaim = reclaim_new();
     w->kd = bki_keydir_new(1, SEED, 0, w->reclaim);
 }
 
@@ -130,8 +130,7 @@ static void world_close(struct world *w)
     assert_int_equal(atomic_load(&w->wrong), 0);
     assert_true(bki_keydir_check(w->kd, &err));
     bki_keydir_free(&w->kd);
-    bki_reclaim_fini(w->reclaim);
-    free(w->reclaim);
+    reclaim_free(w->reclaim);
 }
 
 static void put(struct world *w, unsigned i, uint64_t loc)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_reclaim.c - a block is freed when whoever could have found it has gone, and soon then. */
-#include "engine/reclaim.h"
+#include "reclaim_rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,14 +10,6 @@
 #include <cmocka.h>
 
 #define AT_ONCE 32u /* blocks, or 64 KiB, between two tries to free some */
-
-static struct bki_reclaim *reclaim_new(void)
-{
-    struct bki_reclaim *r = aligned_alloc(64, sizeof *r);
-    assert_non_null(r);
-    bki_reclaim_init(r);
-    return r;
-}
 
 static void retire_some(struct bki_retired *list, unsigned n)
 {
@@ -45,8 +37,7 @@ static void test_retire__nobody_looks__freed_at_once_by_the_batch(void **state)
     retire_some(&list, 3);
     bki_retired_fini(&list);
     assert_int_equal(waiting(&list), 0);
-    bki_reclaim_fini(r);
-    free(r);
+    reclaim_free(r);
 }
 
 /* The sanitizers see whether what a pin protects is freed too early. */
@@ -77,8 +68,7 @@ static void test_retire__somebody_looks__waits_for_him(void **state)
     }
     bki_retired_fini(&list);
     bki_retired_fini(&other);
-    bki_reclaim_fini(r);
-    free(r);
+    reclaim_free(r);
 }
 
 /* Whoever retires something is not held up by all that waited before. */
@@ -97,8 +87,7 @@ static void test_retire__long_backlog__freed_bit_by_bit(void **state)
         assert_true(waiting(&list) < before && waiting(&list) + 2 * AT_ONCE >= before);
     }
     bki_retired_fini(&list);
-    bki_reclaim_fini(r);
-    free(r);
+    reclaim_free(r);
 }
 
 /* A structure goes while somebody looks: nobody waits, and what was its own goes later. */
@@ -118,8 +107,7 @@ static void test_retire__structure_goes__its_blocks_are_left_to_reclaim(void **s
     bki_unpin(&r->pins, pin);
     bki_reclaim_tidy(r);
     assert_int_equal(r->orphans.n, 0);
-    bki_reclaim_fini(r);
-    free(r);
+    reclaim_free(r);
 }
 
 static void test_retire__no_look_ups_without_lock__freed_at_once(void **state)
