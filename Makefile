@@ -63,16 +63,17 @@ LDFLAGS_ALL := -pthread -Wl,--as-needed
 # ---- Layers ----
 
 # A folder, or single headers of one. net/ sees command/ alone: what command.h itself needs of keyspace/ lies beside
-# command.h, where only that header finds it.
+# command.h, where only that header finds it. sight.h is a part of bitkv.h.
+STORE := engine/bitkv.h engine/sight.h
 SEES_base := base
 SEES_engine := base engine
 SEES_resp := base resp
-SEES_keyspace := base keyspace engine/bitkv.h
+SEES_keyspace := base keyspace $(STORE)
 SEES_command := base resp keyspace command
 SEES_net := base resp net $(patsubst src/%,%,$(wildcard src/command/*.h))
 SEES_app := $(LAYERS)
-SEES_tools := base tools engine/bitkv.h
-SEES_tests_engine := base engine/bitkv.h engine/io.h
+SEES_tools := base tools $(STORE)
+SEES_tests_engine := base $(STORE) engine/io.h
 
 ROOT := $(B)/include
 ROOTS := $(LAYERS) tests_engine

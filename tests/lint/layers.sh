@@ -7,11 +7,11 @@ declare -A MAY=(
     [base]='base/'
     [engine]='base/ engine/'
     [resp]='base/ resp/'
-    [keyspace]='base/ keyspace/ engine/bitkv.h'
+    [keyspace]='base/ keyspace/ engine/bitkv.h engine/sight.h'
     [command]='base/ resp/ keyspace/ command/'
     [net]='base/ resp/ command/ net/'
     [app]='base/ engine/ resp/ keyspace/ command/ net/ app/ tools/'
-    [tools]='base/ tools/ engine/bitkv.h'
+    [tools]='base/ tools/ engine/bitkv.h engine/sight.h'
 )
 
 for layer in $LAYERS; do
