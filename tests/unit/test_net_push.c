@@ -1,52 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* test_net_push.c - bytes that one connection's thread hands to the clients of others. */
-#include "lib/net_fake.h"
+#include "net_rig.h"
 
-#include "net/net_private.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static int setup(void **state)
-{
-    struct fake *f = calloc(1, sizeof(*f));
-    atomic_store(&f->commits_at_once, true);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fake *f = *state;
-    fake_stop(f);
-    free(f);
-    return 0;
-}
-
-static uint64_t connected(struct fake *f)
-{
-    struct net_stats s;
-    net_stats_get(f->net, &s);
-    return s.connected;
-}
 
 static uint64_t killed_obuf(struct fake *f)
 {
     struct net_stats s;
     net_stats_get(f->net, &s);
     return s.connections_killed_obuf;
-}
-
-static uint64_t at_gate(struct fake *f)
-{
-    return (uint64_t)atomic_load(&f->at_gate);
 }
 
 static uint64_t refused(struct fake *f)
@@ -389,24 +354,22 @@ static void test_push__server_stops__leaves_nothing_behind(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_push__from_other_loops__comes_in_the_senders_order),
-        TEST(test_push__to_a_client_in_resp3__is_a_push),
-        TEST(test_push__to_the_sender_itself__comes_before_the_reply_if_asked_for),
-        TEST(test_push__flood_for_one__others_are_answered_between_its_messages),
-        TEST(test_push__receiver_of_a_flood_sends_commands__order_stays),
-        TEST(test_push__flood_for_many__all_have_their_turns),
-        TEST(test_push__while_a_command_runs__waits_for_its_reply),
-        TEST(test_push__depends_on_an_uncommitted_write__waits_with_all_behind_it),
-        TEST(test_push__write_undone__vanishes_and_its_neighbours_stay),
-        TEST(test_push__loop_that_takes_nothing__holds_no_more_than_the_limit),
-        TEST(test_push__client_that_does_not_read__is_closed_and_others_are_served),
-        TEST(test_push__receiver_vanishes__what_is_under_way_is_dropped),
-        TEST(test_push__server_stops__leaves_nothing_behind),
+        TEST_ONCE(test_push__from_other_loops__comes_in_the_senders_order),
+        TEST_ONCE(test_push__to_a_client_in_resp3__is_a_push),
+        TEST_ONCE(test_push__to_the_sender_itself__comes_before_the_reply_if_asked_for),
+        TEST_ONCE(test_push__flood_for_one__others_are_answered_between_its_messages),
+        TEST_ONCE(test_push__receiver_of_a_flood_sends_commands__order_stays),
+        TEST_ONCE(test_push__flood_for_many__all_have_their_turns),
+        TEST_ONCE(test_push__while_a_command_runs__waits_for_its_reply),
+        TEST_ONCE(test_push__depends_on_an_uncommitted_write__waits_with_all_behind_it),
+        TEST_ONCE(test_push__write_undone__vanishes_and_its_neighbours_stay),
+        TEST_ONCE(test_push__loop_that_takes_nothing__holds_no_more_than_the_limit),
+        TEST_ONCE(test_push__client_that_does_not_read__is_closed_and_others_are_served),
+        TEST_ONCE(test_push__receiver_vanishes__what_is_under_way_is_dropped),
+        TEST_ONCE(test_push__server_stops__leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,52 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* test_net_serve.c - connections over real sockets and loops, with an executor and a store that the
  * test steers. */
-#include "lib/net_fake.h"
-
-#include "net/net_private.h"
+#include "net_rig.h"
 
 #include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static int setup(void **state)
-{
-    struct fake *f = calloc(1, sizeof(*f));
-    atomic_store(&f->commits_at_once, true);
-    *state = f;
-    return 0;
-}
-
-static int setup_late(void **state)
-{
-    setup(state);
-    struct fake *f = *state;
-    atomic_store(&f->late, true);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fake *f = *state;
-    fake_stop(f);
-    free(f);
-    return 0;
-}
-
-static uint64_t connected(struct fake *f)
-{
-    struct net_stats s;
-    net_stats_get(f->net, &s);
-    return s.connected;
-}
 
 /* ---- Plain service ---- */
 
@@ -458,11 +420,6 @@ static void test_net__port_in_use__start_fails_with_the_reason(void **state)
     assert_int_equal(err.sys_errno, EADDRINUSE);
     net_free(&other);
 }
-
-/* Once as it is, and once with ticks that end after each command. */
-#define TEST(name)                                          \
-    cmocka_unit_test_setup_teardown(name, setup, teardown), \
-        cmocka_unit_test_setup_teardown(name, setup_late, teardown)
 
 int main(void)
 {

@@ -1,64 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* test_net_wait.c - connections that wait: for a commit, for room in the log, for a long command,
  * at the end. */
-#include "lib/net_fake.h"
+#include "net_rig.h"
 
 #include "base/clock.h"
-#include "net/net_private.h" /* the states */
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static int setup(void **state)
-{
-    struct fake *f = calloc(1, sizeof(*f));
-    atomic_store(&f->commits_at_once, true);
-    *state = f;
-    return 0;
-}
-
-static int setup_late(void **state)
-{
-    setup(state);
-    struct fake *f = *state;
-    atomic_store(&f->late, true);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fake *f = *state;
-    fake_stop(f);
-    free(f);
-    return 0;
-}
-
-static uint64_t connected(struct fake *f)
-{
-    struct net_stats s;
-    net_stats_get(f->net, &s);
-    return s.connected;
-}
 
 static uint64_t waiting(struct fake *f)
 {
     struct net_stats s;
     net_stats_get(f->net, &s);
     return s.replies_waiting;
-}
-
-static uint64_t parked(struct fake *f)
-{
-    struct net_stats s;
-    net_stats_get(f->net, &s);
-    return s.parked;
 }
 
 static uint64_t reading(struct fake *f)
@@ -269,43 +225,6 @@ static void test_net__long_command__lets_others_run_and_keeps_its_arguments(void
     close(b);
 }
 
-static void append_array(struct bk_buf *b, const char *name, const char *arg)
-{
-    bk_buf_printf(b, "*2\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(name), name, strlen(arg), arg);
-}
-
-/* Arrays are parsed several at a time: what lies behind one that is not done is neither lost nor
- * run twice, nor does its end come too early. */
-static void test_net__parsed_ahead__run_one_by_one_behind_those_that_wait(void **state)
-{
-    struct fake *f = *state;
-    static const char *const slow[] = {"SLICES", "NOROOM", "ECHO", "NOROOM", "SLICES"};
-    enum { N = 120, SLOW = sizeof(slow) / sizeof(*slow) };
-    struct bk_buf ask = {0};
-    struct bk_buf want = {0};
-    for (int i = 0; i < N; i++) {
-        char text[16];
-        int n = snprintf(text, sizeof(text), "%d", i + 1);
-        append_array(&ask, i % 7 == 3 ? slow[i / 7 % SLOW] : "ECHO", text);
-        bk_buf_printf(&want, "$%d\r\n%s\r\n", n, text);
-    }
-    bk_buf_append(&ask, "", 1);
-    bk_buf_append(&want, "", 1);
-    fake_start(f, 1);
-    int a = fake_connect(f);
-    fake_send(a, (const char *)ask.data);
-    fake_until(f, parked, 1);
-    fake_give_room(f);
-    fake_expect(a, (const char *)want.data);
-    fake_send(a, "*1\r\n$4\r\nQUIT\r\n*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n");
-    fake_expect(a, "+OK\r\n");
-    fake_expect_closed(a);
-    assert_true(atomic_load(&f->looked_ahead) > N);
-    close(a);
-    bk_buf_fini(&ask);
-    bk_buf_fini(&want);
-}
-
 /* Commits come from another thread at any moment: a reply that missed its wake-up would never
  * leave. */
 static void test_net__parked_by_the_clock__goes_on_in_time_and_others_never_wait(void **state)
@@ -392,11 +311,6 @@ static void test_net__quit_and_half_close__send_all_replies_first(void **state)
     fake_expect(b, ":10\r\n");
     fake_expect_closed(b);
     close(b);
-}
-
-static uint64_t at_gate(struct fake *f)
-{
-    return (uint64_t)atomic_load(&f->at_gate);
 }
 
 /* In one tick: a's last commands run, its earlier reply becomes committed, and only then the loop
@@ -538,11 +452,6 @@ static void test_conn_state__moves__are_those_of_the_table(void **state)
     assert_true(conn_state_legal(CONN_SLICE, CONN_PAUSED));
 }
 
-/* Once as it is, and once with ticks that end after each command. */
-#define TEST(name)                                          \
-    cmocka_unit_test_setup_teardown(name, setup, teardown), \
-        cmocka_unit_test_setup_teardown(name, setup_late, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -554,7 +463,6 @@ int main(void)
         TEST(test_net__value_being_read__others_are_served_and_order_is_kept),
         TEST(test_net__closed_while_waiting__is_dropped_cleanly),
         TEST(test_net__long_command__lets_others_run_and_keeps_its_arguments),
-        TEST(test_net__parsed_ahead__run_one_by_one_behind_those_that_wait),
         TEST(test_net__parked_by_the_clock__goes_on_in_time_and_others_never_wait),
         TEST(test_net__parked_for_ever__ends_with_its_client_or_the_server),
         TEST(test_net__commits_race_with_waiting__no_wake_up_is_lost),

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* test_net_ahead.c - commands that are parsed before their turn. */
+#include "net_rig.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void append_array(struct bk_buf *b, const char *name, const char *arg)
+{
+    bk_buf_printf(b, "*2\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", strlen(name), name, strlen(arg), arg);
+}
+
+/* Arrays are parsed several at a time: what lies behind one that is not done is neither lost nor
+ * run twice, nor does its end come too early. */
+static void test_net__parsed_ahead__run_one_by_one_behind_those_that_wait(void **state)
+{
+    struct fake *f = *state;
+    static const char *const slow[] = {"SLICES", "NOROOM", "ECHO", "NOROOM", "SLICES"};
+    enum { N = 120, SLOW = sizeof(slow) / sizeof(*slow) };
+    struct bk_buf ask = {0};
+    struct bk_buf want = {0};
+    for (int i = 0; i < N; i++) {
+        char text[16];
+        int n = snprintf(text, sizeof(text), "%d", i + 1);
+        append_array(&ask, i % 7 == 3 ? slow[i / 7 % SLOW] : "ECHO", text);
+        bk_buf_printf(&want, "$%d\r\n%s\r\n", n, text);
+    }
+    bk_buf_append(&ask, "", 1);
+    bk_buf_append(&want, "", 1);
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    fake_send(a, (const char *)ask.data);
+    fake_until(f, parked, 1);
+    fake_give_room(f);
+    fake_expect(a, (const char *)want.data);
+    fake_send(a, "*1\r\n$4\r\nQUIT\r\n*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n");
+    fake_expect(a, "+OK\r\n");
+    fake_expect_closed(a);
+    assert_true(atomic_load(&f->looked_ahead) > N);
+    close(a);
+    bk_buf_fini(&ask);
+    bk_buf_fini(&want);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_net__parsed_ahead__run_one_by_one_behind_those_that_wait),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
