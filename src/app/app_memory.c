@@ -58,8 +58,8 @@ static void set_cache(struct app *a, uint64_t bytes)
     }
 }
 
-/* The cache's bound on its way to the target: down in steps, because what goes is freed at once, up
- * when it is worth it. */
+/* The cache's bound on its way to the target: down in steps, because what goes is freed at once, or
+ * when look-ups that are under way have ended; up when it is worth it. */
 static uint64_t cache_next(const struct app *a, uint64_t target, uint64_t wanted, uint64_t used)
 {
     uint64_t from = a->cache_bytes < used ? a->cache_bytes : used;

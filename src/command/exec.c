@@ -508,6 +508,9 @@ static enum exec_result execute(struct exec_run *r, uint64_t *pos, struct exec_s
     if (r->slot != NULL) {
         r->ctx.row = r->slot->row;
         r->stat = &e->stats[r->slot->id];
+        if (!exec_stays(r->ctx.row)) {
+            exec_ahead_over(e);
+        }
         atomic_store_explicit(&s->last_command, r->ctx.row, memory_order_relaxed);
         if (!r->begun && !admit(r)) {
             exec_count(&r->stat->rejected, 1);

@@ -54,6 +54,7 @@ struct exec {
     struct notify_log notify;  /* what the request that runs does to keys */
     struct exec_slice **slice; /* borrowed for one exec_command or exec_resume */
     bool in_multi;             /* the function that runs is one of an EXEC: it must not park */
+    bool visiting;             /* the store, until exec_ahead_over */
     struct session *session;   /* borrowed; whose transaction is under way */
 };
 
@@ -152,6 +153,10 @@ struct exec_slice {
 };
 /* exec_read_ahead.c: a command of a session with reads ahead is done. */
 void exec_ahead_ran(struct session *s);
+
+/* ahead.c: may a command of this row run within a visit? It has one key, which its place names, so
+ * it waits for nobody and is done when it has gone through a value. */
+bool exec_stays(const struct command_row *row);
 /* exec_slice.c. What was read for the command that is about to run again, now the caller's;
  * took_us: how long it has run so far. A slice with nothing else in it goes. */
 struct bk_reads *exec_take_reads(struct exec_slice **slice, int64_t *took_us);

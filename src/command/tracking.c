@@ -43,6 +43,7 @@ void tracking_remember(const struct command_ctx *c, size_t from, size_t to)
         bool first = ops->remember(ops->arg, c->session, ks_key(c->txn, i));
         ks_set_mark(c->txn, i, first ? READ | READ_FIRST : READ);
     }
+    atomic_thread_fence(memory_order_seq_cst); /* before the look-ups: net/tracking.c */
 }
 
 static bool is_clients(const struct command_slot *slot)

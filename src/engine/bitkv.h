@@ -182,11 +182,17 @@ BK_MUST_USE int bk_get(struct bk_db *db, uint32_t num, struct bk_span key, struc
 /*
  * A place on disk that a look-up found (bk_item.at) may be used, to load or to compare, only under
  * a pin that was taken before the look-up: a merge that has moved the record waits for the pin
- * before it gives the place to another. Pins nest and cost nothing to speak of; one held for long
- * keeps disk space from coming back. bk_batch_commit and the plain functions hold their own.
+ * before it gives the place to another. Pins nest; one held for long keeps disk space from coming
+ * back. bk_batch_commit and the plain functions hold their own.
  */
 unsigned bk_pin(struct bk_db *db);
 void bk_unpin(struct bk_db *db, unsigned token); /* what bk_pin returned */
+
+/* A visit makes many calls in a row cheaper: one pin stands for all that the thread takes in them.
+ * Pins that are taken in a visit are given back in it. Nothing that waits belongs inside, since
+ * memory that others replace is not given back meanwhile. One at a time for a thread. */
+void bk_visit_begin(struct bk_db *db);
+void bk_visit_end(struct bk_db *db);
 
 /* What a look-up found. All zero is a valid empty item; release with bk_item_fini. One item serves
  * many look-ups and keeps its buffer, so that reads do not allocate. */

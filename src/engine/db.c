@@ -292,6 +292,16 @@ void bk_unpin(struct bk_db *db, unsigned token)
     bki_unpin(&db->files.pins, token);
 }
 
+void bk_visit_begin(struct bk_db *db)
+{
+    bki_visit_begin(&db->files.pins, &db->reclaim.pins);
+}
+
+void bk_visit_end(struct bk_db *db)
+{
+    bki_visit_end(&db->files.pins, &db->reclaim.pins);
+}
+
 struct bki_keydir *bki_db_keydir(struct bk_db *db, uint32_t num, bool make)
 {
     BK_ASSERT(num <= BK_DATABASES_MAX);

@@ -75,7 +75,7 @@ static inline bool look_up(struct bki_keydir *kd, const struct bk_key *key, stru
     if (seen && p != NULL && use) {
         mark_used(kd, p, out);
     }
-    bki_look_end(kd->reclaim, pin); /* before any wait: what is to be freed waits for pins */
+    bki_look_end(kd->reclaim, pin); /* before the wait below: what is to be freed waits for pins */
     if (!seen) {
         bk_mutex_lock(&s->mu);
         seen = look(s, key, &p, out, del_pos);

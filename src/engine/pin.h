@@ -30,10 +30,16 @@ struct bki_pins {
  * threads than slots. */
 unsigned bki_pin_slot(void);
 
-/* Orders like a fence: what the thread has written before, others see before what it reads then.
- * The token is for bki_unpin, by any thread. Pins nest. */
+/* The token is for bki_unpin: by any thread, unless it was taken in a visit to p. Pins nest. */
 unsigned bki_pin(struct bki_pins *p);
 void bki_unpin(struct bki_pins *p, unsigned token);
+/* One that a visit does not stand for: it may outlive that, and any thread may give it back. */
+unsigned bki_pin_apart(struct bki_pins *p);
+
+/* A visit holds one pin of each of two for as long as it lasts. It stands for those that its thread
+ * takes inside, and gives back inside: they cost nothing then. One at a time for a thread. */
+void bki_visit_begin(struct bki_pins *a, struct bki_pins *b);
+void bki_visit_end(struct bki_pins *a, struct bki_pins *b);
 
 /* A wait for all pins that are held now. One thread waits at a time. */
 struct bki_grace {

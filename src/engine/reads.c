@@ -403,7 +403,7 @@ struct bk_reads *bk_reads_new(struct bk_reader *reader, void *owner)
     struct bk_reads *reads = bk_alloc_zero(1, sizeof *reads);
     reads->reader = reader;
     reads->owner = owner;
-    reads->pin = bk_pin(reader->db);
+    reads->pin = bki_pin_apart(&reader->db->files.pins);
     return reads;
 }
 

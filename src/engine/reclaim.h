@@ -2,11 +2,12 @@
 /*
  * reclaim.h - when is memory freed that somebody who looks without a lock may still read?
  *
- * A look-up pins (pin.h) for as long as it reads: memory work only. Who takes a block out of a
- * shared structure, under the lock that its writers share, makes it impossible to find and then
- * retires it. It is freed by a later writer, or by the step that tidies up now and then, once a
- * grace has passed that began after it was retired: whoever could have found it has gone by then
- * (read-copy-update, McKenney and Slingwine 1998). Nobody ever waits for that.
+ * A look-up pins (pin.h) for as long as it reads, or for a visit of some: memory work only. Who
+ * takes a block out of a shared structure, under the lock that its writers share, makes it
+ * impossible to find and then retires it. It is freed by a later writer, or by the step that tidies
+ * up now and then, once a grace has passed that began after it was retired: whoever could have
+ * found it has gone by then (read-copy-update, McKenney and Slingwine 1998). Nobody ever waits for
+ * that.
  *
  * What look-ups follow, they read in sequential order (seq_cst) behind their pin; here a fence lies
  * between what made a block impossible to find and the look at the graces.
@@ -72,7 +73,8 @@ struct bki_retired {
 };
 
 /* Takes block, which nobody can find any more; bytes: about what it takes. Up to 32 blocks, or 64
- * KiB, lie in wait where nobody looks up just then. NULL is accepted, for either. */
+ * KiB, lie in wait where nobody looks up just then; more where visits follow each other. NULL is
+ * accepted, for either. */
 void bki_retire(struct bki_retired *r, void *block, size_t bytes);
 /* Now and then, or when much was retired: frees what can be, up to so many blocks. */
 void bki_retired_tidy(struct bki_retired *r, uint32_t blocks_max);

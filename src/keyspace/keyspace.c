@@ -135,6 +135,16 @@ int ks_write_state(struct keyspace *ks, struct bk_error *err)
     return ks_ready(ks) ? bk_write_state(ks->db, err) : BK_OK;
 }
 
+void ks_visit_begin(struct keyspace *ks)
+{
+    bk_visit_begin(ks->db);
+}
+
+void ks_visit_end(struct keyspace *ks)
+{
+    bk_visit_end(ks->db);
+}
+
 void ks_prefetch(struct keyspace *ks, uint32_t db, const struct bk_span *keys, size_t n)
 {
     struct bk_key hashed[BK_PREFETCH_MAX];

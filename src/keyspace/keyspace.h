@@ -221,6 +221,9 @@ BK_MUST_USE int ks_txn_random_key(struct ks_txn *t, struct bk_buf *key);
 
 /* Keys that will be looked up soon. */
 void ks_prefetch(struct keyspace *ks, uint32_t db, const struct bk_span *keys, size_t n);
+/* Around transactions of this thread, one after the other, that do not wait: as bk_visit_begin. */
+void ks_visit_begin(struct keyspace *ks);
+void ks_visit_end(struct keyspace *ks);
 
 /* Counts of the store as it is; replies that show them depend on ks_tail(). */
 uint64_t ks_count(struct keyspace *ks, uint32_t db);

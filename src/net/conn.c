@@ -448,6 +448,7 @@ static enum resp_status conn_parse(struct conn *c, size_t max, const char **erro
 {
     struct loop *l = c->loop;
     struct resp_limits limits = conn_limits(c);
+    exec_ahead_over(l->exec);
     enum resp_status status =
         ahead_fill(&l->ahead, c->reader, &limits, c->session.authenticated ? max : 0, error);
     if (l->ahead.n > 1) {
@@ -496,6 +497,7 @@ void conn_run(struct conn *c)
             ahead_put_back(ahead, c->reader); /* RESET: stricter limits for what follows */
         }
     }
+    exec_ahead_over(l->exec);
     if (c->state == CONN_READING) {
         conn_read_ahead(c);
     }

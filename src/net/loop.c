@@ -62,6 +62,7 @@ void loop_break_if_late(struct loop *l)
 void loop_flush(struct loop *l)
 {
     const struct net_store_ops *store = &l->net->store;
+    exec_ahead_over(l->exec); /* to write may be to wait */
     if (l->max_pos > l->flushed_pos) {
         l->flushed_pos = l->max_pos;
         store->flush(store->arg, l->max_pos);

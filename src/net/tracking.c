@@ -11,8 +11,8 @@
  *
  * Whether anybody tracks at all is one relaxed load (server_watch.tracking), and whether any key is
  * remembered another. Neither is too old: who changes a key has a fence between the change and
- * these loads (command/tracking.c), and who looks a key up has one between counting himself and the
- * look-up, its pin (engine/pin.h). For changes of whole databases the count is read by a write,
+ * these loads, and who looks a key up has one between counting himself and the look-up (both in
+ * command/tracking.c). For changes of whole databases the count is read by a write,
  * which sees the newest.
  *
  * The table's entries hold references of trackers, not of connections: what a client has read stays

@@ -73,11 +73,26 @@ int64_t exec_slice_until_ms(const struct exec_slice *s)
     return s != NULL ? s->until_ms : 0;
 }
 
+static _Thread_local const struct session *visiting; /* whose commands are ahead, or NULL */
+
 void exec_ahead(struct exec *e, const struct session *s, const struct resp_command *cmds, size_t n)
 {
-    (void)s;
     (void)cmds;
+    visiting = s;
     atomic_fetch_add(&e->fake->looked_ahead, (int)n);
+}
+
+void exec_ahead_over(struct exec *e)
+{
+    (void)e;
+    visiting = NULL;
+}
+
+static void check_no_visit(const char *where)
+{
+    if (visiting != NULL) {
+        fake_fail(where);
+    }
 }
 
 /* Longer than any part of a tick. */
@@ -100,6 +115,7 @@ int64_t exec_clock_ms(const struct exec *e)
 
 void exec_tick(struct exec *e, int64_t wall_us, int64_t mono_us)
 {
+    check_no_visit("a visit goes on into the next tick");
     e->tick_us = 0;
     (void)wall_us;
     (void)mono_us;
@@ -299,6 +315,9 @@ enum exec_result exec_command(struct exec *e, struct session *s, const struct re
     struct fake *f = e->fake;
     struct bk_span name = arg_of(cmd, 0);
     enum exec_result result = EXEC_DONE;
+    if (visiting != s) {
+        check_no_visit("a visit goes on into another connection's commands");
+    }
     take_time(e);
     if (run_control(f, s, cmd, now_ms, reply)) {
         /* done */
@@ -366,6 +385,7 @@ void exec_read_ahead(struct exec *e, struct session *s, const struct resp_comman
     (void)s;
     (void)cmds;
     (void)n;
+    check_no_visit("reads ahead in a visit");
 }
 
 struct session *exec_read_next(struct exec *e)
@@ -395,6 +415,7 @@ void fake_finish_reads(struct fake *f)
 static void fake_flush(void *arg, uint64_t pos)
 {
     struct fake *f = arg;
+    check_no_visit("a flush in a visit");
     atomic_fetch_add(&f->flushes, 1);
     if (atomic_load(&f->commits_at_once)) {
         raise_to(&f->committed, pos);

@@ -43,10 +43,51 @@ static void test_net__parsed_ahead__run_one_by_one_behind_those_that_wait(void *
     bk_buf_fini(&want);
 }
 
+/* The fake executor fails when a flush, or another connection's command, comes within the time of
+ * commands that were looked at ahead (exec_ahead_over). */
+static void test_net__looked_at_ahead__is_over_before_anything_else(void **state)
+{
+    enum { BIG = 1200000 };
+    struct fake *f = *state;
+    struct bk_buf ask = {0};
+    struct bk_buf want = {0};
+    append_array(&ask, "WRITE", "x");
+    append_array(&ask, "BIG", "1200000"); /* sent before the tick ends */
+    append_array(&ask, "ECHO", "b");
+    bk_buf_append(&ask, "", 1);
+    bk_buf_printf(&want, ":10\r\n$%d\r\n", BIG);
+    for (size_t i = 0; i < BIG; i++) {
+        bk_buf_printf(&want, "%c", (char)('a' + i % 23));
+    }
+    bk_buf_printf(&want, "\r\n$1\r\nb\r\n");
+    bk_buf_append(&want, "", 1);
+    fake_start(f, 1);
+    int a = fake_connect(f);
+    int b = fake_connect(f);
+    fake_send(a, (const char *)ask.data);
+    fake_expect(a, (const char *)want.data);
+    fake_send(a, "GATE\r\n"); /* so that both wait when the next tick begins */
+    fake_until(f, at_gate, 1);
+    ask.len = 0;
+    append_array(&ask, "ECHO", "1");
+    append_array(&ask, "ECHO", "2");
+    bk_buf_append(&ask, "", 1);
+    fake_send(a, (const char *)ask.data);
+    fake_send(b, "ECHO b\r\n");
+    fake_open_gate(f);
+    fake_expect(a, "+OK\r\n$1\r\n1\r\n$1\r\n2\r\n");
+    fake_expect(b, "$1\r\nb\r\n");
+    close(a);
+    close(b);
+    bk_buf_fini(&ask);
+    bk_buf_fini(&want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_net__parsed_ahead__run_one_by_one_behind_those_that_wait),
+        TEST(test_net__looked_at_ahead__is_over_before_anything_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
