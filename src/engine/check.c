@@ -60,13 +60,13 @@ static uint64_t live_size(struct bk_db *db, struct bki_file *f, const struct bki
     struct bki_keydir *kd = num < 0 ? NULL : bki_db_keydir(db, (uint32_t)num, false);
     struct bki_entry e;
     struct bk_key key;
-    uint64_t del_pos;
+    uint64_t pos;
     uint64_t offset;
     if (kd == NULL) {
         return 0;
     }
     bk_key_init(db, &key, it->key.data, it->key.len);
-    if (!bki_keydir_find(kd, &key, &e, &del_pos)) {
+    if (!bki_keydir_find(kd, &key, &e, &pos)) {
         return 0;
     }
     bool here = bki_files_at(&db->files, e.loc, &offset) == f && offset == it->offset;

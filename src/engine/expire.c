@@ -61,9 +61,9 @@ bool bk_expire_key(struct bk_db *db, uint32_t num, const struct bk_key *key, int
 {
     struct bki_keydir *kd = bki_db_keydir(db, num, false);
     struct bki_entry e;
-    uint64_t del_pos = 0;
+    uint64_t pos = 0;
     unsigned pin = bk_pin(db); /* the entry has a file until it is removed */
-    bool removed = kd != NULL && bki_keydir_find(kd, key, &e, &del_pos) && e.expire_ms != 0 &&
+    bool removed = kd != NULL && bki_keydir_find(kd, key, &e, &pos) && e.expire_ms != 0 &&
                    e.expire_ms < now_ms;
     if (removed) {
         come_to(db, now_ms);

@@ -529,6 +529,13 @@ bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint6
 
 /* ---- Whole databases ---- */
 
+static void swapped_locked(struct stripe *s, uint64_t pos)
+{
+    if (pos > load_counter(&s->swap_pos)) {
+        atomic_store_explicit(&s->swap_pos, pos, memory_order_release);
+    }
+}
+
 void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
 {
     if (a > b) {
@@ -555,9 +562,11 @@ void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
         store_counter(&y->keys, keys);
         store_counter(&y->expiring, expiring);
         store_counter(&y->filed, filed);
-        /* What was said of either database before now depends on the swap. */
+        /* What is said of either database from here on depends on the swap. */
         deleted_locked(x, pos);
         deleted_locked(y, pos);
+        swapped_locked(x, pos);
+        swapped_locked(y, pos);
         bki_stripe_end(x);
         bki_stripe_end(y);
         bk_mutex_unlock(&y->mu);

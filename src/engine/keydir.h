@@ -52,13 +52,13 @@ void bki_keydir_tidy(struct bki_keydir *kd);
 /* The space whose records this database reads and writes. Changed under all key locks only. */
 uint32_t bki_keydir_space(const struct bki_keydir *kd);
 
-/* False: not there; then *del_pos is the position of the last delete in the key's stripe (0 =
- * none). */
+/* *pos is what the answer depends on besides the record: that the key is there, the last swap of
+ * its stripe; that it is not, the last delete in it, or swap (0 = none). */
 bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                     uint64_t *del_pos);
+                     uint64_t *pos);
 /* The same, and the key has been used: it gets the age that runs. */
 bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                    uint64_t *del_pos);
+                    uint64_t *pos);
 /* Brings the buckets of n keys into the processor's cache, with the waits for memory of all of them
  * at once, and tells their locations as they are now, unless locs is NULL; 0: not there. No use of
  * them. */

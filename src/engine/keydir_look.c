@@ -42,7 +42,7 @@ static struct bki_bucket *see_bucket(const struct seen *v, uint64_t hash)
 
 /* False: something changed meanwhile. Else *p is the key's entry or NULL, and *out what it says. */
 static bool look(const struct stripe *s, const struct bk_key *key, uint64_t **p,
-                 struct bki_entry *out, uint64_t *del_pos)
+                 struct bki_entry *out, uint64_t *pos)
 {
     struct seen v;
     if (!see_table(s, &v)) {
@@ -51,9 +51,8 @@ static bool look(const struct stripe *s, const struct bk_key *key, uint64_t **p,
     *p = bki_bucket_find(see_bucket(&v, key->hash), key->bytes);
     if (*p != NULL) {
         bki_entry_read(*p, out, NULL);
-    } else {
-        *del_pos = atomic_load_explicit(&s->del_pos, memory_order_acquire);
     }
+    *pos = atomic_load_explicit(*p != NULL ? &s->swap_pos : &s->del_pos, memory_order_acquire);
     return unchanged(s, &v);
 }
 
@@ -66,19 +65,19 @@ static void mark_used(struct bki_keydir *kd, uint64_t *p, const struct bki_entry
 }
 
 static inline bool look_up(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                           uint64_t *del_pos, bool use)
+                           uint64_t *pos, bool use)
 {
     struct stripe *s = stripe_of(kd, key->hash);
     uint64_t *p = NULL;
     unsigned pin = bki_look_begin(kd->reclaim);
-    bool seen = look(s, key, &p, out, del_pos);
+    bool seen = look(s, key, &p, out, pos);
     if (seen && p != NULL && use) {
         mark_used(kd, p, out);
     }
     bki_look_end(kd->reclaim, pin); /* before the wait below: what is to be freed waits for pins */
     if (!seen) {
         bk_mutex_lock(&s->mu);
-        seen = look(s, key, &p, out, del_pos);
+        seen = look(s, key, &p, out, pos);
         BK_ASSERT(seen);
         if (p != NULL && use) {
             mark_used(kd, p, out);
@@ -89,15 +88,15 @@ static inline bool look_up(struct bki_keydir *kd, const struct bk_key *key, stru
 }
 
 bool bki_keydir_find(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                     uint64_t *del_pos)
+                     uint64_t *pos)
 {
-    return look_up(kd, key, out, del_pos, false);
+    return look_up(kd, key, out, pos, false);
 }
 
 bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_entry *out,
-                    uint64_t *del_pos)
+                    uint64_t *pos)
 {
-    return look_up(kd, key, out, del_pos, true);
+    return look_up(kd, key, out, pos, true);
 }
 
 void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_t n, uint64_t *locs)
@@ -112,8 +111,8 @@ void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_
     for (size_t i = 0; i < n && locs != NULL; i++) {
         struct bki_entry e = {0};
         uint64_t *p;
-        uint64_t del_pos;
-        bool seen = look(stripe_of(kd, keys[i].hash), &keys[i], &p, &e, &del_pos);
+        uint64_t pos;
+        bool seen = look(stripe_of(kd, keys[i].hash), &keys[i], &p, &e, &pos);
         locs[i] = seen && p != NULL ? e.loc : 0;
     }
     bki_look_end(kd->reclaim, pin);

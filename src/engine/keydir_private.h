@@ -32,8 +32,9 @@ struct stripe {
     alignas(64) atomic_uint version; /* odd while more changes than one store can show at once */
     _Atomic uint32_t buckets;        /* of t, as of the last even version; 0: none */
     _Atomic(_Atomic(struct segment *) *) segments; /* the same */
-    _Atomic uint64_t del_pos; /* log position of the last delete; written under mu */
-    uint64_t seed;            /* set once */
+    _Atomic uint64_t del_pos;  /* log position of the last delete; written under mu */
+    _Atomic uint64_t swap_pos; /* of the last swap; written under mu, within an odd version */
+    uint64_t seed;             /* set once */
     alignas(64) struct bk_mutex mu;
     struct table t BK_GUARDED(mu);
     struct bki_retired retired BK_GUARDED(mu);

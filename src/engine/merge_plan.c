@@ -45,10 +45,10 @@ struct bki_keydir *bki_merge_keydir(struct bk_db *db, uint32_t space)
 bool bki_merge_find(struct bk_db *db, uint32_t space, const struct bk_key *key, struct bki_entry *e)
 {
     uint32_t stripe = bki_keylock_of(key->hash);
-    uint64_t del_pos;
+    uint64_t pos;
     bki_keylock_lock(db->locks, stripe);
     struct bki_keydir *kd = bki_merge_keydir(db, space);
-    bool found = kd != NULL && bki_keydir_find(kd, key, e, &del_pos);
+    bool found = kd != NULL && bki_keydir_find(kd, key, e, &pos);
     bki_keylock_unlock(db->locks, stripe);
     return found;
 }

@@ -24,13 +24,13 @@ void bk_item_fini(struct bk_item *item)
 void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struct bk_item *item)
 {
     struct bki_entry e;
-    uint64_t del_pos = 0;
+    uint64_t pos = 0;
     struct bki_keydir *kd = bki_db_keydir(db, num, false);
     uint64_t committed = atomic_load_explicit(&db->log.committed_pos, memory_order_acquire);
     item->value = bk_span_of(NULL, 0);
     unsigned pin = bki_pin(&db->files.pins);
-    if (kd != NULL && (key->quiet ? bki_keydir_find(kd, key, &e, &del_pos)
-                                  : bki_keydir_use(kd, key, &e, &del_pos))) {
+    if (kd != NULL &&
+        (key->quiet ? bki_keydir_find(kd, key, &e, &pos) : bki_keydir_use(kd, key, &e, &pos))) {
         uint64_t offset;
         const struct bki_file *f = bki_files_at(&db->files, e.loc, &offset);
         item->at = e.loc;
@@ -38,7 +38,8 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
         item->flags = e.type;
         item->age = e.age;
         item->size = e.size;
-        item->pos = bki_log_record_pos(f, offset, e.size, committed);
+        uint64_t record = bki_log_record_pos(f, offset, e.size, committed);
+        item->pos = pos > committed && pos > record ? pos : record;
         bki_unpin(&db->files.pins, pin);
         return;
     }
@@ -47,7 +48,7 @@ void bki_db_find(struct bk_db *db, uint32_t num, const struct bk_key *key, struc
     item->expire_ms = 0;
     item->flags = 0;
     item->size = 0;
-    item->pos = del_pos <= committed ? 0 : del_pos;
+    item->pos = pos <= committed ? 0 : pos;
 }
 
 static void find_all(struct bk_db *db, const uint32_t *nums, const struct bk_key *keys, size_t n,

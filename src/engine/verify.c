@@ -203,13 +203,13 @@ static bool hold_against_index(struct pass *p, const struct bki_scan_item *it)
     bool expired = it->rec.expire_ms != 0 && it->rec.expire_ms <= bk_clock_wall_ms(db->clock);
     struct bki_entry e;
     struct bk_key key;
-    uint64_t del_pos;
+    uint64_t pos;
     uint64_t offset;
     if (num < 0) {
         return false; /* of a database that was flushed */
     }
     bk_key_init(db, &key, p->v->key.data, p->v->key.len);
-    if (kd == NULL || !bki_keydir_find(kd, &key, &e, &del_pos)) {
+    if (kd == NULL || !bki_keydir_find(kd, &key, &e, &pos)) {
         note_gone(p, it, &key, expired || it->rec.kind == BKI_DELETE);
         return false;
     }

@@ -3,6 +3,8 @@
  * truth. */
 #include "engine_test.h"
 
+#include <errno.h>
+
 static int setup(void **state)
 {
     struct rig *r = set_rig_up(state, 11, BK_SYNC_ALWAYS);
@@ -88,6 +90,54 @@ static void test_trap47__flush_and_swap__make_misses_wait(void **state)
     assert_int_equal(bk_pos_state(r->db, item.pos), BK_EAGAIN);
     RIG_TRUE(r, rig_settle(r));
     assert_int_equal(bk_pos_state(r->db, item.pos), BK_OK);
+    bk_item_fini(&item);
+}
+
+/* What a swap has brought under a number depends on the swap, however old it is. */
+static void test_trap47__swap__makes_hits_wait(void **state)
+{
+    struct rig *r = *state;
+    struct bk_item item = {0};
+    rig_begin(r);
+    rig_batch_put(r, 0, bk_span_str("k"), bk_span_str("of 0"), 0, 0);
+    rig_batch_put(r, 1, bk_span_str("k"), bk_span_str("of 1"), 0, 0);
+    assert_int_equal(rig_commit(r), BK_OK);
+    RIG_TRUE(r, rig_settle(r));
+    locate(r, "k", &item);
+    assert_int_equal(item.pos, 0);
+    uint64_t before = item.at;
+    rig_begin(r);
+    rig_batch_swap(r, 0, 1);
+    assert_int_equal(rig_commit(r), BK_OK);
+    locate(r, "k", &item);
+    assert_int_not_equal(item.at, before);
+    assert_int_equal(bk_pos_state(r->db, item.pos), BK_EAGAIN);
+    RIG_TRUE(r, rig_settle(r));
+    assert_int_equal(bk_pos_state(r->db, item.pos), BK_OK);
+    locate(r, "k", &item);
+    assert_int_equal(item.pos, 0);
+    /* Undone it was never true. */
+    simdisk_fail(r->disk, SIMDISK_ANY & ~(unsigned)(SIMDISK_CLOSE | SIMDISK_READ), 1, UINT64_MAX,
+                 EIO);
+    rig_begin(r);
+    rig_batch_swap(r, 0, 1);
+    assert_int_equal(rig_commit(r), BK_OK);
+    locate(r, "k", &item);
+    assert_int_equal(item.at, before);
+    assert_int_equal(bk_pos_state(r->db, item.pos), BK_EAGAIN);
+    for (int i = 0; i < 100 && bk_pos_state(r->db, item.pos) == BK_EAGAIN; i++) {
+        rig_step(r);
+    }
+    assert_int_equal(bk_pos_state(r->db, item.pos), BK_EIO);
+    simdisk_fail(r->disk, 0, 0, 0, 0);
+    for (int i = 0; i < 10; i++) {
+        simclock_advance_ms(&r->clock, 300);
+        RIG_TRUE(r, rig_settle(r));
+    }
+    locate(r, "k", &item);
+    assert_int_not_equal(item.at, before);
+    assert_int_equal(item.pos, 0);
+    RIG_TRUE(r, rig_same(r));
     bk_item_fini(&item);
 }
 
@@ -275,6 +325,7 @@ int main(void)
         T(test_trap47__miss_after_uncommitted_delete__waits_for_the_delete),
         T(test_trap47__hit_on_uncommitted_put__waits_for_the_put),
         T(test_trap47__flush_and_swap__make_misses_wait),
+        T(test_trap47__swap__makes_hits_wait),
         T(test_acks__always__nothing_is_committed_before_a_sync),
         T(test_acks__always__many_writes_share_one_sync),
         T(test_acks__everysec__sync_begins_within_a_second),
