@@ -6,6 +6,7 @@
 #ifndef BK_ENGINE_DAMAGE_H
 #define BK_ENGINE_DAMAGE_H
 
+#include "base/error.h"
 #include "base/mutex.h"
 #include "base/span.h"
 
@@ -57,6 +58,14 @@ struct bki_damage_unread {
     const char *path;     /* borrowed */
 };
 void bki_damage_unread(struct bki_scan *s, struct bki_damage *d, struct bki_damage_unread *u);
+
+/* Notes everything of f's records, read through fd, that does not check or cannot be read; *bytes:
+ * how many of it. BK_EIO: the rest could not be looked at. */
+struct bk_io;
+struct bki_file;
+BK_MUST_USE int bki_damage_survey(struct bki_damage *d, const struct bk_io *io,
+                                  const struct bki_file *f, int fd, uint64_t *bytes,
+                                  struct bk_error *err);
 
 /* A file that does not check and that nothing depends on: it is made again from the data. */
 void bki_damage_index(struct bki_damage *d, const struct bki_damage_at *at);

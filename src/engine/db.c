@@ -107,7 +107,7 @@ static struct bk_db *db_new(const struct bk_options *o)
      * them. */
     db->keydir = bk_alloc_zero(BK_DATABASES_MAX + 1, sizeof *db->keydir);
     bki_files_init(&db->files, db->io, db->clock, o->dir);
-    bki_log_init(&db->log, &db->files, o);
+    bki_log_init(&db->log, &db->files, &db->damage, o);
     bki_undo_init(&db->undo);
     bki_damage_init(&db->damage);
     bki_ages_init(&db->ages, bk_clock_mono_us(db->clock) / 1000);

@@ -77,6 +77,8 @@ static inline bool bki_file_in_use(const struct bki_file *f)
 /* In the order of the history. */
 void bki_files_sort(struct bki_file **files, uint32_t n);
 
+struct bki_damage;
+
 struct bki_files {
     /* Set once. */
     const struct bk_io *io;       /* borrowed */
@@ -182,15 +184,16 @@ BK_MUST_USE int bki_files_seal(struct bki_files *fs, struct bki_file *f,
                                struct bk_error *err);
 
 /* A file is copied up to its end to a new one of the same name, synced, and goes on as that one;
- * other names of it stay what they are. *lost: bytes of the copy that do not check. After a failure
- * it is what it was, or its name stands for the copy. */
-BK_MUST_USE int bki_files_renew(struct bki_files *fs, struct bki_file *f, uint64_t *lost,
-                                struct bk_error *err);
+ * other names of it stay what they are. What does not check of the copy is noted in damage; *lost:
+ * its bytes. NULL: nobody looks. After a failure the file is what it was, or its name stands for
+ * the copy. */
+BK_MUST_USE int bki_files_renew(struct bki_files *fs, struct bki_file *f, struct bki_damage *damage,
+                                uint64_t *lost, struct bk_error *err);
 /* The same for one whose sync has failed; where it is not possible, its bytes from offset from on,
  * before which all is on the disk, are written again in their place, and synced. What could not be
- * read back is logged. Of a file that no snapshot shares. */
+ * read back is noted in damage. Of a file that no snapshot shares. */
 BK_MUST_USE int bki_files_rescue(struct bki_files *fs, struct bki_file *f, uint64_t from,
-                                 struct bk_error *err);
+                                 struct bki_damage *damage, struct bk_error *err);
 /* Writes a file's bytes from offset from on to its end once more, as they are, so that the sync
  * that follows covers them even if one before has failed. Of a file that no snapshot can share. */
 BK_MUST_USE int bki_files_rewrite(struct bki_files *fs, const struct bki_file *f, uint64_t from,

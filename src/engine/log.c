@@ -18,10 +18,12 @@
     ((uint64_t)1 << 20) /* no room for a record up to this: the log is full; a larger \
                          * one is refused for itself */
 
-void bki_log_init(struct bki_log *log, struct bki_files *files, const struct bk_options *o)
+void bki_log_init(struct bki_log *log, struct bki_files *files, struct bki_damage *damage,
+                  const struct bk_options *o)
 {
     memset(log, 0, sizeof *log);
     log->files = files;
+    log->damage = damage;
     log->wake = o->wake;
     log->wake_arg = o->wake_arg;
     log->took = o->took;

@@ -67,6 +67,7 @@ enum bki_log_state {
 struct bki_log {
     /* Set once. */
     struct bki_files *files;
+    struct bki_damage *damage; /* borrowed; what a failed sync has lost is noted there */
     void (*wake)(void *arg);
     void *wake_arg;
     void (*took)(void *arg, enum bk_took what, int64_t us);
@@ -140,7 +141,8 @@ struct bki_log {
     _Atomic uint64_t log_full, rotations, write_errors, undone_records;
 };
 
-void bki_log_init(struct bki_log *log, struct bki_files *files, const struct bk_options *o);
+void bki_log_init(struct bki_log *log, struct bki_files *files, struct bki_damage *damage,
+                  const struct bk_options *o);
 void bki_log_fini(struct bki_log *log);
 
 /* Makes the first active file, before threads start. */

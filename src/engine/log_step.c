@@ -246,8 +246,8 @@ static bool make_safe(struct bki_log *log, struct bki_file *f, struct bk_error *
     }
     bk_ignore(sync_file(log, f, err), "what it says is in sync_failed");
     bool holds = size > f->header_bytes;
-    if (!f->sync_failed || !holds || bki_files_rescue(log->files, f, from, err) == BK_OK ||
-        size <= from) {
+    if (!f->sync_failed || !holds ||
+        bki_files_rescue(log->files, f, from, log->damage, err) == BK_OK || size <= from) {
         return true;
     }
     if (!f->rescue_failed) {

@@ -106,7 +106,7 @@ static int sync_found(struct recover *r, const struct recover_file *rf, struct b
     struct bki_file *f = rf->file;
     int rc = BK_OK;
     if (!ends_known(r) && rf->tail_left && atomic_load(&f->size) > f->header_bytes) {
-        rc = bki_files_renew(&db->files, f, &(uint64_t){0}, err);
+        rc = bki_files_renew(&db->files, f, NULL, NULL, err);
         rc = rc == BK_ENOSPC ? BK_OK : rc; /* the tail stays, behind the end that is told */
     } else if (ends_known(r) && !r->other_boot && !rf->sealed) {
         rc = bki_files_rewrite(&db->files, f,

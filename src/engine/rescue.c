@@ -14,8 +14,8 @@
  * bytes in the same place: that makes it dirty, and then the sync means what it says.
  */
 #include "base/log.h"
+#include "engine/damage.h"
 #include "engine/files.h"
-#include "engine/scan.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -54,32 +54,6 @@ static int copy_bytes(const struct bk_io *io, const struct bki_file *f, int to, 
     return rc;
 }
 
-/* Bytes of the copy that no longer check, because the kernel had let go of them. */
-static int count_lost(const struct bk_io *io, const struct bki_file *f, int fd, const char *path,
-                      uint64_t size, uint64_t *lost, struct bk_error *err)
-{
-    struct bki_scan s;
-    struct bki_scan_item it;
-    bool zeros;
-    int rc;
-    *lost = 0;
-    bki_scan_init(&s, io, fd, path, f->seed, f->merged, f->header_bytes, size);
-    while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
-        uint64_t from = s.offset;
-        if (rc == BK_OK) {
-            *lost += it.value_ok && !it.mended ? 0 : it.size;
-        } else if (rc == BK_CORRUPT) {
-            rc = bki_scan_resync(&s, &zeros, err);
-            *lost += s.offset - from;
-        }
-        if (rc < 0) {
-            break;
-        }
-    }
-    bki_scan_fini(&s);
-    return rc < 0 ? rc : BK_OK;
-}
-
 /* Syncs the copy and gives it the file's name. */
 static int take_place(struct bki_files *fs, const struct bki_file *f, int fd, const char *path,
                       struct bk_error *err)
@@ -109,7 +83,8 @@ void bki_files_remove_copy(struct bki_files *fs, const struct bki_file *f)
     bk_ignore(fs->io->unlink(fs->io->arg, path), "most files have none; it costs space only");
 }
 
-int bki_files_renew(struct bki_files *fs, struct bki_file *f, uint64_t *lost, struct bk_error *err)
+int bki_files_renew(struct bki_files *fs, struct bki_file *f, struct bki_damage *damage,
+                    uint64_t *lost, struct bk_error *err)
 {
     uint64_t size = atomic_load(&f->size);
     char path[COPY_PATH];
@@ -126,8 +101,8 @@ int bki_files_renew(struct bki_files *fs, struct bki_file *f, uint64_t *lost, st
         return bki_io_fail(err, fd, path, 0, "create");
     }
     rc = copy_bytes(fs->io, f, fd, path, 0, err);
-    if (rc == BK_OK) {
-        rc = count_lost(fs->io, f, fd, path, size, lost, err);
+    if (rc == BK_OK && damage != NULL) {
+        rc = bki_damage_survey(damage, fs->io, f, fd, lost, err);
     }
     if (rc == BK_OK) {
         rc = take_place(fs, f, fd, path, err);
@@ -145,8 +120,8 @@ int bki_files_renew(struct bki_files *fs, struct bki_file *f, uint64_t *lost, st
     return BK_OK;
 }
 
-static int write_in_place(struct bki_files *fs, struct bki_file *f, uint64_t from, uint64_t *lost,
-                          struct bk_error *err)
+static int write_in_place(struct bki_files *fs, struct bki_file *f, uint64_t from,
+                          struct bki_damage *damage, uint64_t *lost, struct bk_error *err)
 {
     struct bk_error unread;
     int rc = bki_files_rewrite(fs, f, from, err);
@@ -155,18 +130,19 @@ static int write_in_place(struct bki_files *fs, struct bki_file *f, uint64_t fro
         rc = synced < 0 ? bki_io_fail(err, synced, f->path, 0, "sync") : BK_OK;
     }
     if (rc == BK_OK) {
-        bk_ignore(count_lost(fs->io, f, f->fd, f->path, atomic_load(&f->size), lost, &unread),
+        bk_ignore(bki_damage_survey(damage, fs->io, f, f->fd, lost, &unread),
                   "what was synced long ago may be unreadable: its keys' reads say so");
     }
     return rc;
 }
 
-int bki_files_rescue(struct bki_files *fs, struct bki_file *f, uint64_t from, struct bk_error *err)
+int bki_files_rescue(struct bki_files *fs, struct bki_file *f, uint64_t from,
+                     struct bki_damage *damage, struct bk_error *err)
 {
     uint64_t lost = 0;
-    if (bki_files_renew(fs, f, &lost, err) != BK_OK) {
+    if (bki_files_renew(fs, f, damage, &lost, err) != BK_OK) {
         lost = 0; /* a full disk has no room for a copy */
-        int rc = write_in_place(fs, f, from, &lost, err);
+        int rc = write_in_place(fs, f, from, damage, &lost, err);
         if (rc != BK_OK) {
             return rc;
         }

@@ -40,39 +40,51 @@ void bki_damage_unread(struct bki_scan *s, struct bki_damage *d, struct bki_dama
     s->unread_arg = u;
 }
 
-int bki_survey(struct bk_db *db, const struct bki_file *f, struct bk_error *err)
+/* False: what does not check ends with the file. */
+static bool step_over(struct bki_scan *s, struct bki_damage *d, const char *path, uint64_t *bytes,
+                      int *rc, struct bk_error *err)
 {
-    struct bki_scan s;
     struct bki_scan_item it;
     bool zeros;
-    int rc;
-    if (f->gone != NULL) {
-        return BK_OK; /* told of as a whole */
+    uint64_t from = s->offset;
+    *rc = bki_scan_next(s, &it, err);
+    if (*rc == BK_OK && (it.mended || !it.value_ok)) {
+        bki_damage_item(d, path, &it);
+        *bytes += it.size;
+    } else if (*rc == BK_CORRUPT) {
+        *rc = bki_scan_resync(s, &zeros, err);
+        struct bki_damage_at at = {.path = path,
+                                   .offset = from,
+                                   .bytes = s->offset - from,
+                                   .what = "no record, stepped over"};
+        if (*rc >= 0) {
+            bki_damage_note(d, &at);
+            *bytes += at.bytes;
+        }
     }
-    bki_scan_init(&s, db->io, f->fd, f->path, f->seed, f->merged, f->header_bytes,
-                  atomic_load(&f->size));
+    return *rc >= 0 && *rc != BK_NOTFOUND;
+}
+
+int bki_damage_survey(struct bki_damage *d, const struct bk_io *io, const struct bki_file *f,
+                      int fd, uint64_t *bytes, struct bk_error *err)
+{
+    struct bki_scan s;
+    int rc;
+    *bytes = 0;
+    bki_scan_init(&s, io, fd, f->path, f->seed, f->merged, f->header_bytes, atomic_load(&f->size));
     struct bki_damage_unread unread;
-    bki_damage_unread(&s, &db->damage, &unread);
-    while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
-        uint64_t from = s.offset;
-        if (rc == BK_OK && (it.mended || !it.value_ok)) {
-            bki_damage_item(&db->damage, f->path, &it);
-        } else if (rc == BK_CORRUPT) {
-            rc = bki_scan_resync(&s, &zeros, err);
-            struct bki_damage_at at = {.path = f->path,
-                                       .offset = from,
-                                       .bytes = s.offset - from,
-                                       .what = "no record, stepped over"};
-            if (rc >= 0) {
-                bki_damage_note(&db->damage, &at);
-            }
-        }
-        if (rc < 0) {
-            break;
-        }
+    bki_damage_unread(&s, d, &unread);
+    while (step_over(&s, d, f->path, bytes, &rc, err)) {
     }
     bki_scan_fini(&s);
     return rc < 0 ? rc : BK_OK;
+}
+
+int bki_survey(struct bk_db *db, const struct bki_file *f, struct bk_error *err)
+{
+    uint64_t bytes;
+    return f->gone != NULL ? BK_OK /* told of as a whole */
+                           : bki_damage_survey(&db->damage, db->io, f, f->fd, &bytes, err);
 }
 
 /* ---- Values that were lost before ---- */

@@ -231,6 +231,122 @@ static void test_trap35__close_while_a_file_stays_unsynced__says_so(void **state
     }
 }
 
+/* ---- Pages that the kernel has dropped ---- */
+
+#define KEYS_MAX 2000
+#define PLACES 200
+
+struct place {
+    char file[32];
+    uint64_t offset, bytes;
+};
+
+struct places {
+    struct place v[PLACES];
+    size_t n;
+};
+
+static void keep_place(void *arg, const struct bk_damage *found)
+{
+    struct places *p = arg;
+    assert_true(found->in_data && p->n < PLACES);
+    struct place *to = &p->v[p->n++];
+    snprintf(to->file, sizeof to->file, "%s", found->file);
+    to->offset = found->offset;
+    to->bytes = found->bytes;
+}
+
+static bool inside(const struct place *p, const struct places *of, size_t n)
+{
+    bool found = false;
+    for (size_t i = 0; i < n && !found; i++) {
+        const struct place *q = &of->v[i];
+        found = strcmp(p->file, q->file) == 0 && p->offset >= q->offset &&
+                p->offset < q->offset + q->bytes;
+    }
+    return found;
+}
+
+static void text_of(unsigned key, char *name, char *value)
+{
+    snprintf(name, 16, "key%u", key);
+    memset(value, 'a' + (int)(key % 26), 300);
+    value[300] = '\0';
+    memcpy(value, name, strlen(name));
+}
+
+/* Reads the keys; each has its own value or is damaged. Returns how many are. */
+static unsigned count_damaged(struct bk_db *db, unsigned keys)
+{
+    unsigned damaged = 0;
+    struct bk_buf got = {0};
+    for (unsigned i = 0; i < keys; i++) {
+        char name[16];
+        char value[301];
+        text_of(i, name, value);
+        int rc = bk_get(db, 0, bk_span_str(name), &got, NULL);
+        assert_true(rc == BK_OK || rc == BK_CORRUPT);
+        assert_true(rc != BK_OK || bk_span_eq(bk_buf_span(&got), bk_span_str(value)));
+        damaged += rc == BK_CORRUPT;
+    }
+    bk_buf_fini(&got);
+    return damaged;
+}
+
+/* Writes that were answered, then a sync that fails and takes their pages with it. In mode no one
+ * comes when a file is full. */
+static unsigned lose_pages(enum bk_sync sync, uint64_t seed)
+{
+    struct rig r;
+    struct places *p = bk_alloc_zero(1, sizeof *p);
+    rig_init(&r, seed, sync);
+    simdisk_evict_lost(r.disk, true);
+    r.opt.on_corruption = BK_CORRUPT_SERVE;
+    RIG_TRUE(&r, rig_open(&r) == BK_OK);
+    unsigned keys = 0;
+    simdisk_fail(r.disk, SIMDISK_SYNC, 3 + seed, 1, EIO);
+    for (; keys < KEYS_MAX && simdisk_failed(r.disk) == 0; keys++) {
+        char name[16];
+        char value[301];
+        text_of(keys, name, value);
+        assert_int_equal(rig_put(&r, name, value), BK_OK);
+        rig_step(&r);
+        simclock_advance_ms(&r.clock, 50);
+    }
+    for (int i = 0; i < 10; i++) {
+        simclock_advance_ms(&r.clock, 300);
+        RIG_TRUE(&r, rig_settle(&r));
+    }
+    assert_int_equal(simdisk_failed(r.disk), 1);
+    bk_damages(r.db, keep_place, p);
+    size_t told = p->n;
+    unsigned damaged = count_damaged(r.db, keys);
+    assert_true(damaged == 0 || told > 0);
+    p->n = 0;
+    bk_damages(r.db, keep_place, p); /* those that were told come first */
+    for (size_t i = told; i < p->n; i++) {
+        assert_true(inside(&p->v[i], p, told)); /* what reads have found was listed */
+    }
+    assert_int_equal(rig_put(&r, "after", "x"), BK_OK);
+    RIG_TRUE(&r, rig_sync(&r));
+    free(p);
+    rig_fini(&r);
+    return damaged;
+}
+
+static void test_trap19__pages_gone_with_a_failed_sync__are_listed(void **state)
+{
+    (void)state;
+    static const enum bk_sync modes[] = {BK_SYNC_EVERYSEC, BK_SYNC_NO};
+    for (size_t m = 0; m < 2; m++) {
+        unsigned damaged = 0;
+        for (uint64_t seed = 1; seed <= 3 * SEEDS; seed++) {
+            damaged += lose_pages(modes[m], seed);
+        }
+        assert_true(damaged > 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_trap19__failed_sync_on_a_full_disk__is_written_again_in_place),
         cmocka_unit_test(test_trap19__close_soon_after_a_failed_sync__writes_it_again),
         cmocka_unit_test(test_trap35__close_while_a_file_stays_unsynced__says_so),
+        cmocka_unit_test(test_trap19__pages_gone_with_a_failed_sync__are_listed),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
