@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define WORLD_BROKE 77 /* no sanitizer's status, and no number of failed tests */
+
 struct cuts_counts *cuts_counts_new(void)
 {
     void *p = mmap(NULL, sizeof(struct cuts_counts), PROT_READ | PROT_WRITE,
@@ -38,10 +40,28 @@ void cuts_broken(const struct cuts *c, const char *file, int line, const char *w
 {
     fprintf(stderr, "%s:%d: %s: %s\n", file, line, what, c->r->why);
     tell_world(c);
-    c->counts->broken++;
     if (c->depth > 0) {
-        _exit(1);
+        _exit(WORLD_BROKE); /* counted by the world that this one came from */
     }
+    c->counts->broken++;
+}
+
+/* Only cuts_done ends a world well: a sanitizer or a failed assertion of the test's ends it by a
+ * status of its own, not by a signal. */
+static void judge_world(const struct cuts *c, const struct cuts_fate *fate, int status)
+{
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        return;
+    }
+    c->counts->broken++;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == WORLD_BROKE) {
+        return; /* it has told of itself */
+    }
+    bool signal = WIFSIGNALED(status);
+    fprintf(stderr, "a world ended by %s %d: %s in call %llu after\n",
+            signal ? "signal" : "exit status", signal ? WTERMSIG(status) : WEXITSTATUS(status),
+            fate->name, (unsigned long long)c->now);
+    tell_world(c);
 }
 
 /* A world begins: true in it, false in the one that it came from, when it is over. */
@@ -60,12 +80,7 @@ static bool begin_world(struct cuts *c, const struct cuts_fate *fate)
     int status = 0;
     pid_t ended = waitpid(pid, &status, 0);
     BK_ASSERT(ended == pid);
-    if (!WIFEXITED(status)) {
-        fprintf(stderr, "a world ended by signal %d: %s in call %llu after\n", WTERMSIG(status),
-                fate->name, (unsigned long long)c->now);
-        tell_world(c);
-        c->counts->broken++;
-    }
+    judge_world(c, fate, status);
     return false;
 }
 

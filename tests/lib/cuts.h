@@ -6,8 +6,9 @@
  * The worlds are child processes that are forked within the call: nothing has to be played again,
  * and each shows the same whenever the seed is the same. A child goes through the rest of the
  * scenario (in which every call fails, once the life has ended), then through what comes after it,
- * and ends with cuts_done or, through CUTS_TRUE, cuts_broken. While it recovers, further children
- * see the power go a second time. Counts are shared by all of them.
+ * and ends with cuts_done or, through CUTS_TRUE, cuts_broken; any other end, a sanitizer's too,
+ * counts as broken. While it recovers, further children see the power go a second time. Counts are
+ * shared by all of them.
  */
 #ifndef BK_TESTS_CUTS_H
 #define BK_TESTS_CUTS_H
@@ -43,7 +44,7 @@ struct cuts_counts {
     uint64_t calls;  /* of the disk, in the scenario */
     uint64_t points; /* worlds that began in it */
     uint64_t second; /* worlds that began in a recovery */
-    uint64_t broken; /* worlds in which a promise was not kept */
+    uint64_t broken; /* worlds in which a promise was not kept, or that ended otherwise */
 };
 
 struct cuts {
