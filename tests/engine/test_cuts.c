@@ -17,12 +17,8 @@ static const struct cuts_fate kill_it[] = {
 static void worlds_that_end(void (*end)(struct cuts *c), struct cuts_counts *counts)
 {
     struct rig r;
-    struct cuts c = {.r = &r,
-                     .name = "ends",
-                     .fates = kill_it,
-                     .fates_n = 1,
-                     .stride = 1,
-                     .counts = counts};
+    struct cuts c = {
+        .r = &r, .name = "ends", .fates = kill_it, .fates_n = 1, .stride = 1, .counts = counts};
     world = &c;
     rig_init(&r, 1, BK_SYNC_ALWAYS);
     cuts_watch(&c);

@@ -84,13 +84,24 @@ static bool begin_world(struct cuts *c, const struct cuts_fate *fate)
     return false;
 }
 
+static void count_world(struct cuts *c, unsigned fate)
+{
+    BK_ASSERT(fate < CUTS_FATES);
+    if (c->depth > 0) {
+        c->counts->second++;
+        return;
+    }
+    c->counts->points++;
+    c->counts->of_fate[fate]++;
+}
+
 /* One for each fate that this call can meet. True: in one of them. */
 static bool begin_worlds(struct cuts *c, unsigned call)
 {
     bool in = false;
     for (unsigned i = 0; i < c->fates_n && !in; i++) {
         if ((c->fates[i].mask & call) != 0 && (c->now + c->r->seed) % c->fates[i].every == 0) {
-            *(c->depth == 0 ? &c->counts->points : &c->counts->second) += 1;
+            count_world(c, i);
             in = begin_world(c, &c->fates[i]);
         }
     }

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #define CUTS_DEPTH 2u
+#define CUTS_FATES 8u
 
 /* A child costs the address sanitizer many times what it costs others. */
 #if defined(__has_feature)
@@ -41,9 +42,10 @@ struct cuts_fate {
 };
 
 struct cuts_counts {
-    uint64_t calls;  /* of the disk, in the scenario */
-    uint64_t points; /* worlds that began in it */
-    uint64_t second; /* worlds that began in a recovery */
+    uint64_t calls;               /* of the disk, in the scenario */
+    uint64_t points;              /* worlds that began in it */
+    uint64_t of_fate[CUTS_FATES]; /* of the points, by the index of their fate */
+    uint64_t second;              /* worlds that began in a recovery */
     uint64_t broken; /* worlds in which a promise was not kept, or that ended otherwise */
 };
 
@@ -51,10 +53,10 @@ struct cuts {
     struct rig *r;                 /* borrowed */
     const char *name;              /* borrowed; of the scenario */
     const struct cuts_fate *fates; /* borrowed */
-    unsigned fates_n;
-    unsigned stride;            /* every so many calls of the scenario */
-    unsigned second;            /* and of a recovery; 0: none */
-    struct cuts_counts *counts; /* borrowed; from cuts_counts_new */
+    unsigned fates_n;              /* at most CUTS_FATES */
+    unsigned stride;               /* every so many calls of the scenario */
+    unsigned second;               /* and of a recovery; 0: none */
+    struct cuts_counts *counts;    /* borrowed; from cuts_counts_new */
     /* Of this world. */
     unsigned depth; /* 0: nothing has gone wrong */
     const struct cuts_fate *fate[CUTS_DEPTH];
