@@ -321,6 +321,30 @@ long server_descriptors(const struct server *s)
     return n;
 }
 
+struct server_files server_open_files(const struct server *s)
+{
+    struct server_files n = {0};
+    char path[64];
+    char link[600];
+    char target[512];
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)s->pid);
+    DIR *dir = opendir(path);
+    for (struct dirent *e = NULL; dir != NULL && (e = readdir(dir)) != NULL;) {
+        snprintf(link, sizeof link, "%s/%s", path, e->d_name);
+        ssize_t len = readlink(link, target, sizeof target - 1);
+        target[len < 0 ? 0 : len] = '\0';
+        bool deleted = strstr(target, "(deleted)") != NULL;
+        bool data = strstr(target, ".data") != NULL;
+        n.deleted += deleted;
+        n.data += data && !deleted;
+        n.other += len > 0 && !data;
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return n;
+}
+
 void server_show_log(const struct server *s)
 {
     char path[PATH_SIZE];

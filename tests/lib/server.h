@@ -50,6 +50,11 @@ void server_fini(struct server *s);
 long server_memory_kib(const struct server *s, const char *field);
 /* Descriptors that it has open. */
 long server_descriptors(const struct server *s);
+/* Of them: data files of a store, those that have been removed, and others. */
+struct server_files {
+    unsigned data, deleted, other;
+};
+struct server_files server_open_files(const struct server *s);
 /* A TCP port of 127.0.0.1 that nobody listens on now. */
 int server_free_port(void);
 /* Prints the last lines of dir/log to stderr. */
