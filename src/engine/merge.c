@@ -151,6 +151,7 @@ static int64_t retry_us(struct bki_merge *m, const struct bk_error *err)
 static void take_back(struct bk_db *db, const struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
+    bki_merge_give_pages(db);
     for (uint32_t i = 0; i < m->out_n; i++) {
         bki_files_cancel_output(&db->files, &m->out[i]);
     }

@@ -122,6 +122,8 @@ BK_MUST_USE int bki_merge_log(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_edit(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_swing(struct bk_db *db, struct bk_error *err);
 BK_MUST_USE int bki_merge_retire(struct bk_db *db, struct bk_error *err);
+/* Before the edit, which publishes the first location in them: no reader has to be waited for. */
+void bki_merge_give_pages(struct bk_db *db);
 /* Of the next BKI_MERGE_GROUP records: brings what the look-up of each key will touch into the
  * processor's cache. */
 #define BKI_MERGE_GROUP 16u

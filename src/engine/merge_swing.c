@@ -114,7 +114,24 @@ int bki_merge_log(struct bk_db *db, struct bk_error *err)
 
 /* ---- EDIT ---- */
 
-/* Every page of the outputs, ahead of the swing. */
+static void give_pages_locked(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    bk_mutex_assert_held(&db->log.mu);
+    for (uint32_t i = 0; i < m->out_n; i++) {
+        bki_file_pages_give(&db->files, m->out[i]);
+    }
+}
+
+void bki_merge_give_pages(struct bk_db *db)
+{
+    BK_ASSERT(!db->merge.edited);
+    bk_mutex_lock(&db->log.mu);
+    give_pages_locked(db);
+    bk_mutex_unlock(&db->log.mu);
+}
+
+/* Every page of the outputs, ahead of the swing; or none: the last ones are kept for writes. */
 static int take_pages(struct bk_db *db, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
@@ -125,6 +142,9 @@ static int take_pages(struct bk_db *db, struct bk_error *err)
         for (uint64_t at = 0; ok && at < size; at += (uint64_t)1 << BKI_PAGE_SHIFT) {
             ok = bki_file_locate(&db->files, m->out[i], at) != 0;
         }
+    }
+    if (!ok) {
+        give_pages_locked(db);
     }
     bk_mutex_unlock(&db->log.mu);
     return ok ? BK_OK
