@@ -196,6 +196,26 @@ static int check_files(struct tally *t, uint32_t slots, struct bk_error *err)
     return rc;
 }
 
+/* Pages that neither a file has nor anybody can take are lost until a restart. */
+static int check_pages(struct bk_db *db, struct bk_error *err)
+{
+    uint64_t owned = 0;
+    bk_mutex_lock(&db->log.mu);
+    for (uint32_t i = 0; i < atomic_load(&db->files.slots_n); i++) {
+        const struct bki_file *f = bki_files_slot(&db->files, i);
+        for (uint32_t k = 0; f != NULL && k < f->pages_n; k++) {
+            owned += f->pages[k] != BKI_NO_PAGE;
+        }
+    }
+    uint64_t used = atomic_load(&db->files.pages.used);
+    bk_mutex_unlock(&db->log.mu);
+    return used == owned
+               ? BK_OK
+               : bk_error_set(err, BK_CORRUPT, 0, db->files.dir, 0,
+                              "%" PRIu64 " address pages are lent, %" PRIu64 " to data files", used,
+                              owned);
+}
+
 static int check_all(struct bk_db *db, struct bk_error *err)
 {
     uint32_t slots = atomic_load(&db->files.slots_n);
@@ -204,7 +224,7 @@ static int check_all(struct bk_db *db, struct bk_error *err)
         .live = bk_alloc_zero(slots, sizeof *t.live),
         .found = bk_alloc_zero(slots, sizeof *t.found),
     };
-    int rc = BK_OK;
+    int rc = check_pages(db, err);
     bki_log_flush(&db->log, bk_tail(db));
     for (uint32_t i = 0; rc == BK_OK && i <= BK_DATABASES_MAX; i++) {
         struct bki_keydir *kd = bki_db_keydir(db, i, false);

@@ -95,11 +95,31 @@ static void test_merge__pages_run_out__gives_back_what_it_took(void **state)
     rig_fini(&r);
 }
 
+static void test_check__page_that_is_nobodys__is_told(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct bk_error err = {0};
+    setup_rig(&r, 7, BK_SYNC_ALWAYS);
+    put_n(&r, "a", 10, "1");
+    RIG_TRUE(&r, rig_check(&r));
+    bk_mutex_lock(&r.db->log.mu);
+    uint32_t page = bki_pages_take(&r.db->files.pages, 0, 0);
+    bk_mutex_unlock(&r.db->log.mu);
+    assert_int_equal(bk_check(r.db, &err), BK_CORRUPT);
+    bk_mutex_lock(&r.db->log.mu);
+    bki_pages_give(&r.db->files.pages, page);
+    bk_mutex_unlock(&r.db->log.mu);
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge__edit_fails_before_it_is_written__gives_the_pages_back),
         cmocka_unit_test(test_merge__pages_run_out__gives_back_what_it_took),
+        cmocka_unit_test(test_check__page_that_is_nobodys__is_told),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
