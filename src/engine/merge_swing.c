@@ -267,7 +267,8 @@ static bool swing_key(struct bk_db *db, struct bki_file *f, const struct bki_hin
                                 .size = h->size,
                                 .expire_ms = h->expire_ms,
                                 .type = h->flags & BK_TYPE_MASK};
-        swung = bki_keydir_replace_if(kd, &key, old.loc, &now); /* expiry takes no key lock */
+        /* Writes, expiry and undoing hold the key's lock too: nobody comes in between. */
+        swung = bki_keydir_replace_if(kd, &key, old.loc, &now);
     }
     bki_keylock_unlock(db->locks, stripe);
     bki_unpin(&db->files.pins, pin);
