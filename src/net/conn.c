@@ -316,6 +316,7 @@ static void conn_reply_last(struct conn *c, size_t before, uint64_t pos)
     bk_buf_append(&reply, l->out.data + before, l->out.len - before);
     l->out.len = before;
     l->answering = c;
+    loop_saw_pos(l, pos); /* written it has, even if its pushes are the end of c */
     bk_ignore(conn_take_pushes(c, true), "what is left comes behind the reply");
     l->answering = NULL;
     if (c->state != CONN_CLOSED) {

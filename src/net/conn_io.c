@@ -110,13 +110,18 @@ void conn_out_begin(struct conn *c)
     c->part_at = l->parts.n;
 }
 
+void loop_saw_pos(struct loop *l, uint64_t pos)
+{
+    if (pos > l->max_pos) {
+        l->max_pos = pos;
+    }
+}
+
 void conn_out_end(struct conn *c, size_t before, uint64_t pos, enum out_what what)
 {
     struct loop *l = c->loop;
     size_t len = l->out.len - before;
-    if (pos > l->max_pos) {
-        l->max_pos = pos;
-    }
+    loop_saw_pos(l, pos);
     if (pos > c->waits_pos) {
         c->waits_pos = pos;
     }

@@ -285,8 +285,9 @@ void conn_out_begin(struct conn *c); /* before loop->out is written for c */
  * message vanishes. */
 enum out_what { OUT_MESSAGE, OUT_REPLY, OUT_STAYS };
 void conn_out_end(struct conn *c, size_t before, uint64_t pos,
-                  enum out_what what); /* after it; before: its old length */
-void conn_flush(struct conn *c);       /* this tick's segment, then what was queued */
+                  enum out_what what);           /* after it; before: its old length */
+void loop_saw_pos(struct loop *l, uint64_t pos); /* to be flushed by the end of the tick */
+void conn_flush(struct conn *c);                 /* this tick's segment, then what was queued */
 void conn_send_queued(struct conn *c);
 bool conn_by_clock(const struct conn *c); /* parked, and nothing is lost if it never goes on */
 /* So, or for a pause, which may outlast the server: it has changed nothing. */

@@ -215,7 +215,8 @@ static void run_join(struct fake *f, struct session *s)
     atomic_store(&f->joined[i], p);
 }
 
-static void run_tell(struct fake *f, struct session *s, const struct resp_command *cmd)
+static void run_tell(struct fake *f, struct session *s, const struct resp_command *cmd,
+                     uint64_t *pos)
 {
     struct loop *l = LIST_OWNER(s, struct conn, session)->loop;
     struct bk_span text = arg_of(cmd, 1);
@@ -229,13 +230,14 @@ static void run_tell(struct fake *f, struct session *s, const struct resp_comman
         peer_send(atomic_load(&f->joined[i]), p, l);
     }
     l->pushes_first = bk_span_eq_nocase(arg_of(cmd, 0), "first");
+    *pos = l->pushes_first ? p->pos : 0;
     push_unref(&p);
     bk_buf_fini(&bytes);
 }
 
 /* Commands that steer the test; false: it is none of them. */
 static bool run_control(struct fake *f, struct session *s, const struct resp_command *cmd,
-                        int64_t now_ms, struct resp_writer *reply)
+                        int64_t now_ms, struct resp_writer *reply, uint64_t *pos)
 {
     struct bk_span name = arg_of(cmd, 0);
     bool ok = true;
@@ -254,7 +256,7 @@ static bool run_control(struct fake *f, struct session *s, const struct resp_com
         run_join(f, s);
         resp_write_ok(reply);
     } else if (bk_span_eq_nocase(name, "tell") || bk_span_eq_nocase(name, "first")) {
-        run_tell(f, s, cmd);
+        run_tell(f, s, cmd, pos);
         resp_write_ok(reply);
     } else if (bk_span_eq_nocase(name, "lag")) {
         struct peer *p = atomic_load(&f->joined[number_of(cmd, 1)]);
@@ -319,7 +321,7 @@ enum exec_result exec_command(struct exec *e, struct session *s, const struct re
         check_no_visit("a visit goes on into another connection's commands");
     }
     take_time(e);
-    if (run_control(f, s, cmd, now_ms, reply)) {
+    if (run_control(f, s, cmd, now_ms, reply, pos)) {
         /* done */
     } else if (bk_span_eq_nocase(name, "noroom") && !atomic_load(&f->has_room)) {
         atomic_fetch_add(&f->refused, 1);

@@ -9,8 +9,9 @@
  * BIG n: n bytes; QUIET: a write without a reply; COMMIT pos: commits without waking anybody; GATE:
  * blocks its loop until fake_open_gate; SINCE ms: whether the command's clock has come so far;
  * MUTE: CLIENT REPLY OFF; QUIT; LIST; KILL id ...; NAME text; PROTO 2|3; JOIN: from now on this
- * client gets what others TELL text [pos]: a push that depends on the log position; FIRST text: the
- * same, in front of the sender's own reply; LAG i: bytes under way to the i-th client that joined.
+ * client gets what others TELL text [pos]: a push that depends on the log position; FIRST text
+ * [pos]: the same, in front of the sender's own reply, which depends on that position too; LAG i:
+ * bytes under way to the i-th client that joined.
  */
 #ifndef BK_TESTS_NET_FAKE_H
 #define BK_TESTS_NET_FAKE_H

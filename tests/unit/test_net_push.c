@@ -255,6 +255,27 @@ static void test_push__write_undone__vanishes_and_its_neighbours_stay(void **sta
     close(b);
 }
 
+static uint64_t committed(struct fake *f)
+{
+    return atomic_load(&f->committed);
+}
+
+/* The command has written; its own message, in front of its reply, is more than its client may
+ * hold. The reply is lost with the connection, the write has happened and is handed to the disk,
+ * though nobody writes after it. */
+static void test_push__own_message_closes_the_sender__its_write_is_flushed(void **state)
+{
+    struct fake *f = *state;
+    f->cfg.tunables.obuf_pubsub_hard_bytes = 16;
+    fake_start(f, 1);
+    int a = join(f);
+    fake_send(a, "FIRST long-enough-for-the-limit 10\r\n");
+    fake_expect_closed(a);
+    assert_int_equal(killed_obuf(f), 1);
+    fake_until(f, committed, 10);
+    close(a);
+}
+
 /* ---- Limits and ends ---- */
 
 #define BIG 100000
@@ -366,6 +387,7 @@ int main(void)
         TEST_ONCE(test_push__while_a_command_runs__waits_for_its_reply),
         TEST_ONCE(test_push__depends_on_an_uncommitted_write__waits_with_all_behind_it),
         TEST_ONCE(test_push__write_undone__vanishes_and_its_neighbours_stay),
+        TEST_ONCE(test_push__own_message_closes_the_sender__its_write_is_flushed),
         TEST_ONCE(test_push__loop_that_takes_nothing__holds_no_more_than_the_limit),
         TEST_ONCE(test_push__client_that_does_not_read__is_closed_and_others_are_served),
         TEST_ONCE(test_push__receiver_vanishes__what_is_under_way_is_dropped),
