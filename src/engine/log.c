@@ -284,6 +284,14 @@ static int no_room_locked(struct bki_log *log, uint64_t *want, uint64_t need, co
     return BK_ENOSPC;
 }
 
+/* Who waits for room in the buffer cannot count on a flush by those whose bytes are there: a client
+ * may be gone before its loop flushes, and nobody flushes what a merge has the log tell. */
+static int again_once_written_locked(struct bki_log *log)
+{
+    log->asked_pos = load(&log->tail_pos);
+    return again_locked(log);
+}
+
 /* Uncommitted bytes are bounded; what is larger than the bound by itself waits until it would be
  * alone. */
 static int admit_bytes_locked(struct bki_log *log, uint64_t bytes)
@@ -293,7 +301,7 @@ static int admit_bytes_locked(struct bki_log *log, uint64_t bytes)
     bool large = bytes > limit / 2;
     if (log->drain_until_us != 0 && !large && used > 0) {
         if (bk_clock_mono_us(log->files->clock) < log->drain_until_us) {
-            return again_locked(log);
+            return again_once_written_locked(log);
         }
         log->drain_until_us = 0;
     }
@@ -301,7 +309,7 @@ static int admit_bytes_locked(struct bki_log *log, uint64_t bytes)
         if (large && log->drain_until_us == 0) {
             log->drain_until_us = bk_clock_mono_us(log->files->clock) + DRAIN_US;
         }
-        return again_locked(log);
+        return again_once_written_locked(log);
     }
     if (large) {
         log->drain_until_us = 0;

@@ -101,8 +101,10 @@ struct bki_log {
     struct bki_chunk *spare BK_GUARDED(mu); /* one kept, so that a steady flow does not allocate */
     bool mark_due BK_GUARDED(mu); /* the next append notes how far the log has been synced */
     uint64_t mark_uid BK_GUARDED(mu), mark_offset BK_GUARDED(mu);
-    uint64_t want_bytes BK_GUARDED(mu);  /* a record waits for a next file with this much room */
-    uint64_t asked_pos BK_GUARDED(mu);   /* with always: up to here a commit was asked for */
+    uint64_t want_bytes BK_GUARDED(mu); /* a record waits for a next file with this much room */
+    /* The sync thread is to write up to here: with always to commit it, else for somebody who waits
+     * for room in the buffer. */
+    uint64_t asked_pos BK_GUARDED(mu);
     uint64_t active_want BK_GUARDED(mu); /* one waits for the active file to have room up to here */
     int64_t drain_until_us
         BK_GUARDED(mu); /* a large record waits for an empty buffer: others hold back */

@@ -395,8 +395,8 @@ static bool drain_over_locked(struct bki_log *log, int64_t now)
     return true;
 }
 
-/* What was handed to the sync thread before appendfsync was changed from always, and now is
- * nobody's to write. */
+/* What stands in the way of somebody who waits for room, or was handed to the sync thread before
+ * appendfsync was changed from always: nobody else may be there to write it. */
 static bool write_asked(struct bki_log *log)
 {
     bk_mutex_lock(&log->write_mu);
