@@ -28,7 +28,7 @@ void bki_cache_resize(struct bki_cache *c, uint64_t bytes); /* 0: empties and ho
 void bki_cache_tidy(struct bki_cache *c);
 
 /* Brings what bki_cache_get and _forget of n locations will touch into the processor's cache; a
- * location that is not there does no harm. */
+ * location that is not there does no harm. n: up to BK_PREFETCH_MAX. */
 void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n);
 /* Appends the value to *out and sets *flags. */
 bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_t *flags);
