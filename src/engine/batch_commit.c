@@ -170,6 +170,17 @@ static void lock_writes(struct bk_batch *b)
     bk_batch_lock(b);
 }
 
+/* The buckets that swing will change come nearer while the records are composed and appended. */
+static void fetch_buckets(const struct bk_batch *b)
+{
+    for (size_t i = 0; i < b->n && i < BK_PREFETCH_MAX; i++) {
+        struct bki_keydir *kd = bki_db_keydir(b->db, b->writes[i].num, false);
+        if (kd != NULL) {
+            bki_keydir_fetch(kd, &b->writes[i].key);
+        }
+    }
+}
+
 /* Everything that can fail comes before the first change. */
 static int prepare(struct bk_batch *b, size_t *n, struct bk_error *err)
 {
@@ -229,6 +240,7 @@ int bk_batch_commit(struct bk_batch *b, uint64_t *pos, struct bk_error *err)
     }
     size_t n;
     unsigned pin = bki_pin(&b->db->files.pins);
+    fetch_buckets(b);
     lock_writes(b);
     if (b->maps_n > 0) {
         b->map_before = bki_db_map_copy(b->db);

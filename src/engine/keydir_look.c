@@ -99,14 +99,27 @@ bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_
     return look_up(kd, key, out, pos, true);
 }
 
+/* Under a pin. */
+PREFETCHES fetch_bucket(struct bki_keydir *kd, uint64_t hash)
+{
+    struct seen v;
+    if (see_table(stripe_of(kd, hash), &v)) {
+        prefetch_lines(see_bucket(&v, hash));
+    }
+}
+
+void bki_keydir_fetch(struct bki_keydir *kd, const struct bk_key *key)
+{
+    unsigned pin = bki_look_begin(kd->reclaim);
+    fetch_bucket(kd, key->hash);
+    bki_look_end(kd->reclaim, pin);
+}
+
 void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_t n, uint64_t *locs)
 {
     unsigned pin = bki_look_begin(kd->reclaim);
     for (size_t i = 0; i < n; i++) {
-        struct seen v;
-        if (see_table(stripe_of(kd, keys[i].hash), &v)) {
-            prefetch_lines(see_bucket(&v, keys[i].hash));
-        }
+        fetch_bucket(kd, keys[i].hash);
     }
     for (size_t i = 0; i < n && locs != NULL; i++) {
         struct bki_entry e = {0};

@@ -14,7 +14,7 @@ else
     bad "libbitkv.a holds the functions of bitkv.h" "fewer than 50 names"
 fi
 # gcc takes a function that does nothing but prefetch for one without effect and drops its calls, unless it is expanded early.
-for name in bki_keydir_prefetch bki_keydir_apply bki_keydir_expire bki_cache_prefetch; do
+for name in bki_keydir_prefetch bki_keydir_apply bki_keydir_expire bki_keydir_fetch bki_cache_prefetch; do
     if objdump -d --no-show-raw-insn "$archive" --disassemble="$name" | grep -qE '\s(prefetch(t[012]|w)?|prfm)\s'; then
         ok
     else
