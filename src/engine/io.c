@@ -8,6 +8,8 @@
  */
 #include "engine/io.h"
 
+#include "engine/io_holder.h"
+
 #include "base/assert.h"
 #include "base/nofile.h"
 
@@ -178,15 +180,20 @@ static int sys_list(void *arg, const char *path, void (*each)(void *each_arg, co
     return rc;
 }
 
-/* Who has the lock that was not to be had: the file tells of the last writer only, if that. */
+/* Who has the lock that was not to be had. What the file says is the second best: it tells of the
+ * last writer only, if there was room, and with the pid that it has in its own namespace. */
 static long lock_holder(int fd)
 {
     char pid[32] = "";
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     bool reader = fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_RDLCK;
-    ssize_t n = reader ? 0 : pread(fd, pid, sizeof pid - 1, 0);
-    long holder = n > 0 ? strtol(pid, NULL, 10) : 0;
-    return reader ? BK_IO_READER : holder > 0 ? holder : BK_IO_UNKNOWN;
+    long holder = bki_io_holder(fd);
+    if (holder > 0 || reader) {
+        return holder > 0 ? holder : BK_IO_READER;
+    }
+    ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+    holder = n > 0 ? strtol(pid, NULL, 10) : 0;
+    return holder > 0 ? holder : BK_IO_UNKNOWN;
 }
 
 /* Tells who holds the lock, in place: it takes no room where there was such a text before. A disk
@@ -324,8 +331,9 @@ int bki_io_locked(struct bk_error *err, const char *path, long holder)
         return bk_error_set(err, BK_ELOCKED, 0, path, 0, "process %ld has this directory open",
                             holder);
     }
-    return bk_error_set(err, BK_ELOCKED, 0, path, 0, "%s has this directory open",
-                        holder == BK_IO_READER ? "a reader" : "another process");
+    return bk_error_set(err, BK_ELOCKED, 0, path, 0,
+                        "%s has this directory open: which one cannot be seen from here",
+                        holder == BK_IO_READER ? "a process that reads" : "another process");
 }
 
 /* Drops n bytes from the front of the vector; returns how many whole entries are done. */

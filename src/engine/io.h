@@ -23,7 +23,7 @@ enum bk_io_open {
     BK_IO_CREATE = 2 /* read and write, mode 0640; -EEXIST when it is there */
 };
 
-/* Holders of a lock that are told by no pid. */
+/* Holders of a lock whose pid is not to be found out: another user's, another namespace's. */
 #define BK_IO_READER 0L
 #define BK_IO_UNKNOWN (-1L)
 
@@ -61,8 +61,9 @@ struct bk_io {
                 void *each_arg);
 
     /* Takes the exclusive lock of path (made when missing) and writes this process's pid into it,
-     * if there is room; returns a handle that unlock releases, or -EWOULDBLOCK with the holder's
-     * pid, or one of BK_IO_*, in *holder. -ENOSPC, -EDQUOT: path is not there, nor can it be made.
+     * if there is room; returns a handle that unlock releases, or -EWOULDBLOCK with the pid of a
+     * holder, or one of BK_IO_*, in *holder. -ENOSPC, -EDQUOT: path is not there, nor can it be
+     * made.
      */
     int (*lock)(void *arg, const char *path, long *holder);
     /* The same for a reader: path is not made nor written, and others may hold it like this too. A

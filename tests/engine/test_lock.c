@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,7 +37,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A child that opens the store, writes one key, says so, and waits to be killed. */
+/* A child that opens the store, writes one key unless it only reads, says so, and waits to be
+ * killed. */
 static pid_t start_holder(struct place *p)
 {
     int pipe_fd[2];
@@ -46,8 +48,10 @@ static pid_t start_holder(struct place *p)
     assert_true(pid >= 0);
     if (pid == 0) {
         struct bk_db *db = NULL;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
         bool ok = bk_open(&db, &p->opt, NULL) == BK_OK &&
-                  bk_put(db, 0, bk_span_str("k"), bk_span_str("of the child"), 0) == BK_OK;
+                  (p->opt.read_only ||
+                   bk_put(db, 0, bk_span_str("k"), bk_span_str("of the child"), 0) == BK_OK);
         ready = ok ? 'y' : 'n';
         if (write(pipe_fd[1], &ready, 1) != 1) {
             _exit(1);
@@ -70,17 +74,57 @@ static void kill_holder(pid_t pid)
     assert_int_equal(waitpid(pid, &status, 0), pid);
 }
 
+static void expect_held_by(struct place *p, pid_t pid)
+{
+    struct bk_error err = {0};
+    struct bk_db *db = NULL;
+    char text[64];
+    assert_int_equal(bk_open(&db, &p->opt, &err), BK_ELOCKED);
+    assert_null(db);
+    snprintf(text, sizeof(text), "process %ld has this directory open", (long)pid);
+    assert_string_equal(err.text, text);
+}
+
 static void test_trap22__second_open_in_another_process__is_refused_with_the_pid(void **state)
 {
     struct place *p = *state;
-    struct bk_error err = {0};
-    struct bk_db *db = NULL;
-    char pid_text[32];
     pid_t pid = start_holder(p);
-    assert_int_equal(bk_open(&db, &p->opt, &err), BK_ELOCKED);
-    assert_null(db);
-    snprintf(pid_text, sizeof(pid_text), "%ld", (long)pid);
-    assert_non_null(strstr(err.text, pid_text));
+    expect_held_by(p, pid);
+    kill_holder(pid);
+}
+
+/* Readers write nothing, and LOCK still has the pid of the writer before them. Who was refused has
+ * LOCK open too, but holds nothing. */
+static void test_lock__held_by_readers__one_that_is_left_is_named(void **state)
+{
+    struct place *p = *state;
+    char path[200];
+    kill_holder(start_holder(p));
+    p->opt.read_only = true;
+    pid_t first = start_holder(p);
+    pid_t second = start_holder(p);
+    p->opt.read_only = false;
+    tmpdir_join(&p->dir, "LOCK", path, sizeof(path));
+    int looks_on = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(looks_on >= 0);
+    kill_holder(first);
+    expect_held_by(p, second);
+    kill_holder(second);
+    close(looks_on);
+}
+
+/* As in a container, whose processes have other numbers inside. */
+static void test_lock__pid_in_the_file_is_wrong__the_holder_is_named(void **state)
+{
+    struct place *p = *state;
+    char path[200];
+    pid_t pid = start_holder(p);
+    tmpdir_join(&p->dir, "LOCK", path, sizeof(path));
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    fprintf(f, "%-15ld\n", 1L);
+    assert_int_equal(fclose(f), 0);
+    expect_held_by(p, pid);
     kill_holder(pid);
 }
 
@@ -223,10 +267,10 @@ static bool lock_twice(struct place *p, long wanted_holder)
 static bool take_missing_lock(struct place *p)
 {
     fill_up(p);
-    return lock_twice(p, -1);
+    return lock_twice(p, (long)getpid());
 }
 
-static void test_lock__missing_on_a_full_disk__is_taken(void **state)
+static void test_lock__missing_on_a_full_disk__names_its_holder(void **state)
 {
     on_full_disk(*state, take_missing_lock);
 }
@@ -332,11 +376,13 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_trap22__second_open_in_another_process__is_refused_with_the_pid),
+        T(test_lock__held_by_readers__one_that_is_left_is_named),
+        T(test_lock__pid_in_the_file_is_wrong__the_holder_is_named),
         T(test_trap22__kill_dash_9__next_open_needs_no_clean_up),
         T(test_trap22__second_open_in_one_process__is_refused),
         T(test_trap22__stale_pid_in_the_lock_file__does_not_block),
         T(test_trap22__program_started_by_the_opener__inherits_nothing),
-        T(test_lock__missing_on_a_full_disk__is_taken),
+        T(test_lock__missing_on_a_full_disk__names_its_holder),
         T(test_lock__missing_on_a_full_disk__store_opens),
         T(test_lock__there_on_a_full_disk__names_its_holder),
         T(test_lock__leftover_on_a_full_disk__is_removed),

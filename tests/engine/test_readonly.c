@@ -143,7 +143,10 @@ static void test_readonly__lock__readers_share_it_and_keep_writers_out(void **st
     RIG_TRUE(&r, rig_close(&r) == BK_OK);
     BK_SUCCEEDS(open_to_read(&r, r.disk, &one, &err), err);
     BK_SUCCEEDS(open_to_read(&r, r.disk, &two, &err), err);
-    assert_int_equal(rig_open(&r), BK_ELOCKED);
+    assert_int_equal(bk_open(&r.db, &r.opt, &err),
+                     BK_ELOCKED); /* this disk knows no reader's pid */
+    assert_string_equal(err.text, "a process that reads has this directory open: which one cannot "
+                                  "be seen from here");
     BK_SUCCEEDS(bk_close(&one, &err), err);
     BK_SUCCEEDS(bk_close(&two, &err), err);
     RIG_TRUE(&r, rig_open(&r) == BK_OK);

@@ -254,30 +254,55 @@ static void test_tool__more_data_files_than_the_hard_limit__names_it(void **stat
 
 /* ---- Servers ---- */
 
-static void test_tool__held_by_a_server__refuses_and_names_it(void **state)
+/* The verbs that write, or all: each says whose the directory is. */
+static void expect_refusals(bool reading_too)
 {
-    (void)state;
     char data[PATH_SIZE];
     char pid[64];
-    start();
+    static const char *const plain[] = {"load", "merge", "keys",  "stats",
+                                        "dump", "check", "repair"};
+    size_t n = reading_too ? sizeof plain / sizeof plain[0] : 2;
     tmpdir_join(&server.dir, "data", data, sizeof data);
     snprintf(pid, sizeof pid, "process %ld has this directory open", (long)server.pid);
-    static const char *const plain[] = {"keys", "stats", "dump", "load", "merge"};
-    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+    for (size_t i = 0; i < n; i++) {
         RUN(2, plain[i], data);
         SAYS(pid);
     }
-    RUN(2, "get", data, "k");
-    SAYS(pid);
     RUN(2, "put", data, "k", "v");
     SAYS(pid);
     RUN(2, "del", data, "k");
     SAYS(pid);
     RUN(2, "snapshot", data, in_dir("snap"));
     SAYS(pid);
+    if (reading_too) {
+        RUN(2, "get", data, "k");
+        SAYS(pid);
+    }
+}
+
+static void test_tool__held_by_a_server__refuses_and_names_it(void **state)
+{
+    (void)state;
+    start();
+    expect_refusals(true);
     struct respc *c = expect_connection(&server);
     expect_reply(c, ":0", "DBSIZE", NULL);
     respc_close(&c);
+    expect_clean_stop(&server);
+}
+
+static void test_tool__held_by_a_server_that_reads__writers_are_refused_and_name_it(void **state)
+{
+    (void)state;
+    char data[PATH_SIZE];
+    start();
+    assert_int_equal(server_stop(&server), 0);
+    server.options[0] = "--read-only";
+    server.options[1] = "yes";
+    start();
+    expect_refusals(false);
+    tmpdir_join(&server.dir, "data", data, sizeof data);
+    RUN(0, "check", data);
     expect_clean_stop(&server);
 }
 
@@ -378,6 +403,7 @@ int main(void)
         T(test_tool__more_data_files_than_the_soft_limit__are_opened),
         T(test_tool__more_data_files_than_the_hard_limit__names_it),
         T(test_tool__held_by_a_server__refuses_and_names_it),
+        T(test_tool__held_by_a_server_that_reads__writers_are_refused_and_name_it),
         T(test_tool__after_a_server__each_reads_what_the_other_wrote),
         T(test_tool__reading_verbs__leave_the_directory_as_it_is),
         T(test_tool__snapshot_of_a_running_server__is_dumped),
