@@ -496,8 +496,9 @@ void bk_snapshot_stop(struct bk_db *db);
 /* The next four need no open store. io: NULL = the operating system. */
 
 /* Makes dir (not there yet, or empty) a store that holds what the snapshot holds, by links or
- * copies as bk_snapshot does, by way of dir.tmp too. The snapshot stays as it is. BK_CORRUPT: it is
- * none, or not whole: every file of its manifest must be there with its header and its length. */
+ * copies as bk_snapshot does, by way of dir.tmp too. The snapshot stays as it is; meanwhile others
+ * may read it too. BK_ELOCKED: a store is open in it to write. BK_CORRUPT: it is none, or not
+ * whole: every file of its manifest must be there with its header and its length. */
 BK_MUST_USE int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir,
                            struct bk_error *err);
 

@@ -390,26 +390,51 @@ static int check_file(const struct bk_io *io, const char *dir, uint64_t store,
     return rc;
 }
 
+static int restore_shared(struct transfer *t, const char *dir, char tmp[BKI_PATH_MAX],
+                          struct bk_error *err)
+{
+    struct bki_manifest_state state;
+    int rc = read_manifest(t->io, t->from, &state, err);
+    if (rc == BK_NOTFOUND) {
+        rc = bk_error_set(err, BK_CORRUPT, 0, t->from, 0, "not a snapshot: there is no manifest");
+    }
+    for (uint32_t i = 0; rc == BK_OK && i < state.files_n; i++) {
+        rc = check_file(t->io, t->from, state.store, &state.files[i], err);
+    }
+    if (rc == BK_OK) {
+        rc = check_target(t->io, dir, tmp, err);
+    }
+    if (rc == BK_OK) {
+        rc = fill_and_name(t, dir, &state, err);
+    }
+    bki_manifest_state_fini(&state);
+    return rc;
+}
+
+/* As a store opened to read is locked: nothing is made in the snapshot. Without a LOCK nobody has
+ * ever written to it; who begins to, meanwhile, can only take away a file, which is an error. */
 int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir, struct bk_error *err)
 {
     char tmp[BKI_PATH_MAX];
+    char path[BKI_PATH_MAX];
+    long holder = 0;
     struct bk_snapshot_result result = {0};
-    struct bki_manifest_state state;
     struct transfer t = {io != NULL ? io : &bk_io_system, snapshot, tmp, NULL, &result};
-    int rc = read_manifest(t.io, snapshot, &state, err);
-    if (rc == BK_NOTFOUND) {
-        rc = bk_error_set(err, BK_CORRUPT, 0, snapshot, 0, "not a snapshot: there is no manifest");
+    if (strlen(snapshot) > BKI_PATH_MAX - 64) {
+        return bk_error_set(err, BK_EINVAL, 0, snapshot, 0, "the path is too long");
     }
-    for (uint32_t i = 0; rc == BK_OK && i < state.files_n; i++) {
-        rc = check_file(t.io, snapshot, state.store, &state.files[i], err);
+    snprintf(path, sizeof path, "%s/LOCK", snapshot);
+    int lock = t.io->lock_shared(t.io->arg, path, &holder);
+    if (lock == -EWOULDBLOCK) {
+        return bki_io_locked(err, path, holder);
     }
-    if (rc == BK_OK) {
-        rc = check_target(t.io, dir, tmp, err);
+    if (lock < 0 && lock != -ENOENT) {
+        return bki_io_fail(err, lock, path, 0, "lock");
     }
-    if (rc == BK_OK) {
-        rc = fill_and_name(&t, dir, &state, err);
+    int rc = restore_shared(&t, dir, tmp, err);
+    if (lock >= 0) {
+        t.io->unlock(t.io->arg, lock);
     }
-    bki_manifest_state_fini(&state);
     return rc;
 }
 

@@ -124,6 +124,56 @@ static void test_snapshot__source_has_the_other_name__stays_whole(void **state)
     assert_false(simdisk_exists(r->disk, BACK));
 }
 
+/* ---- Restoring what others have open ---- */
+
+static void test_snapshot__restored_where_a_store_writes__is_refused_with_the_pid(void **state)
+{
+    struct rig *r = *state;
+    const struct bk_io *io = simdisk_io(r->disk);
+    struct bk_error err = {0};
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, &err), err);
+    assert_false(simdisk_exists(r->disk, SNAP "/LOCK")); /* as on a disk that is only read */
+    struct bk_db *db = open_in(r, SNAP);
+    assert_int_equal(bk_restore(io, SNAP, BACK "2", &err), BK_ELOCKED);
+    assert_string_equal(err.path, SNAP "/LOCK");
+    assert_non_null(strstr(err.text, "process 4711 has"));
+    assert_false(simdisk_exists(r->disk, BACK "2") || simdisk_exists(r->disk, BACK "2.tmp"));
+    assert_int_equal(bk_close(&db, NULL), BK_OK);
+    r->opt.read_only = true;
+    db = open_in(r, SNAP);
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK "2", &err), err);
+    assert_int_equal(bk_close(&db, NULL), BK_OK);
+    r->opt.read_only = false;
+    expect_whole(r, BACK "2");
+}
+
+/* Nobody can open it to write while it is read; whatever fails, afterwards everybody can. */
+static void test_snapshot__restoring_ends_early__lets_the_snapshot_go(void **state)
+{
+    struct rig *r = *state;
+    const struct bk_io *io = simdisk_io(r->disk);
+    struct bk_error err = {0};
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    expect_whole(r, SNAP); /* which makes its LOCK */
+    unsigned handles = simdisk_handles(r->disk);
+    uint64_t n = 1;
+    for (bool failed = true; failed; n++) {
+        simdisk_fail(r->disk, SIMDISK_ANY & ~(unsigned)(SIMDISK_CLOSE | SIMDISK_UNLOCK), n, 1, EIO);
+        int rc = bk_restore(io, SNAP, BACK, &err);
+        failed = simdisk_failed(r->disk) > 0;
+        simdisk_fail(r->disk, 0, 0, 0, 0);
+        assert_true(rc == BK_OK || failed);
+        assert_int_equal(simdisk_handles(r->disk), handles);
+        if (failed && simdisk_exists(r->disk, rc == BK_OK ? BACK : BACK ".tmp")) {
+            BK_SUCCEEDS(bk_snapshot_remove(io, rc == BK_OK ? BACK : BACK ".tmp", &err), err);
+        }
+    }
+    assert_true(n > 10);
+    expect_whole(r, SNAP);
+    expect_whole(r, BACK);
+}
+
 /* ---- A store that is not whole ---- */
 
 static void expect_refused(struct rig *r, const char *why)
@@ -175,6 +225,8 @@ int main(void)
         T(test_snapshot__removal_finds_a_file_of_somebodys__leaves_all),
         T(test_snapshot__removal_without_room_for_a_lock__removes),
         T(test_snapshot__source_has_the_other_name__stays_whole),
+        T(test_snapshot__restored_where_a_store_writes__is_refused_with_the_pid),
+        T(test_snapshot__restoring_ends_early__lets_the_snapshot_go),
         T(test_snapshot__file_cut_or_headless__is_refused_until_it_is_back),
     };
     quiet_log();

@@ -277,6 +277,8 @@ static void expect_refusals(bool reading_too)
     if (reading_too) {
         RUN(2, "get", data, "k");
         SAYS(pid);
+        RUN(2, "restore", data, in_dir("restored"));
+        SAYS(pid);
     }
 }
 

@@ -256,6 +256,25 @@ static void test_tool__restore_into_the_snapshot__is_refused(void **state)
     assert_string_equal(dirlist_difference(&before, &after), "");
 }
 
+/* Of one that its owner lets nobody write to. */
+static void test_tool__restore__makes_nothing_in_the_snapshot(void **state)
+{
+    (void)state;
+    struct dirlist before;
+    struct dirlist after;
+    const char *snap = in_dir("snap");
+    RUN(0, "put", in_dir("s"), "k", "v");
+    RUN(0, "snapshot", in_dir("s"), snap);
+    assert_int_equal(chmod(snap, 0500), 0);
+    dirlist_read(&before, snap);
+    RUN(0, "restore", snap, in_dir("r"));
+    dirlist_read(&after, snap);
+    assert_int_equal(chmod(snap, 0700), 0);
+    assert_string_equal(dirlist_difference(&before, &after), "");
+    RUN(0, "get", in_dir("r"), "k");
+    OUT("v");
+}
+
 /* ---- Progress ---- */
 
 /* A load whose input stays open shows itself on the terminal until the input ends. */
@@ -317,6 +336,7 @@ int main(void)
         T(test_tool__other_name_is_taken__is_told_and_left_alone),
         T(test_tool__copy_to_a_slash_or_a_dot__is_made),
         T(test_tool__restore_into_the_snapshot__is_refused),
+        T(test_tool__restore__makes_nothing_in_the_snapshot),
         T(test_tool__long_work_on_a_terminal__shows_a_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
