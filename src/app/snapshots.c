@@ -74,7 +74,7 @@ static int make_one(struct snapshots *s, char name[64], struct bk_snapshot_resul
         make_name(name, list.last_number + 1);
         snapshots_list_fini(&list);
         int n = snprintf(path, sizeof path, "%s/%s", s->dir, name);
-        rc = n < (int)sizeof path ? bk_snapshot(s->db, path, result, err)
+        rc = n < (int)sizeof path ? bk_snapshot(s->db, path, result, NULL, err)
                                   : bk_error_set(err, BK_EINVAL, ENAMETOOLONG, s->dir, 0,
                                                  "snapshot-dir is too long");
     }

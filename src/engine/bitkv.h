@@ -55,12 +55,13 @@ enum bk_on_corruption {
     BK_CORRUPT_REFUSE /* bk_open fails with BK_CORRUPT */
 };
 
-/* How far bk_open is, for who watches it from another thread, and a wish of his. Begins as zero. */
+/* How far bk_open, bk_verify, bk_snapshot or bk_restore is, for who watches it from another thread,
+ * and a wish of his. Begins as zero. */
 struct bk_progress {
-    _Atomic uint64_t bytes_total, bytes_done; /* of what is read; the total may still change */
+    _Atomic uint64_t bytes_total, bytes_done; /* read or copied; the total may still change */
     _Atomic uint64_t files_total, files_done;
     _Atomic uint64_t keys; /* records of keys that were read so far */
-    atomic_bool cancel;    /* set by the watcher: bk_open soon fails with BK_ECANCELED */
+    atomic_bool cancel;    /* set by the watcher: the call soon fails with BK_ECANCELED */
 };
 
 enum bk_merge_policy {
@@ -486,10 +487,11 @@ struct bk_snapshot_result {
  * dir.tmp: as long as anything has that name the call fails with BK_EINVAL and leaves it alone,
  * since it may be the caller's; bk_snapshot_remove removes it. While a snapshot is being made
  * nothing is removed from the store. One at a time: BK_EAGAIN while another is being made, and
- * after bk_snapshot_stop. BK_CORRUPT: a file is not whole. Holds up no command. out may be NULL.
+ * after bk_snapshot_stop. BK_CORRUPT: a file is not whole. Holds up no command. out may be NULL,
+ * and progress, which counts data files and their bytes, links at once.
  */
 BK_MUST_USE int bk_snapshot(struct bk_db *db, const char *dir, struct bk_snapshot_result *out,
-                            struct bk_error *err);
+                            struct bk_progress *progress, struct bk_error *err);
 /* From here on snapshots end early with BK_EAGAIN, one that is being made too: before bk_close. */
 void bk_snapshot_stop(struct bk_db *db);
 
@@ -498,9 +500,10 @@ void bk_snapshot_stop(struct bk_db *db);
 /* Makes dir (not there yet, or empty) a store that holds what the snapshot holds, by links or
  * copies as bk_snapshot does, by way of dir.tmp too. The snapshot stays as it is; meanwhile others
  * may read it too. BK_ELOCKED: a store is open in it to write. BK_CORRUPT: it is none, or not
- * whole: every file of its manifest must be there with its header and its length. */
+ * whole: every file of its manifest must be there with its header and its length. progress: as in
+ * bk_snapshot. */
 BK_MUST_USE int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir,
-                           struct bk_error *err);
+                           struct bk_progress *progress, struct bk_error *err);
 
 struct bk_file_info;
 /* Calls each() for every data file of a snapshot in rank order; id, uid, rank, size and state are

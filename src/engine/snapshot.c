@@ -31,13 +31,27 @@ struct transfer {
     const char *from, *to;
     const atomic_bool *stop; /* NULL: nobody stops it */
     struct bk_snapshot_result *out;
+    struct bk_progress *progress;
+    bool counted; /* progress has the file that is copied: the manifest knows a data file's size */
 };
 
 /* ---- One file ---- */
 
-static bool stopped(const struct transfer *t)
+/* BK_OK: nobody wants it to end here. */
+static int go_on(const struct transfer *t, const char *path, uint64_t at, struct bk_error *err)
 {
-    return t->stop != NULL && atomic_load(t->stop);
+    if (t->stop != NULL && atomic_load(t->stop)) {
+        return bk_error_set(err, BK_EAGAIN, 0, path, at, "the snapshot was stopped");
+    }
+    return atomic_load(&t->progress->cancel)
+               ? bk_error_set(err, BK_ECANCELED, 0, path, at, "the copying was called off")
+               : BK_OK;
+}
+
+/* The files that are there already, and so much of the next one. */
+static void tell(const struct transfer *t, uint64_t copied)
+{
+    atomic_store_explicit(&t->progress->bytes_done, t->out->bytes + copied, memory_order_relaxed);
 }
 
 static int copy_bytes(const struct transfer *t, int from, int to, const char *path, uint64_t size,
@@ -53,14 +67,17 @@ static int copy_bytes(const struct transfer *t, int from, int to, const char *pa
         if (rc == BK_OK && got < want) {
             rc = bk_error_set(err, BK_CORRUPT, 0, path, at, "the file is shorter than it was");
         }
-        if (rc == BK_OK && stopped(t)) {
-            rc = bk_error_set(err, BK_EAGAIN, 0, path, at, "the snapshot was stopped");
+        if (rc == BK_OK) {
+            rc = go_on(t, path, at, err);
         }
         if (rc == BK_OK) {
             struct iovec iov = {p, got};
             rc = bki_io_write_all(t->io, to, &iov, 1, at, path, err);
         }
         at += got;
+        if (t->counted) {
+            tell(t, at);
+        }
     }
     bk_buf_fini(&buf);
     return rc;
@@ -115,15 +132,16 @@ static int bring(const struct transfer *t, const char *from, const char *to, uin
     return rc < 0 ? bki_io_fail(err, rc, to, 0, "link") : BK_OK;
 }
 
-static int bring_data(const struct transfer *t, const struct bki_manifest_file *f,
-                      struct bk_error *err)
+static int bring_data(struct transfer *t, const struct bki_manifest_file *f, struct bk_error *err)
 {
     char from[BKI_PATH_MAX];
     char to[BKI_PATH_MAX];
     bool copied;
     bki_datafile_path(from, t->from, f->id);
     bki_datafile_path(to, t->to, f->id);
+    t->counted = true;
     int rc = bring(t, from, to, f->size, &copied, err);
+    t->counted = false;
     if (rc == BK_NOTFOUND) {
         return bk_error_set(err, BK_CORRUPT, 0, from, 0, NOT_WHOLE, "the file is missing");
     }
@@ -133,6 +151,8 @@ static int bring_data(const struct transfer *t, const struct bki_manifest_file *
     t->out->files++;
     t->out->bytes += f->size;
     t->out->copied_bytes += copied ? f->size : 0;
+    atomic_fetch_add_explicit(&t->progress->files_done, 1, memory_order_relaxed);
+    tell(t, 0);
     bki_hint_path(from, t->from, f->id);
     bki_hint_path(to, t->to, f->id);
     rc = bring(t, from, to, UINT64_MAX, &copied, err);
@@ -155,15 +175,27 @@ static int write_manifest(const struct transfer *t, struct bki_manifest_state *s
     return rc;
 }
 
-static int fill(const struct transfer *t, struct bki_manifest_state *state, struct bk_error *err)
+static int fill(struct transfer *t, struct bki_manifest_state *state, struct bk_error *err)
 {
     int rc = BK_OK;
     for (uint32_t i = 0; rc == BK_OK && i < state->files_n; i++) {
-        rc = stopped(t) ? bk_error_set(err, BK_EAGAIN, 0, t->to, 0, "the snapshot was stopped")
-                        : bring_data(t, &state->files[i], err);
+        rc = go_on(t, t->to, 0, err);
+        if (rc == BK_OK) {
+            rc = bring_data(t, &state->files[i], err);
+        }
     }
     /* Its commit syncs the directory, the names of the data files in it too. */
     return rc == BK_OK ? write_manifest(t, state, err) : rc;
+}
+
+static void tell_total(const struct transfer *t, const struct bki_manifest_state *state)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < state->files_n; i++) {
+        bytes += state->files[i].size;
+    }
+    atomic_store_explicit(&t->progress->files_total, state->files_n, memory_order_relaxed);
+    atomic_store_explicit(&t->progress->bytes_total, bytes, memory_order_relaxed);
 }
 
 /* Whether something may be made at dir; *tmp: the name it has until it is whole. */
@@ -278,6 +310,7 @@ static int snapshot_held(struct bk_db *db, struct transfer *t, const char *dir,
     t->out->sealed_us = (uint64_t)(bk_clock_mono_us(db->clock) - started);
     bki_files_copy_state(&db->files, &state);
     keep_sealed(&state);
+    tell_total(t, &state);
     rc = fill_and_name(t, dir, &state, err);
     bki_manifest_state_fini(&state);
     t->out->took_us = (uint64_t)(bk_clock_mono_us(db->clock) - started);
@@ -285,11 +318,17 @@ static int snapshot_held(struct bk_db *db, struct transfer *t, const char *dir,
 }
 
 int bk_snapshot(struct bk_db *db, const char *dir, struct bk_snapshot_result *out,
-                struct bk_error *err)
+                struct bk_progress *progress, struct bk_error *err)
 {
     char tmp[BKI_PATH_MAX];
     struct bk_snapshot_result result = {0};
-    struct transfer t = {db->io, db->files.dir, tmp, &db->snapshot_stop, &result};
+    struct bk_progress unwatched = {0};
+    struct transfer t = {.io = db->io,
+                         .from = db->files.dir,
+                         .to = tmp,
+                         .stop = &db->snapshot_stop,
+                         .out = &result,
+                         .progress = progress != NULL ? progress : &unwatched};
     if (db->read_only) {
         return bki_db_refuse_write(db, err);
     }
@@ -398,6 +437,7 @@ static int restore_shared(struct transfer *t, const char *dir, char tmp[BKI_PATH
     if (rc == BK_NOTFOUND) {
         rc = bk_error_set(err, BK_CORRUPT, 0, t->from, 0, "not a snapshot: there is no manifest");
     }
+    tell_total(t, &state);
     for (uint32_t i = 0; rc == BK_OK && i < state.files_n; i++) {
         rc = check_file(t->io, t->from, state.store, &state.files[i], err);
     }
@@ -413,13 +453,19 @@ static int restore_shared(struct transfer *t, const char *dir, char tmp[BKI_PATH
 
 /* As a store opened to read is locked: nothing is made in the snapshot. Without a LOCK nobody has
  * ever written to it; who begins to, meanwhile, can only take away a file, which is an error. */
-int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir, struct bk_error *err)
+int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir,
+               struct bk_progress *progress, struct bk_error *err)
 {
     char tmp[BKI_PATH_MAX];
     char path[BKI_PATH_MAX];
     long holder = 0;
     struct bk_snapshot_result result = {0};
-    struct transfer t = {io != NULL ? io : &bk_io_system, snapshot, tmp, NULL, &result};
+    struct bk_progress unwatched = {0};
+    struct transfer t = {.io = io != NULL ? io : &bk_io_system,
+                         .from = snapshot,
+                         .to = tmp,
+                         .out = &result,
+                         .progress = progress != NULL ? progress : &unwatched};
     if (strlen(snapshot) > BKI_PATH_MAX - 64) {
         return bk_error_set(err, BK_EINVAL, 0, snapshot, 0, "the path is too long");
     }

@@ -50,6 +50,7 @@ int tool_merge(const struct tool_args *a)
 int tool_snapshot(const struct tool_args *a)
 {
     struct tool_store s = {0};
+    struct tool_progress p;
     struct bk_error err = {0};
     struct bk_snapshot_result r = {0};
     char dest[TOOL_PATH_SIZE];
@@ -60,7 +61,9 @@ int tool_snapshot(const struct tool_args *a)
     if (status != TOOL_OK) {
         return status;
     }
-    int rc = bk_snapshot(s.db, dest, &r, &err);
+    tool_progress_begin(&p, "Copying", TOOL_BYTES);
+    int rc = bk_snapshot(s.db, dest, &r, &p.counts, &err);
+    tool_progress_end(&p);
     status = tool_store_close(&s, rc == BK_OK ? TOOL_OK : tool_fail_err(&err));
     if (status == TOOL_OK) {
         printf("files:%" PRIu64 "\nbytes:%" PRIu64 "\ncopied_bytes:%" PRIu64 "\n", r.files, r.bytes,
@@ -72,14 +75,18 @@ int tool_snapshot(const struct tool_args *a)
 
 int tool_restore(const struct tool_args *a)
 {
+    struct tool_progress p;
     struct bk_error err = {0};
     char dir[TOOL_PATH_SIZE];
     int status = tool_target_name(a->argv[0], dir);
     if (status == TOOL_OK) {
         status = tool_target_outside(dir, a->dir);
     }
-    if (status == TOOL_OK && bk_restore(NULL, a->dir, dir, &err) != BK_OK) {
-        status = tool_fail_err(&err);
+    if (status != TOOL_OK) {
+        return status;
     }
-    return status;
+    tool_progress_begin(&p, "Restoring", TOOL_BYTES);
+    int rc = bk_restore(NULL, a->dir, dir, &p.counts, &err);
+    tool_progress_end(&p);
+    return rc == BK_OK ? TOOL_OK : tool_fail_err(&err);
 }

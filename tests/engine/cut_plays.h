@@ -261,7 +261,7 @@ static inline void play_mixture(struct rig *r)
         some_random(r, 25);
         step_some(r, 30);
         if (r->db != NULL && !dead(r)) {
-            MUST(bk_snapshot(r->db, dir, NULL, NULL) == BK_OK || dead(r));
+            MUST(bk_snapshot(r->db, dir, NULL, NULL, NULL) == BK_OK || dead(r));
         }
         put_expiring(r, 3);
         some_random(r, 15);

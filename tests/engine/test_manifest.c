@@ -234,7 +234,7 @@ static void lone_setup(struct lone *s)
     }
     RIG_TRUE(r, rig_settle(r));
     bk_files(r->db, note_active, s->path);
-    BK_SUCCEEDS(bk_snapshot(r->db, KEPT, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, KEPT, NULL, NULL, &err), err);
     assert_int_equal(rig_close(r), BK_OK);
     assert_int_equal(rig_data_files(r, NULL, NULL), 1);
     rig_forget_image(r);

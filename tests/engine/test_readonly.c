@@ -70,7 +70,7 @@ static void read_and_compare(struct rig *r, uint64_t seed)
     same_contents(r, reader, writer);
     assert_int_equal(bk_put(reader, 0, bk_span_str("k"), bk_span_str("v"), 0), BK_EREADONLY);
     assert_int_equal(bk_write_state(reader, NULL), BK_EREADONLY);
-    assert_int_equal(bk_snapshot(reader, RIG_DIR "/snap", NULL, NULL), BK_EREADONLY);
+    assert_int_equal(bk_snapshot(reader, RIG_DIR "/snap", NULL, NULL, NULL), BK_EREADONLY);
     assert_false(bk_step(reader));
     BK_SUCCEEDS(bk_close(&reader, &err), err);
     assert_int_equal(simdisk_calls(r->disk, CHANGING), before);

@@ -49,19 +49,19 @@ static int last_rc; /* of the scenario's own call; the worlds have one each */
 
 static void play_snapshot(struct rig *r)
 {
-    last_rc = bk_snapshot(r->db, SNAP, NULL, NULL);
+    last_rc = bk_snapshot(r->db, SNAP, NULL, NULL, NULL);
     MUST(last_rc == BK_OK || dead(r));
 }
 
 static void prepare_snapshot(struct rig *r)
 {
     prepare_store(r);
-    MUST(bk_snapshot(r->db, SNAP, NULL, NULL) == BK_OK);
+    MUST(bk_snapshot(r->db, SNAP, NULL, NULL, NULL) == BK_OK);
 }
 
 static void play_restore(struct rig *r)
 {
-    last_rc = bk_restore(simdisk_io(r->disk), SNAP, BACK, NULL);
+    last_rc = bk_restore(simdisk_io(r->disk), SNAP, BACK, NULL, NULL);
     MUST(last_rc == BK_OK || dead(r));
 }
 

@@ -85,7 +85,7 @@ static void test_snapshot__taken__opens_and_holds_all_that_was_written(void **st
         play(r, 40); /* some of it still in the log's buffer, or not synced */
         uint64_t tail = bk_tail(r->db);
         snprintf(dir, sizeof(dir), SNAP "%u", round);
-        BK_SUCCEEDS(bk_snapshot(r->db, dir, &res, &err), err);
+        BK_SUCCEEDS(bk_snapshot(r->db, dir, &res, NULL, &err), err);
         assert_true(res.pos >= tail);
         assert_true(res.files > 0 && res.copied_bytes == 0);
         BK_SUCCEEDS(bk_snapshot_files(simdisk_io(r->disk), dir, add_bytes, &bytes, &err), err);
@@ -105,7 +105,7 @@ static void test_snapshot__written_to__changes_nothing_in_the_store(void **state
     struct aside a;
     play(r, 80);
     assert_int_equal(rig_put(r, "in both", "1"), BK_OK);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     struct bk_buf manifest = {0};
     struct bk_buf later = {0};
     simdisk_read(r->disk, SNAP "/MANIFEST", &manifest);
@@ -156,7 +156,7 @@ static void test_snapshot__empty_store__is_an_empty_store(void **state)
     struct rig *r = *state;
     struct bk_snapshot_result res = {0};
     struct bk_error err = {0};
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, &res, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, &res, NULL, &err), err);
     assert_int_equal(res.files, 0);
     expect_same(r, SNAP);
 }
@@ -175,15 +175,15 @@ static void test_snapshot__after_flush_and_swap__knows_the_databases(void **stat
     rig_begin(r);
     rig_batch_flush(r, 0);
     assert_int_equal(rig_commit(r), BK_OK);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP "1", NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP "1", NULL, NULL, &err), err);
     expect_same(r, SNAP "1");
     rig_begin(r);
     rig_batch_swap(r, 1, 2);
     assert_int_equal(rig_commit(r), BK_OK);
     assert_int_equal(rig_put(r, "k", "after"), BK_OK);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP "2", NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP "2", NULL, NULL, &err), err);
     expect_same(r, SNAP "2");
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP "3", NULL, &err), err); /* nothing came in between */
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP "3", NULL, NULL, &err), err); /* nothing came in between */
     expect_same(r, SNAP "3");
 }
 
@@ -195,14 +195,14 @@ static void test_snapshot__directory_is_taken__refuses(void **state)
     play(r, 20);
     assert_int_equal(io->mkdir(io->arg, SNAP), 0);
     simdisk_put(r->disk, SNAP "/something", "x", 1);
-    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, NULL, &err), BK_EINVAL);
     assert_int_equal(simdisk_size(r->disk, SNAP "/something"), 1);
     simdisk_remove(r->disk, SNAP "/something");
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err); /* empty: taken over */
-    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, &err), BK_EINVAL);
-    assert_int_equal(bk_snapshot(r->db, "", NULL, &err), BK_EINVAL);
-    assert_int_equal(bk_snapshot(r->db, "other/", NULL, &err), BK_EINVAL);
-    assert_int_equal(bk_snapshot(r->db, "no/parent", NULL, &err), BK_EIO);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err); /* empty: taken over */
+    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_snapshot(r->db, "", NULL, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_snapshot(r->db, "other/", NULL, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_snapshot(r->db, "no/parent", NULL, NULL, &err), BK_EIO);
     expect_same(r, SNAP);
 }
 
@@ -212,7 +212,7 @@ static void test_snapshot__stopped__ends_early_and_leaves_nothing(void **state)
     struct bk_error err = {0};
     play(r, 20);
     bk_snapshot_stop(r->db);
-    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, &err), BK_EAGAIN);
+    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, NULL, &err), BK_EAGAIN);
     assert_false(simdisk_exists(r->disk, SNAP) || simdisk_exists(r->disk, SNAP ".tmp"));
     RIG_TRUE(r, rig_same(r));
 }
@@ -227,15 +227,23 @@ static void test_snapshot__links_do_not_reach__copies_and_says_so(void **state)
 {
     struct rig *r = *state;
     struct bk_snapshot_result res = {0};
+    struct bk_progress watched = {0};
     struct bk_error err = {0};
     play(r, 100);
     no_links(r);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, &res, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, &res, &watched, &err), err);
     assert_true(res.bytes > 0);
     assert_int_equal(res.copied_bytes, res.bytes);
+    assert_int_equal(watched.bytes_total, res.bytes);
+    assert_int_equal(watched.bytes_done, res.bytes);
     expect_same(r, SNAP);
-    BK_SUCCEEDS(bk_restore(simdisk_io(r->disk), SNAP, BACK, &err), err);
+    BK_SUCCEEDS(bk_restore(simdisk_io(r->disk), SNAP, BACK, &watched, &err), err);
     expect_same(r, BACK);
+    assert_int_equal(watched.bytes_done, res.bytes);
+    atomic_store(&watched.cancel, true);
+    assert_int_equal(bk_snapshot(r->db, SNAP "2", NULL, &watched, &err), BK_ECANCELED);
+    assert_int_equal(bk_restore(simdisk_io(r->disk), SNAP, BACK "2", &watched, &err), BK_ECANCELED);
+    assert_false(simdisk_exists(r->disk, SNAP "2.tmp") || simdisk_exists(r->disk, BACK "2.tmp"));
     simdisk_fail(r->disk, 0, 0, 0, 0);
 }
 
@@ -272,7 +280,7 @@ static uint64_t calls_of(uint64_t seed, const struct scene *s, int (*f)(struct r
 
 static int take(struct rig *r)
 {
-    return bk_snapshot(r->db, SNAP, NULL, NULL);
+    return bk_snapshot(r->db, SNAP, NULL, NULL, NULL);
 }
 
 /* dir is a whole snapshot of the model's state, or there is none. */
@@ -292,13 +300,13 @@ static void take_again(struct rig *r)
 {
     const struct bk_io *io = simdisk_io(r->disk);
     struct bk_error err = {0};
-    int rc = bk_snapshot(r->db, SNAP, NULL, &err);
+    int rc = bk_snapshot(r->db, SNAP, NULL, NULL, &err);
     if (rc != BK_OK) {
         assert_int_equal(rc, BK_EINVAL);
         assert_string_equal(err.path, SNAP ".tmp");
         assert_non_null(strstr(err.text, "remove it"));
         BK_SUCCEEDS(bk_snapshot_remove(io, SNAP ".tmp", &err), err);
-        BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+        BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     }
     assert_false(simdisk_exists(r->disk, SNAP ".tmp"));
 }
@@ -322,7 +330,7 @@ static unsigned crash_in_snapshot(const struct scene *s, uint64_t seed)
         play(&r, 10);
         /* What the crash has left is in nobody's way but its own name's. */
         struct bk_error err = {0};
-        BK_SUCCEEDS(bk_snapshot(r.db, SNAP "2", NULL, &err), err);
+        BK_SUCCEEDS(bk_snapshot(r.db, SNAP "2", NULL, NULL, &err), err);
         expect_same(&r, SNAP "2");
         if (!simdisk_exists(r.disk, SNAP)) {
             take_again(&r);
@@ -367,14 +375,14 @@ static void test_snapshot__call_fails__says_so_and_leaves_the_store_whole(void *
             begin_scene(&r, 7 + i, &s);
             RIG_TRUE(&r, rig_sync(&r));
             simdisk_fail(r.disk, mask, n, 1, errors[i % 2]);
-            int rc = bk_snapshot(r.db, SNAP, NULL, &err);
+            int rc = bk_snapshot(r.db, SNAP, NULL, NULL, &err);
             bool hit = simdisk_failed(r.disk) > 0;
             simdisk_fail(r.disk, 0, 0, 0, 0);
             failed += rc != BK_OK ? 1u : 0u;
             assert_true(rc == BK_OK || hit);
             expect_whole_or_none(&r, SNAP, rc == BK_OK);
             assert_true(rc == BK_OK || !simdisk_exists(r.disk, SNAP));
-            BK_SUCCEEDS(bk_snapshot(r.db, SNAP "2", NULL, &err), err);
+            BK_SUCCEEDS(bk_snapshot(r.db, SNAP "2", NULL, NULL, &err), err);
             expect_same(&r, SNAP "2");
             RIG_TRUE(&r, rig_same(&r));
             RIG_TRUE(&r, rig_close(&r) == BK_OK);
@@ -417,7 +425,7 @@ static void test_snapshot__data_file_gone__is_refused_until_it_is_back(void **st
             simdisk_put(r->disk, path, other.data, other.len);
         }
         RIG_TRUE(r, rig_open(r) == BK_OK);
-        assert_int_equal(bk_snapshot(r->db, SNAP, NULL, &err), BK_CORRUPT);
+        assert_int_equal(bk_snapshot(r->db, SNAP, NULL, NULL, &err), BK_CORRUPT);
         assert_non_null(strstr(err.text, "bitkv repair"));
         assert_non_null(strstr(err.text, i == 0 ? "missing" : "another data file"));
         assert_false(simdisk_exists(r->disk, SNAP));
@@ -427,7 +435,7 @@ static void test_snapshot__data_file_gone__is_refused_until_it_is_back(void **st
     simdisk_remove(r->disk, path);
     simdisk_put(r->disk, path, file.data, file.len);
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     expect_same(r, SNAP);
     bk_buf_fini(&file);
     bk_buf_fini(&other);
@@ -442,7 +450,7 @@ static void test_snapshot__no_room_for_copies__leaves_nothing_behind(void **stat
     uint64_t used = simdisk_used(r->disk);
     no_links(r);
     simdisk_capacity(r->disk, used + 20000);
-    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, &err), BK_ENOSPC);
+    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, NULL, &err), BK_ENOSPC);
     assert_false(simdisk_exists(r->disk, SNAP) || simdisk_exists(r->disk, SNAP ".tmp"));
     simdisk_capacity(r->disk, UINT64_MAX);
     simdisk_fail(r->disk, 0, 0, 0, 0);
@@ -458,25 +466,26 @@ static void test_snapshot__restored__holds_the_same_and_stays(void **state)
     struct bk_error err = {0};
     struct aside a;
     play(r, 100);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
-    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, NULL, &err), err);
     RIG_TRUE(r, look_into(r, BACK, &a) == BK_OK);
     RIG_TRUE(r, rig_same(r));
     assert_int_equal(rig_put(r, "k", "in the restored one"), BK_OK);
     RIG_TRUE(r, rig_same(r));
     look_back(r, &a);
-    assert_int_equal(bk_restore(io, SNAP, BACK, &err), BK_EINVAL); /* not empty */
-    assert_int_equal(bk_restore(io, "nothing", BACK "2", &err), BK_CORRUPT);
-    assert_int_equal(bk_restore(io, RIG_DIR, BACK "2", &err), BK_ELOCKED); /* a store at work */
+    assert_int_equal(bk_restore(io, SNAP, BACK, NULL, &err), BK_EINVAL); /* not empty */
+    assert_int_equal(bk_restore(io, "nothing", BACK "2", NULL, &err), BK_CORRUPT);
+    assert_int_equal(bk_restore(io, RIG_DIR, BACK "2", NULL, &err),
+                     BK_ELOCKED); /* a store at work */
     assert_non_null(strstr(err.text, "process 4711 has"));
     assert_false(simdisk_exists(r->disk, BACK "2"));
-    BK_SUCCEEDS(bk_restore(io, SNAP, BACK "2", &err), err);
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK "2", NULL, &err), err);
 }
 
 static void expect_refused(struct rig *r, const char *what)
 {
     struct bk_error err = {0};
-    int rc = bk_restore(simdisk_io(r->disk), SNAP, BACK, &err);
+    int rc = bk_restore(simdisk_io(r->disk), SNAP, BACK, NULL, &err);
     if (rc != BK_CORRUPT) {
         fail_msg("restoring with %s: %d %s", what, rc, err.text);
     }
@@ -498,7 +507,7 @@ static void test_snapshot__damaged__is_not_restored(void **state)
     char path[64];
     uint64_t id = 0;
     play(r, 100);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     BK_SUCCEEDS(bk_snapshot_files(simdisk_io(r->disk), SNAP, a_data_file, &id, &err), err);
     RIG_TRUE(r, rig_close(r) == BK_OK); /* the store shares what is damaged now */
 
@@ -533,7 +542,7 @@ static void test_snapshot__damaged__is_not_restored(void **state)
     simdisk_remove(r->disk, path);
     expect_refused(r, "a file gone");
     simdisk_put(r->disk, path, bytes.data, bytes.len);
-    BK_SUCCEEDS(bk_restore(simdisk_io(r->disk), SNAP, BACK, &err), err);
+    BK_SUCCEEDS(bk_restore(simdisk_io(r->disk), SNAP, BACK, NULL, &err), err);
     bk_buf_fini(&bytes);
 }
 
@@ -544,7 +553,7 @@ static void test_snapshot__removed__is_gone_and_the_store_is_not(void **state)
     struct bk_error err = {0};
     struct aside a;
     play(r, 100);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     RIG_TRUE(r, look_into(r, SNAP, &a) == BK_OK);
     assert_int_equal(bk_snapshot_remove(io, SNAP, &err), BK_ELOCKED);
     RIG_TRUE(r, rig_same(r));

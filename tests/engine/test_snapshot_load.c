@@ -224,7 +224,7 @@ static void snapshots_under_load(struct place *p, const char *where, bool copies
         wait_for_writes(p, 2000);
         snprintf(dirs[i], sizeof(dirs[i]), "%s/snap%u", where, i);
         called[i] = atomic_fetch_add(&p->clock, 1);
-        BK_SUCCEEDS(bk_snapshot(p->db, dirs[i], &res, &err), err);
+        BK_SUCCEEDS(bk_snapshot(p->db, dirs[i], &res, NULL, &err), err);
         assert_true(res.files > 0);
         assert_int_equal(res.copied_bytes, copies ? res.bytes : 0);
     }
@@ -289,7 +289,7 @@ static void *snapshot_main(void *arg)
     for (unsigned i = 0; i < 20; i++) {
         char dir[200];
         snprintf(dir, sizeof(dir), "%s/%p-%u", o->p->dir.path, (void *)o, i);
-        int rc = bk_snapshot(o->p->db, dir, NULL, NULL);
+        int rc = bk_snapshot(o->p->db, dir, NULL, NULL, NULL);
         atomic_fetch_add(rc == BK_OK ? &o->made : &o->refused, 1);
         if (rc != BK_OK && rc != BK_EAGAIN) {
             atomic_fetch_add(&o->p->failures, 1);
@@ -315,7 +315,7 @@ static void test_snapshot__two_at_once__one_is_refused(void **state)
     bk_snapshot_stop(p->db);
     char dir[200];
     tmpdir_join(&p->dir, "late", dir, sizeof(dir));
-    assert_int_equal(bk_snapshot(p->db, dir, NULL, NULL), BK_EAGAIN);
+    assert_int_equal(bk_snapshot(p->db, dir, NULL, NULL, NULL), BK_EAGAIN);
     assert_int_not_equal(access(dir, F_OK), 0);
 }
 

@@ -44,18 +44,18 @@ static void test_snapshot__other_name_is_taken__leaves_what_has_it(void **state)
     struct rig *r = *state;
     const struct bk_io *io = simdisk_io(r->disk);
     struct bk_error err = {0};
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     assert_int_equal(io->mkdir(io->arg, BACK ".tmp"), 0);
     simdisk_put(r->disk, BACK ".tmp/a", "mine", 4);
-    assert_int_equal(bk_restore(io, SNAP, BACK, &err), BK_EINVAL);
+    assert_int_equal(bk_restore(io, SNAP, BACK, NULL, &err), BK_EINVAL);
     assert_string_equal(err.path, BACK ".tmp");
     assert_non_null(strstr(err.text, "remove it"));
-    assert_int_equal(bk_snapshot(r->db, BACK, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_snapshot(r->db, BACK, NULL, NULL, &err), BK_EINVAL);
     assert_string_equal(err.path, BACK ".tmp");
     assert_int_equal(simdisk_size(r->disk, BACK ".tmp/a"), 4);
     assert_false(simdisk_exists(r->disk, BACK));
     simdisk_remove(r->disk, BACK ".tmp/a");
-    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, &err), err); /* empty: taken over */
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, NULL, &err), err); /* empty: taken over */
     expect_whole(r, BACK);
 }
 
@@ -64,7 +64,7 @@ static void test_snapshot__removal_finds_its_name_taken__leaves_both(void **stat
     struct rig *r = *state;
     const struct bk_io *io = simdisk_io(r->disk);
     struct bk_error err = {0};
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     assert_int_equal(io->mkdir(io->arg, SNAP ".tmp"), 0);
     simdisk_put(r->disk, SNAP ".tmp/a", "mine", 4);
     assert_int_equal(bk_snapshot_remove(io, SNAP, &err), BK_EINVAL);
@@ -78,7 +78,7 @@ static void test_snapshot__removal_finds_a_file_of_somebodys__leaves_all(void **
     struct rig *r = *state;
     const struct bk_io *io = simdisk_io(r->disk);
     struct bk_error err = {0};
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     simdisk_put(r->disk, SNAP "/notes", "mine", 4);
     assert_int_equal(bk_snapshot_remove(io, SNAP, &err), BK_EINVAL);
     assert_string_equal(err.path, SNAP "/notes");
@@ -97,13 +97,13 @@ static void test_snapshot__removal_without_room_for_a_lock__removes(void **state
     struct bk_error err = {0};
     static const int full[] = {ENOSPC, EDQUOT};
     for (size_t i = 0; i < 2; i++) {
-        BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+        BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
         simdisk_fail(r->disk, SIMDISK_LOCK, 1, 1, full[i]);
         BK_SUCCEEDS(bk_snapshot_remove(io, SNAP, &err), err);
         assert_int_equal(simdisk_failed(r->disk), 1);
         assert_false(simdisk_exists(r->disk, SNAP) || simdisk_exists(r->disk, SNAP ".tmp"));
     }
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     simdisk_fail(r->disk, SIMDISK_LOCK, 1, 1, EIO);
     assert_int_equal(bk_snapshot_remove(io, SNAP, &err), BK_EIO);
     expect_whole(r, SNAP);
@@ -114,11 +114,11 @@ static void test_snapshot__source_has_the_other_name__stays_whole(void **state)
     struct rig *r = *state;
     const struct bk_io *io = simdisk_io(r->disk);
     struct bk_error err = {0};
-    BK_SUCCEEDS(bk_snapshot(r->db, BACK ".tmp", NULL, &err), err);
-    assert_int_equal(bk_restore(io, BACK ".tmp", BACK, &err), BK_EINVAL);
+    BK_SUCCEEDS(bk_snapshot(r->db, BACK ".tmp", NULL, NULL, &err), err);
+    assert_int_equal(bk_restore(io, BACK ".tmp", BACK, NULL, &err), BK_EINVAL);
     expect_whole(r, BACK ".tmp");
     struct bk_db *db = open_in(r, BACK ".tmp"); /* the open store itself */
-    assert_int_equal(bk_snapshot(db, BACK, NULL, &err), BK_EINVAL);
+    assert_int_equal(bk_snapshot(db, BACK, NULL, NULL, &err), BK_EINVAL);
     assert_int_equal(bk_close(&db, NULL), BK_OK);
     expect_whole(r, BACK ".tmp");
     assert_false(simdisk_exists(r->disk, BACK));
@@ -131,18 +131,18 @@ static void test_snapshot__restored_where_a_store_writes__is_refused_with_the_pi
     struct rig *r = *state;
     const struct bk_io *io = simdisk_io(r->disk);
     struct bk_error err = {0};
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
-    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, NULL, &err), err);
     assert_false(simdisk_exists(r->disk, SNAP "/LOCK")); /* as on a disk that is only read */
     struct bk_db *db = open_in(r, SNAP);
-    assert_int_equal(bk_restore(io, SNAP, BACK "2", &err), BK_ELOCKED);
+    assert_int_equal(bk_restore(io, SNAP, BACK "2", NULL, &err), BK_ELOCKED);
     assert_string_equal(err.path, SNAP "/LOCK");
     assert_non_null(strstr(err.text, "process 4711 has"));
     assert_false(simdisk_exists(r->disk, BACK "2") || simdisk_exists(r->disk, BACK "2.tmp"));
     assert_int_equal(bk_close(&db, NULL), BK_OK);
     r->opt.read_only = true;
     db = open_in(r, SNAP);
-    BK_SUCCEEDS(bk_restore(io, SNAP, BACK "2", &err), err);
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK "2", NULL, &err), err);
     assert_int_equal(bk_close(&db, NULL), BK_OK);
     r->opt.read_only = false;
     expect_whole(r, BACK "2");
@@ -154,13 +154,13 @@ static void test_snapshot__restoring_ends_early__lets_the_snapshot_go(void **sta
     struct rig *r = *state;
     const struct bk_io *io = simdisk_io(r->disk);
     struct bk_error err = {0};
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
     expect_whole(r, SNAP); /* which makes its LOCK */
     unsigned handles = simdisk_handles(r->disk);
     uint64_t n = 1;
     for (bool failed = true; failed; n++) {
         simdisk_fail(r->disk, SIMDISK_ANY & ~(unsigned)(SIMDISK_CLOSE | SIMDISK_UNLOCK), n, 1, EIO);
-        int rc = bk_restore(io, SNAP, BACK, &err);
+        int rc = bk_restore(io, SNAP, BACK, NULL, &err);
         failed = simdisk_failed(r->disk) > 0;
         simdisk_fail(r->disk, 0, 0, 0, 0);
         assert_true(rc == BK_OK || failed);
@@ -180,7 +180,7 @@ static void expect_refused(struct rig *r, const char *why)
 {
     struct bk_error err = {0};
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, &err), BK_CORRUPT);
+    assert_int_equal(bk_snapshot(r->db, SNAP, NULL, NULL, &err), BK_CORRUPT);
     assert_non_null(strstr(err.text, why));
     assert_non_null(strstr(err.text, "bitkv repair"));
     assert_false(simdisk_exists(r->disk, SNAP) || simdisk_exists(r->disk, SNAP ".tmp"));
@@ -210,8 +210,8 @@ static void test_snapshot__file_cut_or_headless__is_refused_until_it_is_back(voi
     expect_refused(r, "header");
     simdisk_put(r->disk, path, file.data, file.len);
     RIG_TRUE(r, rig_open(r) == BK_OK);
-    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, &err), err);
-    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, &err), err);
+    BK_SUCCEEDS(bk_snapshot(r->db, SNAP, NULL, NULL, &err), err);
+    BK_SUCCEEDS(bk_restore(io, SNAP, BACK, NULL, &err), err);
     expect_whole(r, BACK);
     bk_buf_fini(&file);
 }

@@ -83,7 +83,7 @@ static inline void world_end(struct world *w)
     if (w->ending == END_SNAPSHOT) {
         struct bk_error err = {0};
         w->dir = "snap";
-        BK_SUCCEEDS(bk_snapshot(r->db, w->dir, NULL, &err), err);
+        BK_SUCCEEDS(bk_snapshot(r->db, w->dir, NULL, NULL, &err), err);
     }
     RIG_TRUE(r, rig_close(r) == BK_OK);
     if (w->ending != END_IMAGE) {

@@ -6,7 +6,7 @@
  * as there is a FIFO called $READS_HOLD, reads by the server's threads for reads stand still: each
  * waits for the end of the FIFO, which comes when the test, its one writer, closes it. Who stands
  * has made a file $READS_HOLD.stands. The same goes for $SYNCS_HOLD and syncs by the server's
- * thread for them.
+ * thread for them, and for $LINKS_HOLD and links by anybody.
  *
  * $READS_BAD: the path of a file, a colon and an offset. Reads of any of the 4 KiB from there on
  * answer EIO.
@@ -28,6 +28,7 @@ ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t at, int flags);
 ssize_t pread(int fd, void *buf, size_t len, off_t at);
 ssize_t pread64(int fd, void *buf, size_t len, off_t at);
 int fdatasync(int fd);
+int link(const char *from, const char *to);
 
 /* dlsym has no type of its own for functions. */
 static void find(const char *name, void *function)
@@ -137,4 +138,12 @@ int fdatasync(int fd)
     }
     find("fdatasync", &real);
     return real(fd);
+}
+
+int link(const char *from, const char *to)
+{
+    int (*real)(const char *, const char *);
+    stand_still(getenv("LINKS_HOLD"));
+    find("link", &real);
+    return real(from, to);
 }

@@ -275,51 +275,6 @@ static void test_tool__restore__makes_nothing_in_the_snapshot(void **state)
     OUT("v");
 }
 
-/* ---- Progress ---- */
-
-/* A load whose input stays open shows itself on the terminal until the input ends. */
-static void test_tool__long_work_on_a_terminal__shows_a_line(void **state)
-{
-    (void)state;
-    int in[2];
-    char seen[4096] = "";
-    size_t n = 0;
-    int status = 0;
-    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
-    const char *terminal = ptsname(master);
-    assert_non_null(terminal);
-    int slave = open(terminal, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    assert_true(slave >= 0);
-    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
-    const char *s = in_dir("s");
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(in[0], 0);
-        dup2(slave, 1);
-        dup2(slave, 2);
-        execl(TEST_TOOL, TEST_TOOL, "load", s, (char *)NULL);
-        _exit(127);
-    }
-    close(slave);
-    assert_int_equal(write(in[1], GOOD, strlen(GOOD)), (int)strlen(GOOD));
-    while (strstr(seen, "Loading: ") == NULL && n + 1 < sizeof seen) {
-        struct pollfd p = {.fd = master, .events = POLLIN};
-        assert_int_equal(poll(&p, 1, RESPC_PATIENCE_MS), 1);
-        ssize_t got = read(master, seen + n, sizeof seen - 1 - n);
-        assert_true(got > 0);
-        n += (size_t)got;
-        seen[n] = '\0';
-    }
-    close(in[0]);
-    close(in[1]);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    close(master);
-    assert_int_equal(status, 0);
-    RUN(0, "get", s, "one");
-    OUT("1");
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_each, teardown_each)
@@ -337,7 +292,6 @@ int main(void)
         T(test_tool__copy_to_a_slash_or_a_dot__is_made),
         T(test_tool__restore_into_the_snapshot__is_refused),
         T(test_tool__restore__makes_nothing_in_the_snapshot),
-        T(test_tool__long_work_on_a_terminal__shows_a_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
