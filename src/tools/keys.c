@@ -179,11 +179,19 @@ static int list_key(void *arg, const struct tool_record *r, int rc, const struct
 int tool_keys(const struct tool_args *a)
 {
     struct tool_store s = {0};
+    struct tool_progress p = {0};
     struct listing l = {a, bk_span_str(a->argc > 0 ? a->argv[0] : "*")};
-    struct tool_walk w = {.store = &s, .num = a->db, .each = list_key, .arg = &l};
+    struct tool_walk w = {
+        .store = &s, .num = a->db, .done = &p.counts.keys, .each = list_key, .arg = &l};
     int status = tool_store_open(&s, a->dir, TOOL_READ);
-    if (status == TOOL_OK) {
-        status = tool_output_end(tool_store_walk(&w));
+    if (status != TOOL_OK) {
+        return status;
     }
+    if (isatty(STDOUT_FILENO) != 1) { /* there the list itself shows how it goes on */
+        tool_progress_begin(&p, "Listing", TOOL_KEYS);
+        atomic_store(&p.keys_total, bk_count(s.db, a->db));
+    }
+    status = tool_output_end(tool_store_walk(&w));
+    tool_progress_end(&p);
     return tool_store_close(&s, status);
 }

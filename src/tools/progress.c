@@ -34,7 +34,12 @@ void tool_progress_line(char *out, size_t size, const char *what, enum tool_unit
     char now[32];
     char all[32];
     char bar[BAR + 1];
+    int64_t elapsed_s = elapsed_us / 1000000;
     const char *keys = unit == TOOL_KEYS ? " keys" : "";
+    if (unit == TOOL_TIME) {
+        snprintf(out, size, "%s: %" PRId64 ":%02" PRId64, what, elapsed_s / 60, elapsed_s % 60);
+        return;
+    }
     amount(now, sizeof now, unit, done);
     if (total == 0 || done > total) {
         snprintf(out, size, "%s: %s%s", what, now, keys);

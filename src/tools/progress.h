@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum tool_unit { TOOL_BYTES, TOOL_KEYS };
+/* TOOL_TIME: nothing is counted, the line tells how long it has taken. */
+enum tool_unit { TOOL_BYTES, TOOL_KEYS, TOOL_TIME };
 
 struct tool_progress {
     /* Set once by begin. */

@@ -91,28 +91,31 @@ int tool_store_open(struct tool_store *s, const char *dir, enum tool_mode mode)
 }
 
 /* A write that is not waited for may be taken back after it was accepted, when the disk is full. */
-static int count_undone(struct tool_store *s, int status)
+static bool all_kept(struct tool_store *s, uint64_t *undone)
 {
     struct bk_stats stats;
     int rc = bk_wait(s->db, bk_tail(s->db));
     bk_stats_get(s->db, &stats);
-    if (rc != BK_OK || stats.undone > 0) {
-        return tool_fail("%llu writes failed and were undone", (unsigned long long)stats.undone);
-    }
-    return status;
+    *undone = stats.undone;
+    return rc == BK_OK && stats.undone == 0;
 }
 
 int tool_store_close(struct tool_store *s, int status)
 {
     struct bk_error err = {0};
+    struct tool_progress progress;
+    uint64_t undone = 0;
     if (s->db == NULL) {
         return status;
     }
-    if (s->mode == TOOL_BULK) {
-        status = count_undone(s, status);
-    }
+    tool_progress_begin(&progress, "Closing", TOOL_TIME);
+    bool kept = s->mode != TOOL_BULK || all_kept(s, &undone);
     bk_batch_free(&s->batch);
     int rc = bk_close(&s->db, &err);
+    tool_progress_end(&progress);
+    if (!kept) {
+        status = tool_fail("%llu writes failed and were undone", (unsigned long long)undone);
+    }
     bk_cond_fini(&s->news);
     bk_mutex_fini(&s->mu);
     return rc == BK_OK ? status : tool_fail_err(&err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_tool_progress.c - what the offline tool shows on a terminal while something takes long. What
- * takes long is held until it has shown itself: input that stays open, links
- * (lib/preload_read.c). */
+ * takes long is held until it has shown itself: input that stays open, output that nobody takes,
+ * links and syncs (lib/preload_read.c). */
 #include "tool_test.h"
 
 #include <sys/prctl.h>
@@ -88,6 +88,7 @@ static void hold(const char *which)
 static void begin_freely(void)
 {
     unsetenv("LINKS_HOLD");
+    unsetenv("SYNCS_HOLD");
     unsetenv("LD_PRELOAD");
 }
 
@@ -142,12 +143,54 @@ static void test_progress__snapshot_and_restore__show_a_bar(void **state)
     assert_true(same_stores(s, in_dir("r")) > 0);
 }
 
+/* More than fits into the pipe and into the tool's own buffer. */
+static void test_progress__keys_into_a_pipe__shows_a_bar(void **state)
+{
+    (void)state;
+    int out[2];
+    char bytes[4096];
+    const char *s = in_dir("s");
+    fill(s, 2, 1000, false);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    assert_true(fcntl(out[1], F_SETPIPE_SZ, 4096) >= 4096);
+    struct run r = run_on_terminal(-1, out[1], "keys", s, NULL);
+    close(out[1]);
+    expect_shown(&r, "Listing: [");
+    expect_shown(&r, " keys");
+    while (read(out[0], bytes, sizeof bytes) > 0) {
+    }
+    close(out[0]);
+    expect_end(&r);
+}
+
+static void test_progress__closing_waits_for_the_disk__shows_the_time(void **state)
+{
+    (void)state;
+    int in[2];
+    const char *s = in_dir("s");
+    RUN(0, "put", s, "k", "v");
+    hold("SYNCS_HOLD");
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(write(in[1], GOOD, strlen(GOOD)), (int)strlen(GOOD));
+    close(in[1]);
+    struct run r = run_on_terminal(in[0], -1, "load", s, NULL);
+    begin_freely();
+    close(in[0]);
+    expect_shown(&r, "Closing: 0:01");
+    let_go();
+    expect_end(&r);
+    RUN(0, "get", s, "one");
+    OUT("1");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup_each, teardown_held)
     const struct CMUnitTest tests[] = {
         T(test_progress__load_from_a_pipe__shows_bytes),
         T(test_progress__snapshot_and_restore__show_a_bar),
+        T(test_progress__keys_into_a_pipe__shows_a_bar),
+        T(test_progress__closing_waits_for_the_disk__shows_the_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,6 +68,8 @@ static void test_progress__line__tells_part_and_time_left(void **state)
     assert_string_equal(line, "Dumping: [                    ]   0%, 0 of 12 keys");
     tool_progress_line(line, sizeof line, "Dumping", TOOL_KEYS, 13, 12, 1);
     assert_string_equal(line, "Dumping: 13 keys");
+    tool_progress_line(line, sizeof line, "Closing", TOOL_TIME, 0, 0, 62500000);
+    assert_string_equal(line, "Closing: 1:02");
     tool_progress_line(line, 8, "Dumping", TOOL_KEYS, 6, 12, 1);
     assert_string_equal(line, "Dumping");
 }
