@@ -209,9 +209,14 @@ static int read_head(struct bki_hint *h, const struct bki_file *f, uint64_t hash
         return BK_NOTFOUND;
     }
     rc = read_checked(h, at, (size_t)len, crc, &buf, err);
-    if (rc == BK_OK &&
-        (table_decode(h, buf.data, buf.len, at) != BK_OK || (sealed && !has_filters(h)))) {
+    if (rc == BK_OK && table_decode(h, buf.data, buf.len, at) != BK_OK) {
         rc = bk_error_set(err, BK_CORRUPT, 0, h->path, at, "the hint file does not check");
+    } else if (rc == BK_OK && sealed && !has_filters(h)) {
+        /* It was made while the file was still written to, and nothing came behind it: no damage.
+         */
+        bk_ignore(bk_error_set(err, BK_CORRUPT, 0, h->path, at, "the hint file has no filters"),
+                  "the caller is told that there is none");
+        rc = BK_NOTFOUND;
     }
     bk_buf_fini(&buf);
     return rc;

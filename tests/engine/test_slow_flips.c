@@ -143,16 +143,6 @@ static void look_for(void *arg, const struct bk_damage *d)
     w->key |= here && d->key_known && (!whole || bk_span_eq(d->key, f->spot.key));
 }
 
-/* A sealed file may have a hint of the time when it was still written to: nobody uses that. */
-static bool covers_all(const struct visit *v, const struct flip *f)
-{
-    char name[64];
-    char path[300];
-    snprintf(name, sizeof(name), "%.10s.data", f->name);
-    world_path(v->w, name, path);
-    return bk_get64(f->file.data + 20) == simdisk_size(v->w->r.disk, path);
-}
-
 /* A start reads a hint's head, its table and its blocks, but no filter. */
 static bool in_filter(const struct flip *f)
 {
@@ -171,8 +161,8 @@ static bool must_be_listed(const struct visit *v, const struct flip *f)
     switch (f->kind) {
     case FILE_HINT:
         /* With an image no hint is read at the start. */
-        return v->w->ending != END_IMAGE && world_in_use(v->db, f->name) && covers_all(v, f) &&
-               !in_filter(f);
+        return v->w->ending != END_IMAGE && world_in_use(v->db, f->name) &&
+               world_hint_counts(v->w, f->name, &f->file) && !in_filter(f);
     case FILE_DATA:
         return world_in_use(v->db, f->name) && f->spot.region != IN_NOTHING &&
                f->spot.region != IN_PADDING;

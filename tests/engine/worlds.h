@@ -207,6 +207,22 @@ static inline void spot_find(const struct bk_buf *file, uint64_t at, struct spot
     }
 }
 
+/* Whether the hint of these bytes lists all of its data file. One that was made while the file was
+ * still written to has no filters, and nobody uses it once the file is sealed. */
+static inline bool world_hint_counts(const struct world *w, const char *name,
+                                     const struct bk_buf *hint)
+{
+    char data[64];
+    char path[300];
+    snprintf(data, sizeof(data), "%.10s.data", name);
+    world_path(w, data, path);
+    if (hint->len < 96 || bk_get64(hint->data + 20) != simdisk_size(w->r.disk, path)) {
+        return false;
+    }
+    uint64_t rows = bk_get64(hint->data + 68) + (uint64_t)24 * bk_get32(hint->data + 64);
+    return bk_get32(hint->data + rows + 12) != UINT32_MAX;
+}
+
 /* ---- A copy that is open ---- */
 
 struct visit {
