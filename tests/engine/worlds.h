@@ -4,14 +4,13 @@
  * answer; shared by test_slow_flips.c and test_wrong_files.c.
  *
  * A world is a rig's store (its model knows what is in it) that has ended in one of several ways. A
- * visit opens a copy of its disk. What a data file holds at an offset is read here anew, after
- * FORMAT.md, so that the store's own reader does not judge itself.
+ * visit opens a copy of its disk.
  */
 #ifndef BK_TESTS_WORLDS_H
 #define BK_TESTS_WORLDS_H
 
-#include "base/checksum.h"
 #include "engine_test.h"
+#include "world_records.h"
 
 #define NAMES_MAX 512u
 #define NAME_BYTES 64u
@@ -129,84 +128,6 @@ static inline void world_fini(struct world *w)
     rig_fini(&w->r);
 }
 
-/* ---- What lies at an offset of a data file ---- */
-
-enum region { IN_FILE_HEADER, IN_HEADER, IN_KEY, IN_VALUE, IN_PADDING, IN_NOTHING };
-
-struct spot {
-    enum region region;
-    uint64_t offset, size; /* of the record */
-    unsigned kind;         /* as FORMAT.md numbers them */
-    bool last;             /* no record follows in this file */
-    struct bk_span key;    /* borrowed from the file's bytes */
-    uint64_t value_at;
-};
-
-static inline uint64_t padded(uint64_t raw)
-{
-    uint64_t step = 8;
-    if (raw > 512 && raw <= 1 << 20) {
-        uint64_t doubling = 512;
-        while (doubling * 2 < raw) {
-            doubling *= 2;
-        }
-        step = doubling / 16;
-    }
-    return (raw + step - 1) / step * step;
-}
-
-/* The record at offset; false: none. */
-static inline bool spot_record(const struct bk_buf *file, uint64_t offset, struct spot *s)
-{
-    const uint8_t *p = file->data + offset;
-    if (file->len - offset < 28 || (p[8] & 0x3f) == 0) {
-        return false;
-    }
-    uint64_t key_at = (p[8] & 0x80) != 0 ? 36 : 28;
-    uint64_t key_len = bk_get32(p + 20);
-    uint64_t value_len = bk_get32(p + 24);
-    uint64_t table = value_len > 65536 ? (value_len + 65535) / 65536 * 4 : 0;
-    *s = (struct spot){.offset = offset,
-                       .kind = p[8] & 0x3fu,
-                       .key = bk_span_of(p + key_at, key_len),
-                       .value_at = key_at + key_len};
-    uint64_t raw = key_at + key_len + table + value_len;
-    s->size = padded(raw);
-    return true;
-}
-
-static inline enum region region_in(const struct bk_buf *file, const struct spot *s, uint64_t at)
-{
-    uint64_t in = at - s->offset;
-    uint64_t value_len = bk_get32(file->data + s->offset + 24);
-    uint64_t table = value_len > 65536 ? (value_len + 65535) / 65536 * 4 : 0;
-    if (in < s->value_at - s->key.len) {
-        return IN_HEADER;
-    }
-    if (in < s->value_at) {
-        return IN_KEY;
-    }
-    return in < s->value_at + table + value_len ? IN_VALUE : IN_PADDING;
-}
-
-static inline void spot_find(const struct bk_buf *file, uint64_t at, struct spot *out)
-{
-    struct spot next;
-    uint64_t offset = bk_get32(file->data + 12);
-    *out = (struct spot){.region = at < offset ? IN_FILE_HEADER : IN_NOTHING, .size = offset};
-    if (at < offset) {
-        return;
-    }
-    while (spot_record(file, offset, &next) && offset + next.size <= at) {
-        offset += next.size;
-    }
-    if (spot_record(file, offset, &next)) {
-        *out = next;
-        out->region = region_in(file, out, at);
-        out->last = !spot_record(file, offset + out->size, &next);
-    }
-}
-
 /* Whether the hint of these bytes lists all of its data file. One that was made while the file was
  * still written to has no filters, and nobody uses it once the file is sealed. */
 static inline bool world_hint_counts(const struct world *w, const char *name,
@@ -229,15 +150,13 @@ struct visit {
     struct world *w;
     struct simdisk *disk; /* owned */
     struct bk_options opt;
-    struct bk_db *db;     /* owned */
-    int64_t wall_ms;      /* of the world's clock when the visit began */
-    struct bk_span hit;   /* the key whose record was damaged; data NULL: none */
-    bool healed;          /* hit was written again */
-    bool fresh;           /* "fresh" was written */
-    bool may_be_older;    /* hit's record may have been taken for one that was cut off */
-    bool loses;           /* keys may be gone, or older: nothing names what is lost */
-    unsigned errors;      /* keys that answered BK_CORRUPT, in the last look */
-    unsigned errors_most; /* that may do so */
+    struct bk_db *db;        /* owned */
+    int64_t wall_ms;         /* of the world's clock when the visit began */
+    struct bk_span hit;      /* the key whose record was damaged; data NULL: none */
+    bool healed;             /* hit was written again */
+    bool fresh;              /* "fresh" was written */
+    bool may_be_older;       /* hit's record may have been taken for one that was cut off */
+    const struct harm *harm; /* borrowed: what befell whole files; NULL: nothing */
     char why[400];
 };
 
@@ -298,6 +217,32 @@ static inline bool is_hit(const struct visit *v, struct bk_span key)
     return v->hit.data != NULL && bk_span_eq(v->hit, key);
 }
 
+/* The newest record of the key may lie where nothing names it any more. */
+static inline bool may_be_lost(const struct visit *v, struct bk_span key)
+{
+    return v->harm != NULL && v->harm->loses && (v->harm->maps || harm_touches(v->harm, key));
+}
+
+static inline bool once_had(const struct visit *v, struct bk_span key, const struct bk_item *item)
+{
+    struct record_value had = {item->value, item->expire_ms, item->flags};
+    return records_have(v->harm->all, key, &had);
+}
+
+/* Of a key that the model does not have. */
+static inline bool absent_or_once_had(struct visit *v, uint32_t num, struct bk_span key)
+{
+    struct bk_item item = {0};
+    struct bk_key k;
+    bk_key_init(v->db, &k, key.data, key.len);
+    bk_locate(v->db, &num, &k, 1, &item);
+    int rc = item.at == 0 ? BK_NOTFOUND : bk_load(v->db, &k, &item, NULL);
+    bool ok = rc == BK_NOTFOUND || (rc == BK_OK && once_had(v, key, &item)) ||
+              (rc == BK_CORRUPT && harm_touches(v->harm, key));
+    bk_item_fini(&item);
+    return ok || visit_wrong(v, "a value that the key never had", num, key);
+}
+
 /* One key of the model. */
 static inline bool same_key(struct visit *v, uint32_t num, struct bk_span key,
                             const struct model_value *want)
@@ -309,15 +254,15 @@ static inline bool same_key(struct visit *v, uint32_t num, struct bk_span key,
     bk_key_init(v->db, &k, key.data, key.len);
     bk_locate(v->db, &num, &k, 1, &item);
     int rc = item.at == 0 ? BK_NOTFOUND : bk_load(v->db, &k, &item, &err);
-    if (rc == BK_CORRUPT && (is_hit(v, key) || v->errors_most > 0)) {
-        v->errors++;
+    if (rc == BK_CORRUPT && (is_hit(v, key) || (v->harm != NULL && harm_touches(v->harm, key)))) {
+        ok = true;
     } else if (rc != BK_OK) {
-        ok = v->loses || (is_hit(v, key) && v->may_be_older) ||
+        ok = may_be_lost(v, key) || (is_hit(v, key) && v->may_be_older) ||
              visit_wrong(v, rc == BK_NOTFOUND ? "a key is gone" : "a key does not load", num, key);
     } else if (!(bk_span_eq(item.value, want->value) && item.expire_ms == want->expire_ms &&
                  item.flags == want->flags)) {
-        ok = v->loses || (is_hit(v, key) && v->may_be_older) ||
-             visit_wrong(v, "another value", num, key);
+        ok = (may_be_lost(v, key) && once_had(v, key, &item)) ||
+             (is_hit(v, key) && v->may_be_older) || visit_wrong(v, "another value", num, key);
     }
     bk_item_fini(&item);
     return ok;
@@ -344,7 +289,8 @@ static inline void look_store(void *arg, const struct bk_scan_entry *e)
     struct look *l = arg;
     struct model_value want;
     bool expired = e->expire_ms != 0 && e->expire_ms <= visit_now(l->v);
-    bool ours = l->v->loses || (l->v->fresh && bk_span_eq(e->key, bk_span_str("fresh"))) ||
+    bool ours = (may_be_lost(l->v, e->key) && records_have(l->v->harm->all, e->key, NULL)) ||
+                (l->v->fresh && bk_span_eq(e->key, bk_span_str("fresh"))) ||
                 (l->v->healed && l->num == 0 && is_hit(l->v, e->key)) ||
                 (l->v->may_be_older && is_hit(l->v, e->key));
     bool known = model_state_get(&l->v->w->r.model.now, l->num, e->key, &want) &&
@@ -363,11 +309,27 @@ static inline bool has_text(struct visit *v, struct bk_span key, const char *val
     return same || visit_wrong(v, "what was written after the damage is not there", 0, key);
 }
 
+/* What is back, because a newer record of it or a flush is lost, has a value that it once had. */
+static inline bool look_at_lost(struct visit *v)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && v->harm != NULL && v->harm->loses && i < v->harm->all->n; i++) {
+        const struct record *rec = &v->harm->all->at[i];
+        struct model_value want;
+        bool back = rec->kind == RECORD_PUT && may_be_lost(v, rec->key) &&
+                    !bk_span_eq(rec->key, bk_span_str("fresh"));
+        for (uint32_t num = 0; ok && back && num < RIG_DATABASES; num++) {
+            ok = model_state_get(&v->w->r.model.now, num, rec->key, &want) ||
+                 absent_or_once_had(v, num, rec->key);
+        }
+    }
+    return ok;
+}
+
 /* Every key of every database, both ways. */
 static inline bool visit_look(struct visit *v)
 {
     struct look l = {v, 0, true};
-    v->errors = 0;
     for (l.num = 0; l.num < RIG_DATABASES && l.ok; l.num++) {
         uint64_t cursor = 0;
         model_state_each(&v->w->r.model.now, l.num, look_model, &l);
@@ -375,6 +337,7 @@ static inline bool visit_look(struct visit *v)
             bk_scan(v->db, l.num, &cursor, 50, look_store, &l);
         } while (cursor != 0);
     }
+    l.ok = l.ok && look_at_lost(v);
     l.ok = l.ok && (!v->fresh || has_text(v, bk_span_str("fresh"), "written after the damage"));
     l.ok = l.ok && (!v->healed || has_text(v, v->hit, "healed"));
     struct bk_error err = {0};
