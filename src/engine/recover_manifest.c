@@ -222,6 +222,38 @@ static bool any_missing(struct bk_db *db, const struct listing *l)
     return missing;
 }
 
+static bool uid_is_there(struct bk_db *db, const struct listing *l, uint64_t uid)
+{
+    const struct bki_manifest_state *ms = &db->files.manifest.state;
+    bool there = false;
+    for (size_t i = 0; !there && i < l->n; i++) {
+        there = is_ours(&l->at[i], ms->store) && l->at[i].h.uid == uid;
+    }
+    for (uint32_t i = 0; !there && i < ms->files_n; i++) {
+        there = ms->files[i].uid == uid && listed(l, ms->files[i].id);
+    }
+    return there;
+}
+
+/*
+ * Whether a merge whose edit is lost had been done: only then does it remove what it replaced. That
+ * need not be a file that is still named: one that was added by a lost edit may have been replaced
+ * by another.
+ */
+static bool merge_was_done(struct bk_db *db, const struct listing *l)
+{
+    const struct bki_manifest_state *ms = &db->files.manifest.state;
+    bool done = any_missing(db, l);
+    for (size_t i = 0; !done && i < l->n; i++) {
+        const struct found *f = &l->at[i];
+        bool unnamed = f->id >= ms->next_id && is_ours(f, ms->store);
+        for (uint32_t k = 0; !done && unnamed && k < f->h.replaces_n; k++) {
+            done = !uid_is_there(db, l, f->h.replaces[k]);
+        }
+    }
+    return done;
+}
+
 /*
  * Adds what the files' headers tell to what was left of the manifest. Nothing is removed from the
  * directory. first_id > 0: only the last edit is lost. If that was a merge's, what the merge was to
@@ -232,7 +264,7 @@ static int rebuild(struct bk_db *db, struct listing *l, uint64_t first_id, struc
     struct bki_manifest_state *ms = &db->files.manifest.state;
     struct bk_buf edit = {0};
     ms->store = ms->store == 0 ? store_of_most(l) : ms->store;
-    bool merges_count = first_id == 0 || any_missing(db, l);
+    bool merges_count = first_id == 0 || merge_was_done(db, l);
     if (merges_count) {
         mark_superseded(db, l);
     }
@@ -331,7 +363,7 @@ static int holds_records(struct bk_db *db, const struct listing *l, const struct
         rc = rc == BK_CORRUPT ? bki_scan_resync(&s, &zeros, err) : rc;
         /* What a merge wrote holds nothing of its own as long as all that it was to replace is
          * there. */
-        *holds = rc == BK_OK && (!f->h.merged || any_missing(db, l));
+        *holds = rc == BK_OK && (!f->h.merged || merge_was_done(db, l));
         bki_scan_fini(&s);
     }
     db->io->close(db->io->arg, fd);
