@@ -354,8 +354,38 @@ static void test_manifest__missing_data_file__is_reported(void **state)
     assert_true(bk_count(r->db, 0) > 0);
 }
 
-/* Trap 13: numbers are never used twice and never sorted as text: more than eleven files, the
- * newest empty one gone. */
+/* ---- Trap 13 ---- */
+
+/* Which file each number was given to, and the newest file. */
+struct numbers {
+    uint64_t uid[256];
+    uint64_t newest, newest_bytes;
+};
+
+static void note_number(void *arg, const struct bk_file_info *info)
+{
+    struct numbers *n = arg;
+    assert_in_range(info->id, 1, 255);
+    if (n->uid[info->id] == 0) {
+        n->uid[info->id] = info->uid;
+    }
+    assert_int_equal(n->uid[info->id], info->uid);
+    if (info->id >= n->newest) {
+        n->newest = info->id;
+        n->newest_bytes = info->size;
+    }
+}
+
+/* The file that a start has made and that nothing was written to. */
+static void expect_new_empty(struct rig *r, struct numbers *n)
+{
+    uint64_t before = n->newest;
+    bk_files(r->db, note_number, n);
+    assert_true(n->newest > before);
+    assert_int_equal(n->newest_bytes, 64);
+}
+
+/* Numbers are not sorted as text: more than eleven files hold the one key. */
 static void test_trap13__many_files__order_survives(void **state)
 {
     struct shelf *s = *state;
@@ -374,6 +404,37 @@ static void test_trap13__many_files__order_survives(void **state)
     assert_int_equal(rig_close(r), BK_OK);
     RIG_TRUE(r, rig_open(r) == BK_OK);
     RIG_TRUE(r, rig_same(r));
+}
+
+/* The newest file is empty and goes: by a clean close, in a kill, or by hand after one. Each time
+ * the next file gets a number that no file had. */
+static void test_trap13__newest_empty_file_gone__its_number_is_not_used_again(void **state)
+{
+    struct shelf *s = *state;
+    struct rig *r = &s->r;
+    struct numbers n = {0};
+    char name[64];
+    char path[300];
+    RIG_TRUE(r, rig_reopen(r));
+    for (int life = 0; life < 12; life++) {
+        expect_new_empty(r, &n);
+        snprintf(name, sizeof(name), "%010llu.data", (unsigned long long)n.newest);
+        rig_path(name, path, sizeof(path));
+        assert_true(simdisk_exists(r->disk, path));
+        if (life % 3 == 0) {
+            assert_int_equal(rig_close(r), BK_OK);
+            assert_false(simdisk_exists(r->disk, path));
+            RIG_TRUE(r, rig_open(r) == BK_OK);
+        } else {
+            rig_crash(r, life % 2 == 0 ? SIMDISK_KILL : SIMDISK_POWER);
+            if (life % 3 == 1) {
+                simdisk_remove(r->disk, path);
+            }
+            RIG_TRUE(r, rig_reopen(r));
+        }
+        RIG_TRUE(r, rig_same(r));
+    }
+    assert_true(n.newest > 11);
 }
 
 /* Over 1 MiB of edits the manifest is written anew: its size stays bounded. Each rotation is an
@@ -443,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_trap46__manifest_gone_and_records_damaged__what_follows_is_kept),
         T(test_manifest__missing_data_file__is_reported),
         T(test_trap13__many_files__order_survives),
+        T(test_trap13__newest_empty_file_gone__its_number_is_not_used_again),
         T(test_manifest__grows__is_written_anew),
         T(test_manifest__newer_major_version__is_refused),
     };
