@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_merge_expiry.c - keys that run out of time between two steps of one state of a merge. */
+/* test_merge_expiry.c - keys that run out of time between two steps of one state of a merge, and
+ * after it. */
 #include "merge_rig.h"
 
 /* With more data than that a hint has several parts, each of which is a step of the plan. */
@@ -70,11 +71,104 @@ static void test_trap25__expires_between_two_steps_of_the_plan__older_copy_stays
     free(large);
 }
 
+/* ---- Trap 41 ---- */
+
+#define EXPIRING 400u
+#define LIFE_MS 1000000
+
+struct before {
+    uint64_t newest; /* file, when the merges began */
+    unsigned left;   /* files that were there then and still are */
+};
+
+static void note_newest(void *arg, const struct bk_file_info *info)
+{
+    struct before *b = arg;
+    b->newest = info->id > b->newest ? info->id : b->newest;
+}
+
+static void count_left(void *arg, const struct bk_file_info *info)
+{
+    struct before *b = arg;
+    b->left += info->id <= b->newest;
+}
+
+/* Three of four keys have an expiry; one of these three loses it, one gets a later one. Between
+ * them lies what makes each file worth a merge. */
+static void put_expiring(struct rig *r, int64_t expire_ms)
+{
+    for (unsigned i = 0; i < EXPIRING; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%u", i);
+        put_value(r, key, bk_span_str("v"), i % 4 == 0 ? 0 : expire_ms);
+        assert_int_equal(rig_put(r, "dead", "a value that the next one makes dead"), BK_OK);
+        if (i % 4 == 1) {
+            put_value(r, key, bk_span_str("kept"), 0);
+        } else if (i % 4 == 2) {
+            put_value(r, key, bk_span_str("later"), expire_ms + LIFE_MS);
+        }
+    }
+    RIG_TRUE(r, rig_settle(r));
+}
+
+/* Until each key's record lies elsewhere. */
+static void merge_every_file(struct rig *r)
+{
+    struct before b = {0};
+    next_file(r);
+    assert_int_equal(rig_put(r, "dead", "nothing"), BK_OK);
+    bk_files(r->db, note_newest, &b);
+    b.newest--; /* the one that is written to */
+    bk_merge(r->db, BK_MERGE_NOW);
+    merge_all(r);
+    bk_files(r->db, count_left, &b);
+    assert_int_equal(b.left, 0);
+}
+
+static size_t expire_all(struct rig *r)
+{
+    size_t gone = 0;
+    bool more = true;
+    for (unsigned i = 0; more && i < 10000; i++) {
+        gone += bk_expire_step(r->db, 16, &more);
+    }
+    return gone;
+}
+
+/* Nobody touches the keys: the entry that was made when they lay elsewhere removes them. */
+static void test_trap41__every_file_merged__untouched_keys_go_in_time(void **state)
+{
+    (void)state;
+    for (int restart = 0; restart < 2; restart++) {
+        struct rig r;
+        setup_rig(&r, 71, BK_SYNC_ALWAYS);
+        r.opt.merge.policy = BK_MERGE_NEVER;
+        next_file(&r);
+        put_expiring(&r, bk_clock_wall_ms(&r.clock.clock) + LIFE_MS);
+        merge_every_file(&r);
+        if (restart) {
+            next_file(&r);
+        }
+        assert_int_equal(bk_count_expiring(r.db, 0), EXPIRING / 2);
+        assert_int_equal(expire_all(&r), 0);
+        simclock_advance_ms(&r.clock, LIFE_MS);
+        assert_int_equal(expire_all(&r), EXPIRING / 4);
+        simclock_advance_ms(&r.clock, LIFE_MS);
+        assert_int_equal(expire_all(&r), EXPIRING / 4);
+        assert_int_equal(bk_count_expiring(r.db, 0), 0);
+        assert_int_equal(bk_count(r.db, 0), EXPIRING / 2 + 1);
+        RIG_TRUE(&r, rig_same(&r));
+        RIG_TRUE(&r, rig_check(&r));
+        rig_fini(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             test_trap25__expires_between_two_steps_of_the_plan__older_copy_stays_hidden),
+        cmocka_unit_test(test_trap41__every_file_merged__untouched_keys_go_in_time),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
