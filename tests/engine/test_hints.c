@@ -215,6 +215,108 @@ static void test_trap44__start_with_hints__reads_no_data(void **state)
     rig_fini(&r);
 }
 
+/* ---- Starts after a kill ---- */
+
+/* Where reading of each data file begins behind its header, by the number in its name. */
+static struct {
+    struct bk_io io;
+    const struct bk_io *below;
+    uint64_t of_fd[4096]; /* 0: no data file */
+    uint64_t first[256];  /* 0: nothing is read */
+} meter;
+
+#define HINT_BYTES 400000u
+#define FILE_HEADER 64u
+
+static int meter_open(void *arg, const char *path, enum bk_io_open how)
+{
+    int fd = meter.below->open(arg, path, how);
+    if (fd >= 0) {
+        assert_in_range(fd, 0, 4095);
+        unsigned long long id = strtoull(path + strlen(RIG_DIR "/"), NULL, 10);
+        meter.of_fd[fd] = strstr(path, ".data") != NULL ? id : 0;
+    }
+    return fd;
+}
+
+static int64_t meter_pread(void *arg, int fd, void *buf, size_t len, uint64_t offset)
+{
+    uint64_t *first = &meter.first[meter.of_fd[fd] % 256];
+    if (offset + len > FILE_HEADER && (*first == 0 || offset < *first)) {
+        *first = offset < FILE_HEADER ? FILE_HEADER : offset;
+    }
+    return meter.below->pread(arg, fd, buf, len, offset);
+}
+
+static const struct bk_io *meter_begin(struct rig *r)
+{
+    memset(&meter, 0, sizeof(meter));
+    meter.below = simdisk_io(r->disk);
+    meter.io = *meter.below;
+    meter.io.open = meter_open;
+    meter.io.pread = meter_pread;
+    return &meter.io;
+}
+
+struct tail {
+    uint64_t id, bytes, sealed_bytes;
+    unsigned sealed, hinted;
+};
+
+static void add_tail(void *arg, const struct bk_file_info *info)
+{
+    struct tail *t = arg;
+    assert_in_range(info->id, 1, 255);
+    if (info->state == BK_FILE_ACTIVE) {
+        t->id = info->id;
+        t->bytes = info->size;
+    } else if (info->state == BK_FILE_SEALED) {
+        t->sealed++;
+        t->hinted += info->hinted;
+        t->sealed_bytes += info->size;
+    }
+}
+
+/* Files that were sealed come before it. */
+static void expect_tail_alone(const struct tail *t)
+{
+    for (unsigned id = 1; id < t->id; id++) {
+        assert_int_equal(meter.first[id], 0);
+    }
+    assert_in_range(meter.first[t->id], HINT_BYTES, t->bytes);
+}
+
+/* Hints stand for all that is sealed and for the front of the file that was written to. */
+static void test_trap44__start_after_a_kill__reads_the_tail_alone(void **state)
+{
+    (void)state;
+    static char value[2000];
+    struct rig r;
+    struct tail t = {0};
+    setup_rig(&r, 15, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    r.opt.max_file_bytes = (uint64_t)1 << 20;
+    r.opt.hint_bytes = HINT_BYTES;
+    next_file(&r);
+    memset(value, 'x', sizeof(value) - 1);
+    for (unsigned i = 0; i < 80 || t.bytes < HINT_BYTES * 3 / 2; i++) {
+        put_n(&r, "k", 30, value);
+        merge_all(&r); /* hints are made beside */
+        t = (struct tail){0};
+        bk_files(r.db, add_tail, &t);
+    }
+    assert_true(t.sealed >= 3 && t.hinted == t.sealed);
+    assert_true(t.sealed_bytes > 3000000);
+    rig_crash(&r, SIMDISK_KILL);
+    r.opt.io = meter_begin(&r);
+    RIG_TRUE(&r, rig_open(&r) == BK_OK);
+    expect_tail_alone(&t);
+    RIG_TRUE(&r, rig_recovered(&r));
+    RIG_TRUE(&r, rig_same(&r));
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_trap06__hint_of_a_missing_file_unreadable__refuses_with_the_reason),
         cmocka_unit_test(test_trap07__delete_in_a_hinted_file__key_stays_deleted),
         cmocka_unit_test(test_trap44__start_with_hints__reads_no_data),
+        cmocka_unit_test(test_trap44__start_after_a_kill__reads_the_tail_alone),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
