@@ -317,6 +317,70 @@ static void test_trap44__start_after_a_kill__reads_the_tail_alone(void **state)
     rig_fini(&r);
 }
 
+/* ---- Trap 49 ---- */
+
+static void remove_hints(struct rig *r, const struct names *l)
+{
+    for (unsigned i = 0; i < l->n; i++) {
+        simdisk_remove(r->disk, l->data[i]);
+    }
+}
+
+static void expect_gone(struct rig *r)
+{
+    struct bk_buf got = {0};
+    struct bk_stats s;
+    bk_stats_get(r->db, &s);
+    assert_int_equal(s.damaged_indexes, 0);
+    assert_int_equal(bk_get(r->db, 0, bk_span_str("k"), &got, NULL), BK_NOTFOUND);
+    assert_false(has(r, "k"));
+    RIG_TRUE(r, rig_check(r));
+    bk_buf_fini(&got);
+}
+
+/* The older value in one sealed file, the one with an expiry in another, a kill, and the time runs
+ * out before the start. */
+static void test_trap49__killed_and_started_after_the_expiry__older_value_stays_hidden(void **state)
+{
+    (void)state;
+    static struct names l;
+    for (unsigned how = 0; how < 3; how++) { /* by hints, by records, by the newer one's record */
+        struct rig r;
+        setup_rig(&r, 16, BK_SYNC_ALWAYS);
+        r.opt.merge.policy = BK_MERGE_NEVER;
+        next_file(&r);
+        assert_int_equal(rig_put(&r, "k", "v1"), BK_OK);
+        next_file(&r);
+        rig_begin(&r);
+        rig_batch_put(&r, 0, bk_span_str("k"), bk_span_str("v2"), 0,
+                      bk_clock_wall_ms(&r.clock.clock) + 1000000);
+        assert_int_equal(rig_commit(&r), BK_OK);
+        if (how < 2) {
+            put_n(&r, "filler", 300, "that ends the file");
+        }
+        merge_all(&r); /* hints are made beside */
+        assert_true(has(&r, "k"));
+        l.n = 0;
+        bk_files(r.db, add_name, &l);
+        assert_true(how < 2 ? l.n >= 2 : l.n == 1);
+        rig_crash(&r, SIMDISK_KILL);
+        if (how == 1) {
+            remove_hints(&r, &l);
+        }
+        simclock_advance_ms(&r.clock, 1000000);
+        RIG_TRUE(&r, rig_open(&r) == BK_OK);
+        expect_gone(&r);
+        simclock_advance_ms(&r.clock, 1000);
+        assert_in_range(bk_expire_step(r.db, 1000, NULL), 0, 1);
+        expect_gone(&r);
+        RIG_TRUE(&r, rig_recovered(&r));
+        next_file(&r); /* and of what that start has left */
+        expect_gone(&r);
+        RIG_TRUE(&r, rig_same(&r));
+        rig_fini(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +391,8 @@ int main(void)
         cmocka_unit_test(test_trap07__delete_in_a_hinted_file__key_stays_deleted),
         cmocka_unit_test(test_trap44__start_with_hints__reads_no_data),
         cmocka_unit_test(test_trap44__start_after_a_kill__reads_the_tail_alone),
+        cmocka_unit_test(
+            test_trap49__killed_and_started_after_the_expiry__older_value_stays_hidden),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
