@@ -123,6 +123,62 @@ static void test_cold_reads__key_gone_meanwhile__answers_as_if_asked_now(void **
     expect_next(f->a, "$null");
 }
 
+/* ---- Trap 40 ---- */
+
+/* By one client, in one pipeline: each sees what came before it, and nothing of what comes after.
+ */
+static void test_trap40__get_set_get_of_one_cold_key__old_value_ok_new_value(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "k", "old");
+    hold(f);
+    stands(f, "GET k\r\nSET k new\r\nGET k\r\n");
+    let_go(f);
+    expect_next(f->a, "$\"old\"");
+    expect_next(f->a, "+OK");
+    expect_next(f->a, "$\"new\"");
+    expect_reply(f->b, "$\"new\"", "GET", "k", NULL);
+}
+
+/* Until the key is gone for who looks now; each look is a round trip. */
+static void until_expired(struct fixture *f, const char *key)
+{
+    struct reply *r = NULL;
+    bool there = true;
+    while (there) {
+        r = respc_command(f->b, "PTTL", key, NULL);
+        assert_true(r != NULL && r->type == ':');
+        there = r->integer >= 0;
+        reply_free(&r);
+    }
+}
+
+/* The time of the key runs out while its value is on the way, and the key is removed meanwhile. */
+static void test_trap40__key_expires_while_it_is_read__is_absent(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "lasts", "here");
+    expect_reply(f->b, "+OK", "SET", "k", "value", "PX", "2000", NULL);
+    hold(f);
+    stands(f, "GET k\r\nEXISTS k\r\nGET lasts\r\n");
+    until_expired(f, "k");
+    until(f, "expired_keys", 1);
+    let_go(f);
+    expect_next(f->a, "$null");
+    expect_next(f->a, ":0");
+    expect_next(f->a, "$\"here\"");
+    put(f, "k", "value");
+    hold(f);
+    stands(f, "APPEND k more\r\nGET k\r\n");
+    expect_reply(f->b, "+OK", "SET", "k", "short", "PX", "1", NULL);
+    until_expired(f, "k");
+    let_go(f);
+    expect_next(f->a, ":4");
+    expect_next(f->a, "$\"more\"");
+}
+
+/* ---- Transactions and pauses ---- */
+
 static void test_cold_reads__exec__has_all_values_before_it_begins(void **state)
 {
     struct fixture *f = *state;
@@ -316,6 +372,8 @@ int main(void)
         TEST(test_cold_reads__key_written_meanwhile__the_command_sees_it),
         TEST(test_cold_reads__changed_under_a_change__nothing_is_lost),
         TEST(test_cold_reads__key_gone_meanwhile__answers_as_if_asked_now),
+        TEST(test_trap40__get_set_get_of_one_cold_key__old_value_ok_new_value),
+        TEST(test_trap40__key_expires_while_it_is_read__is_absent),
         TEST(test_cold_reads__exec__has_all_values_before_it_begins),
         TEST(test_cold_reads__watched_key_written_while_exec_waits__nothing_is_done),
         TEST(test_cold_reads__paused_while_it_waits__changes_nothing_before_the_end),
