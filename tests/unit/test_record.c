@@ -2,6 +2,7 @@
 /* test_record.c - records: sizes and classes at their edges, encoding and back, what does not
  * check. */
 #include "base/buf.h"
+#include "base/checksum.h"
 #include "engine/record.h"
 
 #include <setjmp.h>
@@ -109,6 +110,38 @@ static void test_record__zeros__are_invalid(void **state)
     assert_int_equal(bki_record_peek(zeros, sizeof zeros, sizeof zeros, &d), BK_CORRUPT);
 }
 
+/* Trap 23: lengths whose sum is at an edge of 32 bits or beyond it. A sum that had wrapped would be
+ * a small record, and room enough. */
+static void test_trap23__sums_at_the_edge__do_not_wrap(void **state)
+{
+    (void)state;
+    static const uint64_t sums[] = {INT32_MAX,
+                                    (uint64_t)INT32_MAX + 1,
+                                    UINT32_MAX - 8,
+                                    UINT32_MAX,
+                                    (uint64_t)UINT32_MAX + 1,
+                                    (uint64_t)UINT32_MAX + 50,
+                                    (uint64_t)UINT32_MAX * 2};
+    static const uint32_t keys[] = {0, 1, 1u << 29, UINT32_MAX - 1, UINT32_MAX};
+    for (size_t i = 0; i < sizeof sums / sizeof sums[0] * 10; i++) {
+        uint8_t bytes[BKI_HEADER_BYTES + BKI_EXPIRY_BYTES];
+        uint32_t key_len = keys[i / 2 % 5];
+        uint64_t value_len = sums[i / 10] < key_len ? 0 : sums[i / 10] - key_len;
+        value_len = value_len > UINT32_MAX ? UINT32_MAX : value_len;
+        struct bki_record d;
+        struct bki_record r = sample(0, (uint32_t)value_len, i % 2 == 0 ? 0 : 1700000000123);
+        size_t n = bki_record_encode(&r, SEED, NULL, bytes);
+        bk_put32(bytes + 20, key_len); /* of a key that is not there: only sizes are looked at */
+        uint64_t table = value_len > BKI_CRC_BLOCK ? (value_len + 65535) / 65536 * 4 : 0;
+        uint64_t raw = n + key_len + table + value_len;
+        assert_int_equal(bki_record_peek(bytes, n, UINT64_MAX, &d), BK_OK);
+        assert_int_equal(bki_record_value_offset(&d), raw - value_len);
+        assert_in_range(bki_record_size(&d), raw, raw + 7 + raw / 16);
+        assert_int_equal(bki_record_peek(bytes, n, bki_record_size(&d), &r), BK_OK);
+        assert_int_equal(bki_record_peek(bytes, n, bki_record_size(&d) - 1, &r), BK_CORRUPT);
+    }
+}
+
 static void test_value__blocks__any_damaged_block_is_found(void **state)
 {
     (void)state;
@@ -136,6 +169,7 @@ int main(void)
         cmocka_unit_test(test_record__any_bit_flipped__does_not_check),
         cmocka_unit_test(test_record__mark_of_a_lost_value__may_expire),
         cmocka_unit_test(test_record__zeros__are_invalid),
+        cmocka_unit_test(test_trap23__sums_at_the_edge__do_not_wrap),
         cmocka_unit_test(test_value__blocks__any_damaged_block_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
