@@ -4,10 +4,12 @@
  * was written before the call is in it, batches whole, and with a write everything that had ended
  * before that write began.
  */
+#include "engine/io.h"
 #include "engine_test.h"
 #include "lib/moment.h"
 #include "lib/tmpdir.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -319,6 +321,58 @@ static void test_snapshot__two_at_once__one_is_refused(void **state)
     assert_int_not_equal(access(dir, F_OK), 0);
 }
 
+/* ---- Who watches ---- */
+
+static struct bk_progress watched;
+static uint64_t seen[8];
+static unsigned seen_n;
+
+static int refuse_link(void *arg, const char *from, const char *to)
+{
+    (void)arg;
+    (void)from;
+    (void)to;
+    return -EXDEV;
+}
+
+/* What is known when a piece is written: what lies before it. */
+static int64_t look_and_write(void *arg, int fd, const struct iovec *iov, int iov_n,
+                              uint64_t offset)
+{
+    if (seen_n < sizeof(seen) / sizeof(seen[0])) {
+        seen[seen_n++] = atomic_load(&watched.bytes_done);
+    }
+    return bk_io_system.pwritev(arg, fd, iov, iov_n, offset);
+}
+
+static void test_snapshot__large_file_is_copied__counts_pieces_of_it(void **state)
+{
+    struct place *p = *state;
+    struct bk_error err = {0};
+    struct bk_snapshot_result res = {0};
+    struct bk_io io = bk_io_system;
+    char snap[200];
+    char back[200];
+    char *value = calloc(1, 3 << 20);
+    assert_non_null(value);
+    assert_int_equal(bk_put(p->db, 0, bk_span_str("k"), bk_span_of(value, 3 << 20), 0), BK_OK);
+    tmpdir_join(&p->dir, "snap", snap, sizeof(snap));
+    tmpdir_join(&p->dir, "back", back, sizeof(back));
+    BK_SUCCEEDS(bk_snapshot(p->db, snap, &res, NULL, &err), err);
+    io.link = refuse_link;
+    io.pwritev = look_and_write;
+    BK_SUCCEEDS(bk_restore(&io, snap, back, &watched, &err), err);
+    assert_true(seen_n > 3);
+    assert_int_equal(seen[0], 0);
+    for (unsigned i = 1; i < seen_n; i++) {
+        assert_true(seen[i] >= seen[i - 1] && seen[i] <= res.bytes);
+    }
+    assert_true(seen[1] > 0 && seen[1] < seen[2] && seen[2] < seen[3]);
+    assert_int_equal(watched.bytes_total, res.bytes);
+    assert_int_equal(watched.bytes_done, res.bytes);
+    free(value);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -327,6 +381,7 @@ int main(void)
         T(test_trap36__snapshot_while_merging__is_a_prefix_of_the_history),
         T(test_trap36__snapshot_elsewhere__is_copied_and_a_prefix_too),
         T(test_snapshot__two_at_once__one_is_refused),
+        T(test_snapshot__large_file_is_copied__counts_pieces_of_it),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
