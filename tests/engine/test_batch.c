@@ -158,6 +158,33 @@ static void test_batch__over_batch_bytes_max__is_refused_before_anything_changed
     bk_batch_free(&b);
 }
 
+/* Trap 23: lengths at the limit of a value and at edges of integers, which cut to 32 bits would be
+ * small. None of these bytes is there to be read. */
+static void test_trap23__value_lengths_over_32_bits__are_refused(void **state)
+{
+    struct rig *r = *state;
+    static const uint64_t lengths[] = {
+        BK_VALUE_MAX + 1,         UINT32_MAX - 28, UINT32_MAX,     (uint64_t)UINT32_MAX + 1,
+        (uint64_t)UINT32_MAX + 6, INT64_MAX,       UINT64_MAX - 7, UINT64_MAX};
+    struct bk_block *block = bk_block_new(8);
+    struct bk_batch *b = bk_batch_new(r->db);
+    uint64_t tail = bk_tail(r->db);
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        struct bk_key key;
+        uint64_t pos = 0;
+        bk_key_init(r->db, &key, "k", 1);
+        bk_batch_begin(b);
+        add_put(r, b, 0, "another", "which is small");
+        bk_batch_put(b, 0, &key, &(struct bk_value){bk_span_of(block->data, lengths[i]), block}, 0,
+                     0);
+        assert_int_equal(bk_batch_commit(b, &pos, NULL), BK_ETOOBIG);
+        assert_int_equal(bk_tail(r->db), tail);
+        assert_int_equal(bk_count(r->db, 0), 0);
+    }
+    bk_batch_free(&b);
+    bk_block_unref(&block);
+}
+
 /* The last write of each key wins, in memory and on disk; flushes and swaps take part in the order.
  */
 static void test_batch__random_batches__equal_the_model_also_after_restart(void **state)
@@ -374,6 +401,7 @@ int main(void)
         T(test_batch__peek__follows_flush_and_swap),
         T(test_batch__empty_or_cancelled__changes_nothing),
         T(test_batch__over_batch_bytes_max__is_refused_before_anything_changed),
+        T(test_trap23__value_lengths_over_32_bits__are_refused),
         T(test_batch__random_batches__equal_the_model_also_after_restart),
         T(test_trap34__frame_damaged_at_every_byte_after_power_loss__whole_or_absent),
         T(test_trap34__frame_cut_at_every_byte_after_a_kill__whole_or_absent),
