@@ -153,20 +153,57 @@ static void until_expired(struct fixture *f, const char *key)
     }
 }
 
-/* The time of the key runs out while its value is on the way, and the key is removed meanwhile. */
+/* Until only the one that lasts is left in memory. */
+static void until_removed(struct fixture *f)
+{
+    int64_t keys = 0;
+    while (keys != 1) {
+        struct reply *r = respc_command(f->b, "DBSIZE", NULL);
+        assert_true(r != NULL && r->type == ':');
+        keys = r->integer;
+        reply_free(&r);
+    }
+}
+
+/* Until the server's clock has passed the time; nobody looks at any key. */
+static void until_time(struct fixture *f, int64_t ms)
+{
+    int64_t now = 0;
+    while (now <= ms) {
+        struct reply *r = respc_command(f->b, "TIME", NULL);
+        assert_true(r != NULL && r->elems == 2);
+        now = strtoll(r->elem[0]->text, NULL, 10) * 1000;
+        now += strtoll(r->elem[1]->text, NULL, 10) / 1000;
+        reply_free(&r);
+    }
+}
+
+/* The time of the key runs out while its value is on the way; then it may be removed, too. */
 static void test_trap40__key_expires_while_it_is_read__is_absent(void **state)
 {
     struct fixture *f = *state;
     put(f, "lasts", "here");
-    expect_reply(f->b, "+OK", "SET", "k", "value", "PX", "2000", NULL);
-    hold(f);
-    stands(f, "GET k\r\nEXISTS k\r\nGET lasts\r\n");
-    until_expired(f, "k");
-    until(f, "expired_keys", 1);
-    let_go(f);
-    expect_next(f->a, "$null");
-    expect_next(f->a, ":0");
-    expect_next(f->a, "$\"here\"");
+    for (int removed = 0; removed < 2; removed++) {
+        expect_reply(f->b, "+OK", "SET", "k", "value", "PX", "2000", NULL);
+        struct reply *r = respc_command(f->b, "PEXPIRETIME", "k", NULL);
+        assert_true(r != NULL && r->integer > 0);
+        hold(f);
+        stands(f, "GET k\r\nEXISTS k\r\nGET lasts\r\n");
+        until_time(f, r->integer);
+        if (removed) {
+            until_removed(f);
+        }
+        let_go(f);
+        expect_next(f->a, "$null");
+        expect_next(f->a, ":0");
+        expect_next(f->a, "$\"here\"");
+        reply_free(&r);
+    }
+}
+
+static void test_trap40__replaced_and_expired_while_it_is_read__is_absent(void **state)
+{
+    struct fixture *f = *state;
     put(f, "k", "value");
     hold(f);
     stands(f, "APPEND k more\r\nGET k\r\n");
@@ -374,6 +411,7 @@ int main(void)
         TEST(test_cold_reads__key_gone_meanwhile__answers_as_if_asked_now),
         TEST(test_trap40__get_set_get_of_one_cold_key__old_value_ok_new_value),
         TEST(test_trap40__key_expires_while_it_is_read__is_absent),
+        TEST(test_trap40__replaced_and_expired_while_it_is_read__is_absent),
         TEST(test_cold_reads__exec__has_all_values_before_it_begins),
         TEST(test_cold_reads__watched_key_written_while_exec_waits__nothing_is_done),
         TEST(test_cold_reads__paused_while_it_waits__changes_nothing_before_the_end),
