@@ -41,5 +41,6 @@ void exec_ahead_over(struct exec *e)
 
 bool exec_stays(const struct command_row *row)
 {
-    return row->first_key > 0 && row->last_key == row->first_key && row->name_keys == NULL;
+    return (row->flags & CMD_READONLY) != 0 && row->first_key > 0 &&
+           row->last_key == row->first_key && row->name_keys == NULL;
 }

@@ -97,7 +97,7 @@ enum exec_result exec_resume(struct exec *e, struct session *s, const struct res
                              struct exec_slice **slice);
 
 /* The commands that come next on a connection, in their order: what they will look up is brought
- * near, and the first of them that have one key each visit the store together (bk_visit_begin).
+ * near, and the first of them that read one key each visit the store together (bk_visit_begin).
  * Changes nothing, and promises nothing. */
 void exec_ahead(struct exec *e, const struct session *s, const struct resp_command *cmds, size_t n);
 /* The visit ends, if there is one: before the thread waits for anything, and when it goes on with

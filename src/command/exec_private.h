@@ -155,7 +155,8 @@ struct exec_slice {
 void exec_ahead_ran(struct session *s);
 
 /* ahead.c: may a command of this row run within a visit? It has one key, which its place names, so
- * it waits for nobody and is done when it has gone through a value. */
+ * it waits for nobody and is done when it has gone through a value; and it does not write: what
+ * writes replace in memory could not be freed before the visit's end. */
 bool exec_stays(const struct command_row *row);
 /* exec_slice.c. What was read for the command that is about to run again, now the caller's;
  * took_us: how long it has run so far. A slice with nothing else in it goes. */

@@ -135,15 +135,15 @@ static void look_ahead(struct fixture *f, const char *words)
     exec_ahead(f->exec, &f->s, &cmd, 1);
 }
 
-static void test_ahead__commands_of_one_key__visit_the_store_together(void **state)
+static void test_ahead__reads_of_one_key__visit_the_store_together(void **state)
 {
     struct fixture *f = *state;
     static const char *const texts[][2] = {
-        {"set a 1", "+OK"},          {"get a", "$1\r\n1"}, {"append a 23", ":3"},
-        {"get a", "$3\r\n123"},      {"bitcount a", ":"},  {"expire a 100", ":1"},
-        {"no such command", "-ERR"}, {"set a", "-ERR"},    {"getdel a", "$3\r\n123"},
+        {"get a", "$3\r\n123"},      {"strlen a", ":3"}, {"getrange a 0 1", "$2\r\n12"},
+        {"bitcount a", ":"},         {"ttl a", ":-1"},   {"type a", "+string"},
+        {"no such command", "-ERR"}, {"get", "-ERR"},    {"get b", "$-1"},
     };
-    run_text(f, "get a", "$-1");                /* from here on the executor has its reader */
+    run_text(f, "set a 123", "+OK");            /* from here on the executor has its reader */
     for (unsigned turn = 0; turn < 2; turn++) { /* the second one ends the first one's visit */
         look_ahead(f, "get a");
         assert_held(f, 1);
@@ -163,6 +163,7 @@ static void test_ahead__another_command__ends_the_visit_first(void **state)
 {
     struct fixture *f = *state;
     static const char *const others[][2] = {
+        {"set a 1", "+OK"},      {"append a 2", ":2"},  {"expire a 9", ":1"},  {"getdel a", "$2"},
         {"ping", "+PONG"},       {"mget a b", "*2"},    {"del a b", ":"},      {"lcs a b", "$0"},
         {"bitop not c a", ":"},  {"pfcount a b", ":0"}, {"watch a", "+OK"},    {"copy a b", ":0"},
         {"sort a", "*0"},        {"select 1", "+OK"},   {"migrate h", "-ERR"}, {"flushall", "+OK"},
@@ -198,7 +199,7 @@ static void test_ahead__no_reader__is_no_visit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_ahead__commands_of_one_key__visit_the_store_together,
+        cmocka_unit_test_setup_teardown(test_ahead__reads_of_one_key__visit_the_store_together,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_ahead__another_command__ends_the_visit_first, setup,
                                         teardown),
