@@ -225,7 +225,9 @@ static int lock_fd(int fd, short type, long *holder)
         return 0;
     }
     int rc = errno == EACCES || errno == EAGAIN ? -EWOULDBLOCK : -errno;
-    *holder = lock_holder(fd);
+    if (rc == -EWOULDBLOCK) {
+        *holder = lock_holder(fd);
+    }
     return rc;
 }
 
