@@ -173,12 +173,14 @@ static void lock_writes(struct bk_batch *b)
 /* The buckets that swing will change come nearer while the records are composed and appended. */
 static void fetch_buckets(const struct bk_batch *b)
 {
+    unsigned pin = bki_look_begin(&b->db->reclaim);
     for (size_t i = 0; i < b->n && i < BK_PREFETCH_MAX; i++) {
         struct bki_keydir *kd = bki_db_keydir(b->db, b->writes[i].num, false);
         if (kd != NULL) {
             bki_keydir_fetch(kd, &b->writes[i].key);
         }
     }
+    bki_look_end(&b->db->reclaim, pin);
 }
 
 /* Everything that can fail comes before the first change. */

@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/mutex.h"
 #include "engine/bitkv.h"
+#include "engine/prefetch.h"
 #include "engine/reclaim.h"
 #include "engine/tally.h"
 
@@ -261,14 +262,6 @@ bool bki_cache_get(struct bki_cache *c, uint64_t loc, struct bk_buf *out, uint8_
     return found;
 }
 
-/* Expanded before gcc sees a function without effect in it, and drops its calls. */
-static inline __attribute__((always_inline)) void fetch_entry(const struct entry *e)
-{
-    for (size_t line = 0; e != NULL && line < ENTRY_LINES; line++) {
-        __builtin_prefetch((const char *)e + line * 64);
-    }
-}
-
 void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
 {
     const struct entry *head[BK_PREFETCH_MAX];
@@ -286,11 +279,11 @@ void bki_cache_prefetch(struct bki_cache *c, const uint64_t *locs, size_t n)
     for (size_t i = 0; i < n; i++) {
         struct table *t = table_of(shard_of(c, locs[i]));
         head[i] = t == NULL ? NULL : atomic_load(chain_of(t, locs[i]));
-        fetch_entry(head[i]);
+        bki_prefetch_lines(head[i], ENTRY_LINES);
     }
     for (size_t i = 0; i < n; i++) { /* most chains have one entry, some have two */
         if (head[i] != NULL && head[i]->loc != locs[i]) {
-            fetch_entry(atomic_load(&head[i]->chain));
+            bki_prefetch_lines(atomic_load(&head[i]->chain), ENTRY_LINES);
         }
     }
     bki_look_end(c->reclaim, pin);

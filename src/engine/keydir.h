@@ -65,7 +65,7 @@ bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_
 void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_t n,
                          uint64_t *locs);
 
-/* The bucket of one key, for a change that comes soon. */
+/* The bucket of one key, for a change that comes soon; within bki_look_begin and _end. */
 void bki_keydir_fetch(struct bki_keydir *kd, const struct bk_key *key);
 
 /* Stores the entry, and sets its off_tick. Returns whether there was one before, which is put into

@@ -100,19 +100,17 @@ bool bki_keydir_use(struct bki_keydir *kd, const struct bk_key *key, struct bki_
 }
 
 /* Under a pin. */
-PREFETCHES fetch_bucket(struct bki_keydir *kd, uint64_t hash)
+BKI_PREFETCHES fetch_bucket(struct bki_keydir *kd, uint64_t hash)
 {
     struct seen v;
     if (see_table(stripe_of(kd, hash), &v)) {
-        prefetch_lines(see_bucket(&v, hash));
+        bki_prefetch_lines(see_bucket(&v, hash), BUCKET_LINES);
     }
 }
 
 void bki_keydir_fetch(struct bki_keydir *kd, const struct bk_key *key)
 {
-    unsigned pin = bki_look_begin(kd->reclaim);
     fetch_bucket(kd, key->hash);
-    bki_look_end(kd->reclaim, pin);
 }
 
 void bki_keydir_prefetch(struct bki_keydir *kd, const struct bk_key *keys, size_t n, uint64_t *locs)

@@ -6,6 +6,7 @@
 
 #include "engine/bucket.h"
 #include "engine/keydir.h"
+#include "engine/prefetch.h"
 #include "engine/wheel.h"
 
 #include <stdalign.h>
@@ -121,28 +122,17 @@ static inline struct bki_slot *slot_of(const struct table *t, uint64_t hash)
     return slot_at(t, bucket_of(t, (uint32_t)hash, &depth));
 }
 
-/* A function that does nothing but prefetch is pure to gcc, which drops its calls: so these are
- * expanded before it looks (tests/lint/symbols.sh). */
-#define PREFETCHES static inline __attribute__((always_inline)) void
-
 /* First the place of a hash's bucket, then, when that is there, the bucket. */
-PREFETCHES prefetch_place(const struct table *t, uint64_t hash)
+BKI_PREFETCHES prefetch_place(const struct table *t, uint64_t hash)
 {
     if (t->segments_n > 0) {
         __builtin_prefetch(slot_of(t, hash));
     }
 }
 
-PREFETCHES prefetch_lines(const struct bki_bucket *b)
+BKI_PREFETCHES prefetch_bucket(const struct table *t, uint64_t hash)
 {
-    for (size_t line = 0; b != NULL && line < BUCKET_LINES; line++) {
-        __builtin_prefetch((const char *)b + line * 64);
-    }
-}
-
-PREFETCHES prefetch_bucket(const struct table *t, uint64_t hash)
-{
-    prefetch_lines(t->segments_n == 0 ? NULL : bki_slot_get(slot_of(t, hash)));
+    bki_prefetch_lines(t->segments_n == 0 ? NULL : bki_slot_get(slot_of(t, hash)), BUCKET_LINES);
 }
 
 /* The bucket at a place of the bit-reversed hash, or NULL; moves the place on to the next one. A
