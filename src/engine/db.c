@@ -45,21 +45,9 @@ static int check_options(const struct bk_options *o, struct bk_error *err)
 
 static int take_lock(struct bk_db *db, const char *dir, struct bk_error *err)
 {
-    char path[BKI_PATH_MAX];
-    long holder = 0;
-    snprintf(path, sizeof path, "%s/LOCK", dir);
-    int rc = db->io->lock(db->io->arg, path, &holder);
-    if (rc == -EWOULDBLOCK) {
-        return bki_io_locked(err, path, holder);
-    }
-    if (rc == -ENOENT && db->read_only) {
-        return BK_OK; /* a snapshot, which nobody has opened to write yet */
-    }
-    if (rc < 0) {
-        return bki_io_fail(err, rc, path, 0, "lock");
-    }
-    db->lock_handle = rc;
-    return BK_OK;
+    int rc = bki_dir_lock(db->io, dir, false, &db->lock_handle, err);
+    /* A snapshot, which nobody has opened to write yet. */
+    return db->lock_handle == -ENOENT && db->read_only ? BK_OK : rc;
 }
 
 static void *sync_main(void *arg)

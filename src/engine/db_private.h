@@ -36,7 +36,7 @@ struct bk_db {
     uint64_t hint_bytes; /* of the active file, between one hint of its front and the next */
     enum bk_on_corruption on_corruption;
     bool image_refused; /* there was an index image, and it could not be used */
-    int lock_handle;    /* of LOCK; -1 = not held */
+    int lock_handle;    /* of LOCK; negative: not held */
     bool threaded;
     pthread_t sync_thread;
     struct bki_keylocks *locks;           /* owned */

@@ -224,6 +224,20 @@ static void find_other(void *arg, const char *name)
     }
 }
 
+int bki_dir_lock(const struct bk_io *io, const char *dir, bool shared, int *lock,
+                 struct bk_error *err)
+{
+    char path[BKI_PATH_MAX];
+    long holder = 0;
+    snprintf(path, sizeof path, "%s/LOCK", dir);
+    *lock = (shared ? io->lock_shared : io->lock)(io->arg, path, &holder);
+    if (*lock >= 0) {
+        return BK_OK;
+    }
+    return *lock == -EWOULDBLOCK ? bki_io_locked(err, path, holder)
+                                 : bki_io_fail(err, *lock, path, 0, "lock");
+}
+
 int bki_dir_own(const struct bk_io *io, const char *dir, struct bk_error *err)
 {
     char other[256] = "";

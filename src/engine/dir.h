@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "engine/io.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* A new directory is only there for good once its parent knows it; also when it is there already,
@@ -30,6 +31,11 @@ BK_MUST_USE int bki_dir_refuse_other(const struct bk_io *io, const char *dir, st
 
 /* BK_OK: what lies in it has names that a store gives. BK_EINVAL: something else does too. */
 BK_MUST_USE int bki_dir_own(const struct bk_io *io, const char *dir, struct bk_error *err);
+
+/* Takes its LOCK, to read only if shared. *lock: for unlock; after a failure a negative errno
+ * value. BK_ELOCKED: by whom it is held, as far as that can be known. */
+BK_MUST_USE int bki_dir_lock(const struct bk_io *io, const char *dir, bool shared, int *lock,
+                             struct bk_error *err);
 
 /* Removes the files in it, its MANIFEST first, so that what is left of it is no store, and then
  * itself. BK_OK when it is not there. */

@@ -457,8 +457,7 @@ int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir,
                struct bk_progress *progress, struct bk_error *err)
 {
     char tmp[BKI_PATH_MAX];
-    char path[BKI_PATH_MAX];
-    long holder = 0;
+    int lock;
     struct bk_snapshot_result result = {0};
     struct bk_progress unwatched = {0};
     struct transfer t = {.io = io != NULL ? io : &bk_io_system,
@@ -469,15 +468,11 @@ int bk_restore(const struct bk_io *io, const char *snapshot, const char *dir,
     if (strlen(snapshot) > BKI_PATH_MAX - 64) {
         return bk_error_set(err, BK_EINVAL, 0, snapshot, 0, "the path is too long");
     }
-    snprintf(path, sizeof path, "%s/LOCK", snapshot);
-    int lock = t.io->lock_shared(t.io->arg, path, &holder);
-    if (lock == -EWOULDBLOCK) {
-        return bki_io_locked(err, path, holder);
+    int rc = bki_dir_lock(t.io, snapshot, true, &lock, err);
+    if (rc != BK_OK && lock != -ENOENT) {
+        return rc;
     }
-    if (lock < 0 && lock != -ENOENT) {
-        return bki_io_fail(err, lock, path, 0, "lock");
-    }
-    int rc = restore_shared(&t, dir, tmp, err);
+    rc = restore_shared(&t, dir, tmp, err);
     if (lock >= 0) {
         t.io->unlock(t.io->arg, lock);
     }
@@ -502,26 +497,21 @@ int bk_snapshot_files(const struct bk_io *io, const char *snapshot,
 
 int bk_snapshot_remove(const struct bk_io *io, const char *snapshot, struct bk_error *err)
 {
-    char path[BKI_PATH_MAX];
     char tmp[BKI_PATH_MAX];
-    long holder = 0;
+    int lock;
     io = io != NULL ? io : &bk_io_system;
     if (strlen(snapshot) > BKI_PATH_MAX - 64) {
         return bk_error_set(err, BK_EINVAL, 0, snapshot, 0, "the path is too long");
     }
-    snprintf(path, sizeof path, "%s/LOCK", snapshot);
     snprintf(tmp, sizeof tmp, "%s.tmp", snapshot);
     int rc = bki_dir_own(io, snapshot, err);
     if (rc != BK_OK) {
         return rc;
     }
-    int lock = io->lock(io->arg, path, &holder);
-    if (lock == -EWOULDBLOCK) {
-        return bki_io_locked(err, path, holder);
-    }
+    rc = bki_dir_lock(io, snapshot, false, &lock, err);
     /* No room to make it: so it was not there, and nobody holds it. */
-    if (lock < 0 && lock != -ENOSPC && lock != -EDQUOT) {
-        return bki_io_fail(err, lock, path, 0, "lock");
+    if (rc != BK_OK && lock != -ENOSPC && lock != -EDQUOT) {
+        return rc;
     }
     rc = bki_dir_rename(io, snapshot, tmp, err);
     if (rc == BK_OK) {
