@@ -341,11 +341,11 @@ void bki_keydir_idle(struct bki_keydir *kd, const struct bk_key *key, uint8_t ag
     bk_mutex_unlock(&s->mu);
 }
 
-/* Before the key goes: who does not find it sees the position. */
-static void deleted_locked(struct stripe *s, uint64_t pos)
+/* Of a stripe whose mutex is held. Before a key goes: who does not find it sees the position. */
+static void raise_pos(_Atomic uint64_t *at, uint64_t pos)
 {
-    if (pos > load_counter(&s->del_pos)) {
-        atomic_store_explicit(&s->del_pos, pos, memory_order_release);
+    if (pos > load_counter(at)) {
+        atomic_store_explicit(at, pos, memory_order_release);
     }
 }
 
@@ -356,7 +356,7 @@ bool bki_keydir_remove(struct bki_keydir *kd, const struct bk_key *key, uint64_t
     struct bki_slot *slot = NULL;
     bk_mutex_lock(&s->mu);
     uint64_t *p = find_locked(s, key, &slot);
-    deleted_locked(s, pos);
+    raise_pos(&s->del_pos, pos);
     if (p != NULL) {
         bki_entry_read(p, old, NULL);
         cut_locked(s, slot, p);
@@ -520,7 +520,7 @@ bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint6
     bk_mutex_lock(&s->mu);
     uint64_t *p = find_at_locked(s, key, loc, &slot);
     if (p != NULL) {
-        deleted_locked(s, pos);
+        raise_pos(&s->del_pos, pos);
         cut_locked(s, slot, p);
     }
     bk_mutex_unlock(&s->mu);
@@ -528,13 +528,6 @@ bool bki_keydir_remove_if(struct bki_keydir *kd, const struct bk_key *key, uint6
 }
 
 /* ---- Whole databases ---- */
-
-static void swapped_locked(struct stripe *s, uint64_t pos)
-{
-    if (pos > load_counter(&s->swap_pos)) {
-        atomic_store_explicit(&s->swap_pos, pos, memory_order_release);
-    }
-}
 
 void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
 {
@@ -563,10 +556,10 @@ void bki_keydir_swap(struct bki_keydir *a, struct bki_keydir *b, uint64_t pos)
         store_counter(&y->expiring, expiring);
         store_counter(&y->filed, filed);
         /* What is said of either database from here on depends on the swap. */
-        deleted_locked(x, pos);
-        deleted_locked(y, pos);
-        swapped_locked(x, pos);
-        swapped_locked(y, pos);
+        raise_pos(&x->del_pos, pos);
+        raise_pos(&y->del_pos, pos);
+        raise_pos(&x->swap_pos, pos);
+        raise_pos(&y->swap_pos, pos);
         bki_stripe_end(x);
         bki_stripe_end(y);
         bk_mutex_unlock(&y->mu);

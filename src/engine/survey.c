@@ -40,29 +40,29 @@ void bki_damage_unread(struct bki_scan *s, struct bki_damage *d, struct bki_dama
     s->unread_arg = u;
 }
 
-/* False: what does not check ends with the file. */
-static bool step_over(struct bki_scan *s, struct bki_damage *d, const char *path, uint64_t *bytes,
-                      int *rc, struct bk_error *err)
+/* BK_OK: there may be more. */
+static int survey_next(struct bki_scan *s, struct bki_damage *d, const char *path, uint64_t *bytes,
+                       struct bk_error *err)
 {
     struct bki_scan_item it;
     bool zeros;
     uint64_t from = s->offset;
-    *rc = bki_scan_next(s, &it, err);
-    if (*rc == BK_OK && (it.mended || !it.value_ok)) {
+    int rc = bki_scan_next(s, &it, err);
+    if (rc == BK_OK && (it.mended || !it.value_ok)) {
         bki_damage_item(d, path, &it);
         *bytes += it.size;
-    } else if (*rc == BK_CORRUPT) {
-        *rc = bki_scan_resync(s, &zeros, err);
+    } else if (rc == BK_CORRUPT) {
+        rc = bki_scan_resync(s, &zeros, err);
         struct bki_damage_at at = {.path = path,
                                    .offset = from,
                                    .bytes = s->offset - from,
                                    .what = "no record, stepped over"};
-        if (*rc >= 0) {
+        if (rc >= 0) {
             bki_damage_note(d, &at);
             *bytes += at.bytes;
         }
     }
-    return *rc >= 0 && *rc != BK_NOTFOUND;
+    return rc;
 }
 
 int bki_damage_survey(struct bki_damage *d, const struct bk_io *io, const struct bki_file *f,
@@ -74,8 +74,9 @@ int bki_damage_survey(struct bki_damage *d, const struct bk_io *io, const struct
     bki_scan_init(&s, io, fd, f->path, f->seed, f->merged, f->header_bytes, atomic_load(&f->size));
     struct bki_damage_unread unread;
     bki_damage_unread(&s, d, &unread);
-    while (step_over(&s, d, f->path, bytes, &rc, err)) {
-    }
+    do {
+        rc = survey_next(&s, d, f->path, bytes, err);
+    } while (rc == BK_OK);
     bki_scan_fini(&s);
     return rc < 0 ? rc : BK_OK;
 }

@@ -66,6 +66,16 @@ static void test_trap47__hit_on_uncommitted_put__waits_for_the_put(void **state)
     bk_item_fini(&item);
 }
 
+/* Swaps databases 0 and 1, and locates k in 0, which depends on the swap. */
+static void swap_and_locate(struct rig *r, struct bk_item *item)
+{
+    rig_begin(r);
+    rig_batch_swap(r, 0, 1);
+    assert_int_equal(rig_commit(r), BK_OK);
+    locate(r, "k", item);
+    assert_int_equal(bk_pos_state(r->db, item->pos), BK_EAGAIN);
+}
+
 static void test_trap47__flush_and_swap__make_misses_wait(void **state)
 {
     struct rig *r = *state;
@@ -82,12 +92,8 @@ static void test_trap47__flush_and_swap__make_misses_wait(void **state)
     assert_int_equal(bk_pos_state(r->db, item.pos), BK_OK);
     assert_int_equal(rig_put(r, "k", "v2"), BK_OK);
     RIG_TRUE(r, rig_settle(r));
-    rig_begin(r);
-    rig_batch_swap(r, 0, 1);
-    assert_int_equal(rig_commit(r), BK_OK);
-    locate(r, "k", &item);
+    swap_and_locate(r, &item);
     assert_int_equal(item.at, 0);
-    assert_int_equal(bk_pos_state(r->db, item.pos), BK_EAGAIN);
     RIG_TRUE(r, rig_settle(r));
     assert_int_equal(bk_pos_state(r->db, item.pos), BK_OK);
     bk_item_fini(&item);
@@ -106,12 +112,8 @@ static void test_trap47__swap__makes_hits_wait(void **state)
     locate(r, "k", &item);
     assert_int_equal(item.pos, 0);
     uint64_t before = item.at;
-    rig_begin(r);
-    rig_batch_swap(r, 0, 1);
-    assert_int_equal(rig_commit(r), BK_OK);
-    locate(r, "k", &item);
+    swap_and_locate(r, &item);
     assert_int_not_equal(item.at, before);
-    assert_int_equal(bk_pos_state(r->db, item.pos), BK_EAGAIN);
     RIG_TRUE(r, rig_settle(r));
     assert_int_equal(bk_pos_state(r->db, item.pos), BK_OK);
     locate(r, "k", &item);
@@ -119,12 +121,8 @@ static void test_trap47__swap__makes_hits_wait(void **state)
     /* Undone it was never true. */
     simdisk_fail(r->disk, SIMDISK_ANY & ~(unsigned)(SIMDISK_CLOSE | SIMDISK_READ), 1, UINT64_MAX,
                  EIO);
-    rig_begin(r);
-    rig_batch_swap(r, 0, 1);
-    assert_int_equal(rig_commit(r), BK_OK);
-    locate(r, "k", &item);
+    swap_and_locate(r, &item);
     assert_int_equal(item.at, before);
-    assert_int_equal(bk_pos_state(r->db, item.pos), BK_EAGAIN);
     for (int i = 0; i < 100 && bk_pos_state(r->db, item.pos) == BK_EAGAIN; i++) {
         rig_step(r);
     }
