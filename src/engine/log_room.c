@@ -119,6 +119,9 @@ static void look_at_active_locked(const struct bki_log *log, struct need *n)
 static void look_at_need(struct bki_log *log, struct need *n)
 {
     bk_mutex_lock(&log->mu);
+    if (log->active_want > load(&log->max_file_bytes)) {
+        log->active_want = 0; /* files are to be smaller since: its record goes into the next one */
+    }
     *n = (struct need){.active = log->active,
                        .next = log->next,
                        .next_want = log->want_bytes,

@@ -150,6 +150,42 @@ static void test_rare_room__large_write_never_comes_back__small_ones_are_woken(v
     rare_free(s);
 }
 
+/* A write waits for the active file to grow; then files are to be smaller than it wants. It goes
+ * into the next one: nothing is full. */
+static void test_rare_room__files_become_smaller_while_a_write_waits__no_write_is_refused(
+    void **state)
+{
+    (void)state;
+    struct rare *s = rare_new(93, BK_SYNC_EVERYSEC);
+    struct bk_span value = rare_filled(6000);
+    struct bk_tunables small;
+    uint64_t pos = 0;
+    s->r.opt.max_file_bytes = 16384; /* for two of them */
+    RIG_TRUE(&s->r, rig_open(&s->r) == BK_OK);
+    rare_steps(s);
+    bk_tunables_get(s->r.db, &small);
+    struct bk_tunables large = small;
+    large.max_file_bytes = 65536;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(rare_put_once(s, 0, "first", value, &pos), BK_OK);
+    }
+    bk_tune(s->r.db, &large); /* in the second file, and there is no next one yet */
+    assert_int_equal(rare_put_once(s, 0, "second", value, &pos), BK_OK);
+    assert_int_equal(rare_put_once(s, 0, "third", value, &pos), BK_EAGAIN);
+    bk_tune(s->r.db, &small);
+    rare_steps(s);
+    for (int i = 0; i < 8; i++) {
+        int rc = rare_put_once(s, 0, "third", value, &pos);
+        if (rc == BK_EAGAIN) {
+            rare_steps(s);
+            rc = rare_put_once(s, 0, "third", value, &pos);
+        }
+        assert_int_equal(rc, BK_OK);
+    }
+    rare_span_free(&value);
+    rare_free(s);
+}
+
 /* ---- Stores that have nothing to do ---- */
 
 /* A write fails for good; no other file can be made, or nothing can be written at all. */
@@ -347,6 +383,8 @@ int main(void)
         cmocka_unit_test(test_rare_room__disk_smaller_than_a_file__is_used),
         cmocka_unit_test(test_rare_room__large_write_never_comes_back__empty_buffer_takes_small),
         cmocka_unit_test(test_rare_room__large_write_never_comes_back__small_ones_are_woken),
+        cmocka_unit_test(
+            test_rare_room__files_become_smaller_while_a_write_waits__no_write_is_refused),
         cmocka_unit_test(test_rare_room__no_file_can_be_made__steps_and_wakes_are_few),
         cmocka_unit_test(test_rare_room__no_file_can_be_made__the_thread_waits),
         cmocka_unit_test(test_rare_room__idle_store_with_a_file_age__makes_no_files),
