@@ -52,7 +52,7 @@ size_t resp_command_memory(const struct resp_command *c)
     return n;
 }
 
-void resp_args_reset(struct resp_command *c)
+void resp_command_reset(struct resp_command *c)
 {
     if (c->argv_cap > ARGV_KEEP) {
         resp_command_fini(c);

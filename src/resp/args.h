@@ -6,9 +6,6 @@
 
 #include "resp/reader.h"
 
-/* Empties c for the next command: lets go of blocks, and of a vector that only a rare command
- * needs. */
-void resp_args_reset(struct resp_command *c);
 void resp_args_grow(struct resp_command *c);
 void resp_args_shrink(struct resp_command *c); /* keeps room for its arguments only */
 

@@ -1,66 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * reader.c - the receive buffer and the parser over it.
- *
- * buf holds [start, end): bytes of the command being parsed and what came behind it; the parser
- * stands at pos. A big argument's bytes (with the CRLF behind it) are not in buf but in block, and
- * belong at pos, which is then end. True between calls:
- *
- *   R1  start <= pos <= end <= cap;
- *
- *   R2  resp_reader_next moves no byte of buf, so spans live until the next call that may;
- *
- *   R3  memory grows with what has arrived: at most twice that, one read's room, and one block's
- *       first 64 KiB;
- *
- *   R4  what commands come out does not depend on how the bytes were cut into reads.
+ * reader.c - the parser over what a reader has received.
  *
  * Redis reads header lines as C strings: a NUL byte hides all that follows it until the line is too
  * long. The byte behind a CR, and the two behind an argument, are skipped without a look. Clients
  * may see either, so we do the same.
  */
-#include "resp/reader.h"
-
-#include "base/assert.h"
 #include "base/num.h"
 #include "resp/args.h"
+#include "resp/reader_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define READ_MIN 1024u     /* room offered to a connection that sends little */
-#define READ_MAX 65536u    /* room offered once reads fill what was offered */
-#define MOVE_FREE 1024u    /* so few held bytes are moved to the front for the room */
-#define HELD_SMALL 4096u   /* of a half command, kept in a buffer of that size */
 #define UNAUTH_ARGC_MAX 10 /* Redis's limits before AUTH */
 #define UNAUTH_BULK_MAX 16384
-
-struct resp_reader {
-    uint8_t *buf; /* owned; NULL while cap is 0 */
-    size_t cap;
-    size_t start;     /* of the command being parsed */
-    size_t pos;       /* the parser's place */
-    size_t end;       /* of what has been received */
-    size_t scanned;   /* bytes from pos on that are known to hold no end of line */
-    size_t read_size; /* READ_MIN to READ_MAX */
-    size_t room;      /* offered by the last resp_reader_space */
-
-    int64_t args_left; /* of the array being read; 0 between commands */
-    int64_t bulk_len;  /* of the argument being read; -1 while its length line has not been read */
-
-    struct bk_block *block; /* owned, one reference; NULL unless a big argument is half received */
-    size_t block_cap;
-    size_t block_have;
-    size_t block_want;  /* the argument and its CRLF */
-    size_t blocks_done; /* bytes of this command that came through blocks and are complete */
-
-    /* Arguments of a command that is not whole yet, else empty. Spans point into buf. */
-    struct resp_command part;
-    const char *error; /* static or error_text; set once, then the stream is dead */
-    char error_text[48];
-};
-
-BK_STATIC_ASSERT(sizeof(struct resp_reader) < 256, "an idle connection holds almost nothing");
 
 struct resp_reader *resp_reader_new(void)
 {
@@ -80,179 +34,6 @@ void resp_reader_free(struct resp_reader **r)
     free((*r)->buf);
     free(*r);
     *r = NULL;
-}
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-static size_t max_size(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-/* ---- Room to receive into ---- */
-
-static bool in_block(const struct resp_reader *r)
-{
-    return r->block != NULL && r->block_have < r->block_want;
-}
-
-static void resize_block(struct resp_reader *r, size_t cap)
-{
-    r->block = bk_realloc(r->block, sizeof *r->block + cap); /* not shared yet */
-    r->block_cap = cap;
-}
-
-/* Moves what is held to the front of to, and the half command's spans with it. Returns the old
- * buffer, which may be the same. */
-static uint8_t *rebase(struct resp_reader *r, uint8_t *to, size_t cap)
-{
-    uint8_t *old = r->buf;
-    size_t held = r->end - r->start;
-    const uint8_t *from = held > 0 ? old + r->start : NULL; /* nothing held: no span either */
-    for (int i = 0; i < r->part.argc; i++) {
-        struct resp_arg *arg = &r->part.argv[i];
-        if (arg->block == NULL) {
-            arg->bytes.data = to + (arg->bytes.data - from);
-        }
-    }
-    if (held > 0) {
-        memmove(to, from, held);
-    }
-    r->buf = to;
-    r->cap = cap;
-    r->pos -= r->start;
-    r->end = held;
-    r->start = 0;
-    return old;
-}
-
-static void move_held(struct resp_reader *r, size_t new_cap)
-{
-    uint8_t *old = rebase(r, new_cap == r->cap ? r->buf : bk_alloc(new_cap), new_cap);
-    if (old != r->buf) {
-        free(old);
-    }
-}
-
-/* Nothing is held: begins at the front again, in a buffer of the size that this client's reads call
- * for. */
-static void rewind_empty(struct resp_reader *r)
-{
-    r->start = r->pos = r->end = 0;
-    if (r->cap != r->read_size) {
-        free(r->buf);
-        r->buf = bk_alloc(r->read_size);
-        r->cap = r->read_size;
-    }
-}
-
-static void make_room(struct resp_reader *r)
-{
-    size_t held = r->end - r->start;
-    size_t room = r->cap - r->end;
-    if (held == 0) {
-        rewind_empty(r);
-    } else if (r->cap < READ_MIN || (held > r->cap / 2 && room < r->cap / 4)) {
-        move_held(r, max_size(r->cap * 2, r->read_size));
-    } else if (r->start > 0 && (held <= MOVE_FREE || room < r->cap / 4)) {
-        move_held(r, r->cap);
-    }
-}
-
-uint8_t *resp_reader_space(struct resp_reader *r, size_t *n)
-{
-    uint8_t *space;
-    if (in_block(r)) {
-        if (r->block_have == r->block_cap) {
-            resize_block(r, min_size(r->block_want, max_size(r->block_cap * 2, RESP_BIG_ARG)));
-        }
-        r->room = r->block_cap - r->block_have;
-        space = r->block->data + r->block_have;
-    } else {
-        make_room(r);
-        r->room = r->cap - r->end;
-        space = r->buf + r->end;
-    }
-    BK_ASSERT(r->room > 0);
-    *n = r->room;
-    return space;
-}
-
-void resp_reader_filled(struct resp_reader *r, size_t n)
-{
-    BK_ASSERT(n <= r->room);
-    if (r->error != NULL) {
-        n = 0; /* nobody will look at it */
-    }
-    if (in_block(r)) {
-        r->block_have += n;
-    } else {
-        r->end += n;
-        if (n == r->room && r->read_size < READ_MAX) {
-            r->read_size *= 2;
-        }
-    }
-    r->room = 0;
-}
-
-void resp_reader_borrow(struct resp_reader *r, struct resp_spare *spare)
-{
-    if (r->cap > HELD_SMALL || in_block(r)) {
-        return;
-    }
-    r->read_size = READ_MAX; /* also of what is made without a spare, so that it can become one */
-    if (spare->buf != NULL) {
-        free(rebase(r, spare->buf, spare->cap));
-        *spare = (struct resp_spare){0};
-    }
-}
-
-void resp_reader_give_back(struct resp_reader *r, struct resp_spare *spare)
-{
-    size_t held = r->end - r->start;
-    if (held > HELD_SMALL || r->cap <= HELD_SMALL) {
-        return;
-    }
-    struct resp_spare old = {.cap = r->cap};
-    old.buf = rebase(r, held > 0 ? bk_alloc(held) : NULL, held);
-    if (spare->buf == NULL && old.cap == READ_MAX) {
-        *spare = old;
-    } else {
-        free(old.buf);
-    }
-}
-
-size_t resp_reader_pending(const struct resp_reader *r)
-{
-    return r->end - r->start + r->blocks_done + (r->block != NULL ? r->block_have : 0);
-}
-
-size_t resp_reader_memory(const struct resp_reader *r)
-{
-    size_t block = r->block != NULL ? r->block_cap : 0;
-    return sizeof *r + r->cap + block + resp_command_memory(&r->part);
-}
-
-void resp_reader_trim(struct resp_reader *r)
-{
-    size_t held = r->end - r->start;
-    r->read_size = READ_MIN;
-    if (held > 0) {
-        if (r->cap > held) {
-            move_held(r, held);
-        }
-        resp_args_shrink(&r->part);
-        if (r->block != NULL && r->block_cap > r->block_have) {
-            resize_block(r, r->block_have);
-        }
-        return;
-    }
-    free(r->buf);
-    r->buf = NULL;
-    r->cap = r->start = r->pos = r->end = 0;
 }
 
 /* ---- Lines ---- */
@@ -513,7 +294,7 @@ static enum resp_status read_command(struct resp_reader *r, const struct resp_li
 enum resp_status resp_reader_next(struct resp_reader *r, const struct resp_limits *limits,
                                   struct resp_command *c, const char **error)
 {
-    resp_args_reset(c);
+    resp_command_reset(c);
     if (r->part.argc > 0) {
         resp_command_fini(c);
         move_command(c, &r->part);
@@ -535,7 +316,7 @@ enum resp_status resp_reader_next(struct resp_reader *r, const struct resp_limit
             move_command(&r->part, c);
         }
     } else {
-        resp_args_reset(c);
+        resp_command_reset(c);
         *error = r->error;
     }
     return status;
@@ -551,7 +332,7 @@ static bool take_plain_command(struct resp_reader *r, const struct resp_limits *
     if (r->end - r->pos < 4 || p[0] != '*' || p[1] < '1' || p[1] > '9' || p[2] != '\r') {
         return false;
     }
-    resp_args_reset(c);
+    resp_command_reset(c);
     r->args_left = p[1] - '0';
     step_over(r, 4);
     take_plain_args(r, limits, c);
@@ -560,7 +341,7 @@ static bool take_plain_command(struct resp_reader *r, const struct resp_limits *
         r->args_left = 0;
         r->pos = r->start;
         r->scanned = 0;
-        resp_args_reset(c);
+        resp_command_reset(c);
         return false;
     }
     c->wire_bytes = wire;

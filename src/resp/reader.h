@@ -47,6 +47,9 @@ struct resp_command {
     size_t wire_bytes;     /* what the command took on the wire */
 };
 void resp_command_fini(struct resp_command *c);
+/* Empties it for the next command: lets go of blocks, and of a vector that only a rare one needs.
+ */
+void resp_command_reset(struct resp_command *c);
 /* Makes *to, which is empty, a copy that lasts: large arguments are shared, the rest is copied into
  * one allocation. Returns the bytes that it holds. */
 size_t resp_command_copy(struct resp_command *to, const struct resp_command *from);
@@ -82,17 +85,26 @@ size_t resp_reader_ahead(struct resp_reader *r, const struct resp_limits *limits
  * with nothing else asked of the reader in between. */
 void resp_reader_put_back(struct resp_reader *r, const struct resp_command *v, size_t n);
 
-/* One buffer that the readers of a thread use in turn, so that a client holds only the bytes of a
- * command that is half received. All zero is empty; free(buf) in the end. */
+/* Buffers that the readers of a thread use in turn, so that a client holds only the bytes of a
+ * command that is half received: a large one to receive into, and small ones for what waits until
+ * others have received too. All zero is empty. */
+#define RESP_ASIDE_MAX 16u
 struct resp_spare {
-    uint8_t *buf; /* owned */
+    uint8_t *buf; /* owned; NULL: it is lent, or was never made */
     size_t cap;
+    uint8_t *aside[RESP_ASIDE_MAX]; /* owned; the small ones that are not lent */
+    size_t aside_n;
 };
+void resp_spare_fini(struct resp_spare *spare);
 /* Before resp_reader_space: a reader that holds next to nothing takes the spare. */
 void resp_reader_borrow(struct resp_reader *r, struct resp_spare *spare);
-/* When nothing pends, the reader's buffer becomes the spare; invalidates arguments as
+/* When next to nothing pends, what the reader has borrowed goes back; invalidates arguments as
  * resp_reader_space does. */
 void resp_reader_give_back(struct resp_reader *r, struct resp_spare *spare);
+/* What pends, if it is little, makes way to a small buffer, and the large one goes back;
+ * invalidates arguments as resp_reader_space does. */
+bool resp_reader_can_step_aside(const struct resp_reader *r);
+void resp_reader_step_aside(struct resp_reader *r, struct resp_spare *spare);
 
 /* Bytes received and not yet returned in a command. */
 size_t resp_reader_pending(const struct resp_reader *r);

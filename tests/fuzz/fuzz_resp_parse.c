@@ -95,6 +95,10 @@ static void receive_all(struct run *run, const uint8_t *data, size_t size)
         memcpy(p, data + at, n);
         resp_reader_filled(run->r, n);
         at += n;
+        if (run->cuts == CUTS_SPARE && resp_reader_can_step_aside(run->r) &&
+            rng_percent(&run->rng, 50)) {
+            resp_reader_step_aside(run->r, &run->spare);
+        }
         status = drain(run);
         if (run->cuts == CUTS_RANDOM && rng_percent(&run->rng, 10)) {
             resp_reader_trim(run->r);
@@ -106,7 +110,7 @@ static void receive_all(struct run *run, const uint8_t *data, size_t size)
     if (status == RESP_MORE) {
         note(&run->out, resp_reader_pending(run->r));
     }
-    free(run->spare.buf);
+    resp_spare_fini(&run->spare);
     resp_command_fini(&run->c);
     resp_reader_free(&run->r);
 }

@@ -563,7 +563,7 @@ static void test_reader__spare_buffer__serves_readers_in_turn(void **state)
         bk_buf_fini(&out[i]);
         resp_reader_free(&r[i]);
     }
-    free(spare.buf);
+    resp_spare_fini(&spare);
     resp_command_fini(&c);
 }
 

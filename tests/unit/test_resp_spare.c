@@ -63,7 +63,7 @@ static void test_spare__whole_commands__readers_hold_nothing_and_share_one_buffe
     for (int i = 0; i < 3; i++) {
         resp_reader_free(&r[i]);
     }
-    free(spare.buf);
+    resp_spare_fini(&spare);
     bk_buf_fini(&out);
 }
 
@@ -93,7 +93,7 @@ static void test_spare__half_command__keeps_its_bytes_while_others_read(void **s
     }
     resp_reader_free(&a);
     resp_reader_free(&b);
-    free(spare.buf);
+    resp_spare_fini(&spare);
     bk_buf_fini(&out);
 }
 
@@ -133,9 +133,83 @@ static void test_spare__half_of_a_large_argument__survives_every_hand_over(void 
     }
     resp_reader_free(&a);
     resp_reader_free(&b);
-    free(spare.buf);
+    resp_spare_fini(&spare);
     bk_buf_fini(&text);
     bk_buf_fini(&out);
+}
+
+/* As many receive as may wait, and run only then: the large buffer goes round, the small ones are
+ * used again, and none stays with who has nothing left. */
+static void test_spare__steps_aside__what_was_received_waits_in_small_buffers(void **state)
+{
+    enum { N = RESP_ASIDE_MAX };
+    struct resp_spare spare = {0};
+    struct resp_reader *r[N];
+    struct bk_buf out = {0};
+    const uint8_t *small[N] = {0};
+    (void)state;
+    for (unsigned i = 0; i < N; i++) {
+        r[i] = resp_reader_new();
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < N; i++) {
+            receive(r[i], &spare, "hello\r\nwor", 10);
+            assert_true(resp_reader_can_step_aside(r[i]));
+            resp_reader_step_aside(r[i], &spare);
+            assert_non_null(spare.buf);
+            assert_true(resp_reader_memory(r[i]) < 2048 + 512);
+        }
+        assert_int_equal(spare.aside_n, 0);
+        for (unsigned i = 0; i < N; i++) {
+            take(r[i], &out);
+            resp_reader_give_back(r[i], &spare);
+            assert_int_equal(resp_reader_pending(r[i]), 3);
+            assert_true(resp_reader_memory(r[i]) < 512);
+        }
+        assert_int_equal(spare.aside_n, N);
+        for (unsigned i = 0; i < N; i++) {
+            bool known = round == 0;
+            for (unsigned k = 0; k < N; k++) {
+                known = known || small[k] == spare.aside[i];
+            }
+            assert_true(known);
+        }
+        memcpy(small, spare.aside, sizeof(small));
+        for (unsigned i = 0; i < N; i++) {
+            receive(r[i], &spare, "ld\r\n", 4);
+            take(r[i], &out);
+            resp_reader_give_back(r[i], &spare);
+        }
+        assert_int_equal(out.len, N * 12);
+        assert_memory_equal(out.data, "hello;hello;", 12);
+        assert_memory_equal(out.data + out.len - 12, "world;world;", 12);
+        out.len = 0;
+    }
+    for (unsigned i = 0; i < N; i++) {
+        resp_reader_free(&r[i]);
+    }
+    resp_spare_fini(&spare);
+    bk_buf_fini(&out);
+}
+
+static void test_spare__more_than_a_small_buffer_holds__does_not_step_aside(void **state)
+{
+    static const size_t sizes[] = {1000, 2048, 2049, 4096, 70000};
+    struct resp_spare spare = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct resp_reader *r = resp_reader_new();
+        struct bk_buf text = {0};
+        bk_buf_printf(&text, "*1\r\n$%zu\r\n", sizes[i]);
+        while (text.len < sizes[i]) {
+            bk_buf_append(&text, "x", 1);
+        }
+        receive(r, &spare, (const char *)text.data, text.len);
+        assert_int_equal(resp_reader_can_step_aside(r), text.len <= 2048);
+        resp_reader_free(&r);
+        bk_buf_fini(&text);
+    }
+    resp_spare_fini(&spare);
 }
 
 int main(void)
@@ -144,6 +218,8 @@ int main(void)
         cmocka_unit_test(test_spare__whole_commands__readers_hold_nothing_and_share_one_buffer),
         cmocka_unit_test(test_spare__half_of_a_large_argument__survives_every_hand_over),
         cmocka_unit_test(test_spare__half_command__keeps_its_bytes_while_others_read),
+        cmocka_unit_test(test_spare__steps_aside__what_was_received_waits_in_small_buffers),
+        cmocka_unit_test(test_spare__more_than_a_small_buffer_holds__does_not_step_aside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
