@@ -13,6 +13,7 @@
 struct bki_manifest_found {
     enum bki_manifest_end end;
     bool none; /* there was no file */
+    bool cut;  /* whole as far as it goes: only edits at its end are missing; then it is damaged */
 };
 
 /* One file of the directory, in the order of rank. */

@@ -2,143 +2,26 @@
 /*
  * recover_manifest.c - which files a directory's store has: by the manifest, or, where that is not
  * whole or is another store's, by the files' headers.
- *
- * A file is removed only when the manifest is whole, does not name it, and the file is known to be
- * the store's own: it bears the store's id and its own number, or has no header yet. Everything
- * else under such a name is left alone.
  */
 #include "engine/recover.h"
 
 #include "base/assert.h"
-#include "base/checksum.h"
 #include "base/log.h"
 #include "engine/hint.h"
+#include "engine/recover_listing.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* No store gives out so many numbers: a name beyond it is never in the way. */
 #define OURS_BELOW ((uint64_t)1 << 48)
 
-/* What a name of a data file stands for. */
-enum owner {
-    OWNER_NONE,  /* no header: begun and never finished */
-    OWNER_STORE, /* a header, perhaps damaged, of this store under its own number */
-    OWNER_OTHER  /* anything else */
-};
-
-struct found {
-    uint64_t id; /* in the name */
-    bool header; /* h is there, and checks */
-    struct bki_datafile_header h;
-    uint64_t said_store, said_id; /* as the bytes say, checked or not */
-    bool zeros;                   /* no byte of a header is set */
-    bool newer;                   /* a header of a newer version of the format */
-    bool superseded;
-};
-
-/* The data files of the directory. */
-struct listing {
-    struct found *at; /* owned */
-    size_t n, cap;
-};
-
-static void each_data(void *arg, const char *name)
-{
-    struct listing *l = arg;
-    uint64_t id;
-    if (!bki_datafile_name_id(name, &id)) {
-        return;
-    }
-    if (l->n == l->cap) {
-        l->cap = l->cap == 0 ? 64 : l->cap * 2;
-        l->at = bk_realloc(l->at, l->cap * sizeof *l->at);
-    }
-    l->at[l->n++] = (struct found){.id = id};
-}
-
-static int list(struct bk_db *db, void (*each)(void *arg, const char *name), void *arg,
-                struct bk_error *err)
-{
-    int rc = db->io->list(db->io->arg, db->files.dir, each, arg);
-    return rc < 0 ? bki_io_fail(err, rc, db->files.dir, 0, "list directory") : BK_OK;
-}
-
-static int read_fixed(struct bk_db *db, int fd, const char *path, struct found *f,
-                      struct bk_error *err)
-{
-    uint8_t head[BKI_DATAFILE_FIXED] = {0};
-    size_t got = 0;
-    int rc = bki_io_read_all(db->io, fd, head, sizeof head, 0, &got, path, err);
-    f->zeros = rc == BK_OK;
-    for (size_t i = 0; i < got; i++) {
-        f->zeros = f->zeros && head[i] == 0;
-    }
-    f->said_id = bk_get64(head + 24);
-    f->said_store = bk_get64(head + 40);
-    return rc;
-}
-
-static int look_at(struct bk_db *db, struct found *f, struct bk_error *err)
-{
-    char path[BKI_PATH_MAX];
-    bki_datafile_path(path, db->files.dir, f->id);
-    int fd = db->io->open(db->io->arg, path, BK_IO_READ);
-    if (fd < 0) {
-        return bki_io_fail(err, fd, path, 0, "open");
-    }
-    int rc = read_fixed(db, fd, path, f, err);
-    if (rc == BK_OK) {
-        rc = bki_datafile_header_read(db->io, fd, path, &f->h, err);
-        f->header = rc == BK_OK;
-        f->newer = rc == BK_EVERSION;
-    }
-    db->io->close(db->io->arg, fd);
-    /* A store that is only read is opened without what cannot be read: see scan_of in replay.c. */
-    bool passed = rc == BK_CORRUPT || rc == BK_EVERSION || (rc == BK_EIO && db->read_only);
-    return passed ? BK_OK : rc;
-}
-
-static int look_at_all(struct bk_db *db, struct listing *l, struct bk_error *err)
-{
-    int rc = list(db, each_data, l, err);
-    for (size_t i = 0; rc == BK_OK && i < l->n; i++) {
-        rc = look_at(db, &l->at[i], err);
-    }
-    return rc;
-}
-
-static void listing_fini(struct listing *l)
-{
-    for (size_t i = 0; i < l->n; i++) {
-        if (l->at[i].header) {
-            bki_datafile_header_fini(&l->at[i].h);
-        }
-    }
-    free(l->at);
-}
-
-static enum owner owner_of(const struct found *f, uint64_t store)
-{
-    if (f->zeros) {
-        return OWNER_NONE;
-    }
-    return f->said_store == store && f->said_id == f->id ? OWNER_STORE : OWNER_OTHER;
-}
-
-/* A file that this store wrote, by a header that checks. */
-static bool is_ours(const struct found *f, uint64_t store)
-{
-    return f->header && f->h.store == store && f->h.id == f->id;
-}
-
 /* ---- A store without a whole manifest ---- */
 
 /* The store that most files are of. */
-static uint64_t store_of_most(const struct listing *l)
+static uint64_t store_of_most(const struct bki_listing *l)
 {
     uint64_t store = 0;
     size_t lead = 0;
@@ -162,7 +45,7 @@ static void drop_named(struct bk_db *db, uint64_t id)
 }
 
 /* What a merge has replaced, whether the files are there still or the manifest alone names them. */
-static void supersede(struct bk_db *db, struct listing *l, uint64_t uid)
+static void supersede(struct bk_db *db, struct bki_listing *l, uint64_t uid)
 {
     const struct bki_manifest_state *ms = &db->files.manifest.state;
     for (size_t i = 0; i < l->n; i++) {
@@ -175,33 +58,49 @@ static void supersede(struct bk_db *db, struct listing *l, uint64_t uid)
     }
 }
 
-static void mark_superseded(struct bk_db *db, struct listing *l)
+/* Files of the store: those that are named, and of the others those that a lost edit has added. */
+struct rule {
+    uint64_t first_id; /* a lower number was dropped since it was given out */
+    bool merges_count; /* outputs too: their merge was done, or nobody knows */
+};
+
+static bool counts(struct bk_db *db, const struct bki_found *f, const struct rule *r)
+{
+    struct bki_manifest_state *ms = &db->files.manifest.state;
+    bool added = f->edit_lost || (f->id >= r->first_id && (r->merges_count || !f->h.merged));
+    return bki_found_is_ours(f, ms->store) && (added || bki_manifest_find(ms, f->id) != NULL);
+}
+
+static void mark_superseded(struct bk_db *db, struct bki_listing *l, const struct rule *r)
 {
     for (size_t i = 0; i < l->n; i++) {
-        const struct found *f = &l->at[i];
-        bool ours = is_ours(f, db->files.manifest.state.store);
-        for (uint32_t k = 0; ours && k < f->h.replaces_n; k++) {
+        const struct bki_found *f = &l->at[i];
+        bool believed = counts(db, f, r);
+        for (uint32_t k = 0; believed && k < f->h.replaces_n; k++) {
             supersede(db, l, f->h.replaces[k]);
         }
     }
 }
 
-static bool listed(const struct listing *l, uint64_t id)
+/*
+ * Named and away, as far as can be told by an edit that is lost. What an edit drops is removed
+ * behind its hint (bki_files_unlink); who leaves the hint is somebody else, and the keys in it are
+ * to answer errors.
+ */
+static bool was_dropped(struct bk_db *db, const struct bki_listing *l, uint64_t id)
 {
-    size_t i = 0;
-    while (i < l->n && l->at[i].id != id) {
-        i++;
-    }
-    return i < l->n;
+    char path[BKI_PATH_MAX];
+    bki_hint_path(path, db->files.dir, id);
+    return !bki_listing_has(l, id) &&
+           !bki_hint_is_of(db->io, path, db->files.manifest.state.hash_seed);
 }
 
-/* Named and not there, while edits are missing: one of them may have dropped it. */
-static void drop_missing(struct bk_db *db, const struct listing *l)
+static void drop_dropped(struct bk_db *db, const struct bki_listing *l)
 {
     struct bki_manifest_state *ms = &db->files.manifest.state;
     for (uint32_t i = ms->files_n; i > 0; i--) {
         uint64_t id = ms->files[i - 1].id;
-        if (!listed(l, id)) {
+        if (was_dropped(db, l, id)) {
             bk_log(BK_LOG_WARNING,
                    "data file %" PRIu64 " is not there: an edit of MANIFEST that is lost may have "
                    "dropped it",
@@ -211,43 +110,77 @@ static void drop_missing(struct bk_db *db, const struct listing *l)
     }
 }
 
-/* Whether a file that the manifest names is not in the directory. */
-static bool any_missing(struct bk_db *db, const struct listing *l)
-{
-    const struct bki_manifest_state *ms = &db->files.manifest.state;
-    bool missing = false;
-    for (uint32_t i = 0; !missing && i < ms->files_n; i++) {
-        missing = !listed(l, ms->files[i].id);
-    }
-    return missing;
-}
-
-static bool uid_is_there(struct bk_db *db, const struct listing *l, uint64_t uid)
+static bool uid_is_there(struct bk_db *db, const struct bki_listing *l, uint64_t uid)
 {
     const struct bki_manifest_state *ms = &db->files.manifest.state;
     bool there = false;
     for (size_t i = 0; !there && i < l->n; i++) {
-        there = is_ours(&l->at[i], ms->store) && l->at[i].h.uid == uid;
+        there = bki_found_is_ours(&l->at[i], ms->store) && l->at[i].h.uid == uid;
     }
     for (uint32_t i = 0; !there && i < ms->files_n; i++) {
-        there = ms->files[i].uid == uid && listed(l, ms->files[i].id);
+        there = ms->files[i].uid == uid && bki_listing_has(l, ms->files[i].id);
     }
     return there;
 }
 
-/*
- * Whether a merge whose edit is lost had been done: only then does it remove what it replaced. That
- * need not be a file that is still named: one that was added by a lost edit may have been replaced
- * by another.
- */
-static bool merge_was_done(struct bk_db *db, const struct listing *l)
+/* By a header that checks a merge's, and not in the manifest. */
+static bool is_unnamed_output(struct bk_db *db, const struct bki_found *f)
+{
+    struct bki_manifest_state *ms = &db->files.manifest.state;
+    return bki_found_is_ours(f, ms->store) && f->h.merged && bki_manifest_find(ms, f->id) == NULL;
+}
+
+static bool replaced_one_away(struct bk_db *db, const struct bki_listing *l,
+                              const struct bki_found *f)
 {
     const struct bki_manifest_state *ms = &db->files.manifest.state;
-    bool done = any_missing(db, l);
+    bool has = false;
+    for (uint32_t k = 0; !has && k < f->h.replaces_n; k++) {
+        for (uint32_t i = 0; !has && i < ms->files_n; i++) {
+            has = ms->files[i].uid == f->h.replaces[k] && !bki_listing_has(l, ms->files[i].id);
+        }
+    }
+    return has;
+}
+
+/*
+ * A merge removes what it has replaced once its edit is made. So where a file is away that is still
+ * named, and one that is not named has replaced it, the edit is lost; whatever the outputs'
+ * numbers, which are given out when the merge begins: edits of files that came later may be there.
+ * (If somebody else took the file away, the outputs hold what it held: the list is written when all
+ * of them are whole.) The outputs of a merge share a rank, and the first one has the lowest number.
+ */
+static bool find_lost_merges(struct bk_db *db, struct bki_listing *l)
+{
+    bool any = false;
+    for (size_t i = 0; i < l->n; i++) {
+        const struct bki_found *first = &l->at[i];
+        if (!is_unnamed_output(db, first) || !replaced_one_away(db, l, first)) {
+            continue;
+        }
+        any = true;
+        for (size_t k = 0; k < l->n; k++) {
+            struct bki_found *f = &l->at[k];
+            f->edit_lost |=
+                is_unnamed_output(db, f) && f->h.rank == first->h.rank && f->id >= first->id;
+        }
+    }
+    return any;
+}
+
+/*
+ * Whether a merge whose edit is lost had been done. What it replaced need not be a file that is
+ * still named: one that was added by a lost edit may have been replaced by another.
+ */
+static bool merge_was_done(struct bk_db *db, const struct bki_listing *l)
+{
+    const struct bki_manifest_state *ms = &db->files.manifest.state;
+    bool done = false;
     for (size_t i = 0; !done && i < l->n; i++) {
-        const struct found *f = &l->at[i];
-        bool unnamed = f->id >= ms->next_id && is_ours(f, ms->store);
-        for (uint32_t k = 0; !done && unnamed && k < f->h.replaces_n; k++) {
+        const struct bki_found *f = &l->at[i];
+        bool later = f->id >= ms->next_id && is_unnamed_output(db, f);
+        done = f->edit_lost;
+        for (uint32_t k = 0; !done && later && k < f->h.replaces_n; k++) {
             done = !uid_is_there(db, l, f->h.replaces[k]);
         }
     }
@@ -256,34 +189,33 @@ static bool merge_was_done(struct bk_db *db, const struct listing *l)
 
 /*
  * Adds what the files' headers tell to what was left of the manifest. Nothing is removed from the
- * directory. first_id > 0: only the last edit is lost. If that was a merge's, what the merge was to
- * replace is all there, and its outputs hold nothing of their own.
+ * directory. first_id > 0: only edits at the end are lost. As long as all that a merge was to
+ * replace is there, its outputs hold nothing of their own.
  */
-static int rebuild(struct bk_db *db, struct listing *l, uint64_t first_id, struct bk_error *err)
+static int rebuild(struct bk_db *db, struct bki_listing *l, uint64_t first_id, struct bk_error *err)
 {
     struct bki_manifest_state *ms = &db->files.manifest.state;
     struct bk_buf edit = {0};
     ms->store = ms->store == 0 ? store_of_most(l) : ms->store;
-    bool merges_count = first_id == 0 || merge_was_done(db, l);
-    if (merges_count) {
-        mark_superseded(db, l);
+    const struct rule rule = {first_id, first_id == 0 || merge_was_done(db, l)};
+    if (rule.merges_count) {
+        mark_superseded(db, l, &rule);
     }
     int rc = BK_OK;
     for (size_t i = 0; rc == BK_OK && i < l->n; i++) {
-        const struct found *f = &l->at[i];
+        const struct bki_found *f = &l->at[i];
         if (f->newer) {
             rc = bk_error_set(err, BK_EVERSION, 0, db->files.dir, 0,
                               "data file %" PRIu64 " was written by a newer version of the format",
                               f->id);
             continue;
         }
-        if (!is_ours(f, ms->store)) {
+        if (!bki_found_is_ours(f, ms->store)) {
             bk_log(BK_LOG_WARNING,
                    "data file %" PRIu64 " has no header of this store and is left alone", f->id);
             continue;
         }
-        bool counts = f->id >= first_id && (merges_count || !f->h.merged);
-        if (f->superseded || !counts || bki_manifest_find(ms, f->id) != NULL) {
+        if (f->superseded || !counts(db, f, &rule) || bki_manifest_find(ms, f->id) != NULL) {
             continue;
         }
         edit.len = 0;
@@ -293,14 +225,14 @@ static int rebuild(struct bk_db *db, struct listing *l, uint64_t first_id, struc
                  ? rc
                  : bk_error_set(err, rc, 0, db->files.dir, 0, "two data files claim one place");
     }
-    drop_missing(db, l);
+    drop_dropped(db, l);
     bk_buf_fini(&edit);
     return rc;
 }
 
 /* A manifest that is not whole: torn by a power cut at its end, which is no damage, or worse. */
-static int mend_manifest(struct bk_db *db, struct listing *l, const struct bki_manifest_found *m,
-                         struct bk_error *err)
+static int mend_manifest(struct bk_db *db, struct bki_listing *l,
+                         const struct bki_manifest_found *m, struct bk_error *err)
 {
     if (m->end != BKI_MANIFEST_TORN) {
         char path[BKI_PATH_MAX];
@@ -315,9 +247,10 @@ static int mend_manifest(struct bk_db *db, struct listing *l, const struct bki_m
     if (m->end == BKI_MANIFEST_MENDED) {
         return BK_OK;
     }
-    /* With nothing but the last edit lost, a file of a number that was given out before was dropped
-     * since. */
-    uint64_t first_id = m->end == BKI_MANIFEST_DAMAGED ? 0 : db->files.manifest.state.next_id;
+    /* With nothing but edits at the end lost, a file of a number that was given out before was
+     * dropped since. */
+    bool holes = m->end == BKI_MANIFEST_DAMAGED && !m->cut;
+    uint64_t first_id = holes ? 0 : db->files.manifest.state.next_id;
     return rebuild(db, l, first_id, err);
 }
 
@@ -337,7 +270,7 @@ int bki_recover_put_aside(struct bk_db *db, struct bk_error *err)
 
 /* ---- Is a whole one the right one? ---- */
 
-static int holds_records(struct bk_db *db, const struct listing *l, const struct found *f,
+static int holds_records(struct bk_db *db, const struct bki_listing *l, const struct bki_found *f,
                          bool *holds, struct bk_error *err)
 {
     char path[BKI_PATH_MAX];
@@ -373,118 +306,53 @@ static int holds_records(struct bk_db *db, const struct listing *l, const struct
 /* A file is named before a record in it is accepted. So one of ours that was never named and yet
  * holds records tells that the manifest has lost edits at its end, cut so that what is left of it
  * checks. */
-static int find_lost_edits(struct bk_db *db, const struct listing *l, enum bki_manifest_end *end,
+static int find_lost_edits(struct bk_db *db, const struct bki_listing *l, bool *lost,
                            struct bk_error *err)
 {
     const struct bki_manifest_state *ms = &db->files.manifest.state;
     int rc = BK_OK;
-    for (size_t i = 0; rc == BK_OK && i < l->n && *end == BKI_MANIFEST_WHOLE; i++) {
-        if (l->at[i].id >= ms->next_id && is_ours(&l->at[i], ms->store)) {
-            bool holds;
-            rc = holds_records(db, l, &l->at[i], &holds, err);
-            *end = rc == BK_OK && holds ? BKI_MANIFEST_DAMAGED : *end;
+    for (size_t i = 0; rc == BK_OK && i < l->n && !*lost; i++) {
+        if (l->at[i].id >= ms->next_id && bki_found_is_ours(&l->at[i], ms->store)) {
+            rc = holds_records(db, l, &l->at[i], lost, err);
         }
     }
+    return rc;
+}
+
+/* Of one whose bytes check as far as they go, whether they go far enough. (An append that was cut
+ * off is no damage, and loses nothing that has had consequences.) */
+static int find_cut(struct bk_db *db, struct bki_listing *l, struct bki_manifest_found *m,
+                    struct bk_error *err)
+{
+    int rc = BK_OK;
+    if (m->end != BKI_MANIFEST_DAMAGED) {
+        m->cut = find_lost_merges(db, l);
+    }
+    if (m->end == BKI_MANIFEST_WHOLE && !m->cut) {
+        rc = find_lost_edits(db, l, &m->cut, err);
+    }
+    m->end = rc == BK_OK && m->cut ? BKI_MANIFEST_DAMAGED : m->end;
     return rc;
 }
 
 /* Files of one store beside the manifest of another, which has none of its own here: the files are
  * what counts. */
-static bool of_another_store(const struct bki_manifest_state *ms, const struct listing *l)
+static bool of_another_store(const struct bki_manifest_state *ms, const struct bki_listing *l)
 {
     bool own = false;
     bool other = false;
     for (size_t i = 0; i < l->n; i++) {
-        own |= owner_of(&l->at[i], ms->store) == OWNER_STORE;
+        own |= bki_found_owner(&l->at[i], ms->store) == BKI_OWNER_STORE;
         other |= l->at[i].header && l->at[i].h.id == l->at[i].id && l->at[i].h.store != ms->store;
     }
     return ms->files_n > 0 && other && !own;
-}
-
-/* ---- Leftovers ---- */
-
-struct hints {
-    uint64_t *ids; /* owned */
-    size_t n, cap;
-};
-
-static void each_hint(void *arg, const char *name)
-{
-    struct hints *l = arg;
-    uint64_t id;
-    if (!bki_hint_name_id(name, &id)) {
-        return;
-    }
-    if (l->n == l->cap) {
-        l->cap = l->cap == 0 ? 64 : l->cap * 2;
-        l->ids = bk_realloc(l->ids, l->cap * sizeof *l->ids);
-    }
-    l->ids[l->n++] = id;
-}
-
-/* Hints of files that are gone, and one whose writing was cut off. Their removal need not be
- * durable: they name the file that they are of. */
-static int remove_orphan_hints(struct bk_db *db, struct bk_error *err)
-{
-    struct bki_manifest_state *ms = &db->files.manifest.state;
-    struct hints l = {0};
-    int rc = list(db, each_hint, &l, err);
-    for (size_t i = 0; rc == BK_OK && i < l.n; i++) {
-        char path[BKI_PATH_MAX];
-        char fresh[BKI_PATH_MAX + 8];
-        bki_hint_path(path, db->files.dir, l.ids[i]);
-        snprintf(fresh, sizeof fresh, "%s.new", path);
-        int failed = db->io->unlink(db->io->arg, fresh);
-        if (bki_manifest_find(ms, l.ids[i]) == NULL &&
-            bki_hint_is_of(db->io, path, ms->hash_seed)) {
-            int gone = db->io->unlink(db->io->arg, path);
-            failed = gone < 0 && gone != -ENOENT ? gone : failed;
-        }
-        rc = failed < 0 && failed != -ENOENT ? bki_io_fail(err, failed, path, 0, "unlink") : BK_OK;
-    }
-    free(l.ids);
-    return rc;
-}
-
-static int remove_orphan(struct bk_db *db, const struct found *f, bool *removed,
-                         struct bk_error *err)
-{
-    char path[BKI_PATH_MAX];
-    bki_datafile_path(path, db->files.dir, f->id);
-    if (owner_of(f, db->files.manifest.state.store) == OWNER_OTHER) {
-        bk_log(BK_LOG_WARNING, "%s is no file of this store's making and is left alone", path);
-        return BK_OK;
-    }
-    bk_log(BK_LOG_NOTICE, "%s is not in the manifest: a leftover, removed", path);
-    int rc = db->io->unlink(db->io->arg, path);
-    *removed = rc == 0;
-    return rc < 0 ? bki_io_fail(err, rc, path, 0, "unlink") : BK_OK;
-}
-
-static int remove_orphans(struct bk_db *db, const struct listing *l, struct bk_error *err)
-{
-    struct bki_manifest_state *ms = &db->files.manifest.state;
-    bool any = false;
-    int rc = BK_OK;
-    for (size_t i = 0; rc == BK_OK && i < l->n; i++) {
-        bool removed = false;
-        if (bki_manifest_find(ms, l->at[i].id) == NULL) {
-            rc = remove_orphan(db, &l->at[i], &removed, err);
-            any |= removed;
-        }
-    }
-    int synced = any && rc == BK_OK ? db->io->sync_dir(db->io->arg, db->files.dir) : 0;
-    if (synced < 0) {
-        rc = bki_io_fail(err, synced, db->files.dir, 0, "sync directory");
-    }
-    return rc == BK_OK ? remove_orphan_hints(db, err) : rc;
 }
 
 /* ---- All of it ---- */
 
 /* Names that are there and stay are not given to new files, nor are numbers of files that are gone.
  */
-static void skip_numbers(struct bki_manifest_state *ms, const struct listing *l)
+static void skip_numbers(struct bki_manifest_state *ms, const struct bki_listing *l)
 {
     for (size_t i = 0; i < l->n; i++) {
         uint64_t id = l->at[i].id;
@@ -556,18 +424,18 @@ static int write_again(struct bk_db *db, struct bk_error *err)
 int bki_recover_manifest(struct bk_db *db, uint64_t hash_seed, struct bki_manifest_found *m,
                          struct bk_error *err)
 {
-    struct listing l = {0};
+    struct bki_listing l = {0};
     int rc = bki_manifest_load(&db->files.manifest, db->io, db->files.dir, &m->end, err);
     m->none = rc == BK_NOTFOUND;
     if (rc < 0) {
         return rc;
     }
-    rc = look_at_all(db, &l, err);
+    rc = bki_listing_read(db, &l, err);
     if (rc == BK_OK && !m->none && of_another_store(&db->files.manifest.state, &l)) {
         distrust(db, m);
     }
-    if (rc == BK_OK && m->end == BKI_MANIFEST_WHOLE) {
-        rc = find_lost_edits(db, &l, &m->end, err);
+    if (rc == BK_OK && !m->none) {
+        rc = find_cut(db, &l, m, err);
     }
     if (m->end != BKI_MANIFEST_WHOLE) {
         write_no_more(&db->files.manifest);
@@ -576,7 +444,7 @@ int bki_recover_manifest(struct bk_db *db, uint64_t hash_seed, struct bki_manife
         rc = bk_error_set(err, BK_EIO, ENOENT, db->files.dir, 0, "there is no store");
     } else if (rc == BK_OK && m->end == BKI_MANIFEST_WHOLE) {
         rc = !db->read_only && boot_may_be_same(db) ? write_again(db, err) : BK_OK;
-        rc = rc != BK_OK || db->read_only ? rc : remove_orphans(db, &l, err);
+        rc = rc != BK_OK || db->read_only ? rc : bki_recover_remove_leftovers(db, &l, err);
     } else if (rc == BK_OK && (l.n > 0 || !m->none)) {
         rc = mend_manifest(db, &l, m, err);
     } else {
@@ -586,6 +454,6 @@ int bki_recover_manifest(struct bk_db *db, uint64_t hash_seed, struct bki_manife
         skip_numbers(&db->files.manifest.state, &l);
         rc = draw_ids(db, hash_seed, err);
     }
-    listing_fini(&l);
+    bki_listing_fini(&l);
     return rc;
 }
