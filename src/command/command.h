@@ -104,6 +104,14 @@ void exec_ahead(struct exec *e, const struct session *s, const struct resp_comma
  * something else. */
 void exec_ahead_over(struct exec *e);
 
+/* The next command of each of several connections: what they will look up is brought near, and no
+ * more. */
+struct exec_next {
+    const struct session *session;
+    const struct resp_command *cmd;
+};
+void exec_prefetch(struct exec *e, const struct exec_next *next, size_t n);
+
 /*
  * The executor's clock: one look at the wall clock for each command tells its moment, its begin and
  * the end of the one before it. exec_look looks, which the caller does before the first command

@@ -33,10 +33,23 @@ void ahead_more(struct ahead *a, struct resp_reader *r, const struct resp_limits
     }
 }
 
+void ahead_take(struct ahead *a, struct resp_command *cmd)
+{
+    struct resp_command mine = a->cmd[0];
+    BK_ASSERT(a->at == a->n);
+    a->cmd[0] = *cmd;
+    *cmd = mine;
+    a->at = 0;
+    a->n = 1;
+}
+
 void ahead_put_back(struct ahead *a, struct resp_reader *r)
 {
     if (a->at < a->n) {
         resp_reader_put_back(r, a->cmd + a->at, a->n - a->at);
+    }
+    if (a->n > 0) {
+        resp_command_reset(&a->cmd[0]); /* the only one that may hold a large argument */
     }
     a->at = a->n = 0;
 }

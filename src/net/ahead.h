@@ -30,7 +30,10 @@ enum resp_status ahead_fill(struct ahead *a, struct resp_reader *r,
                             const struct resp_limits *limits, size_t max, const char **error);
 /* The same for a look at what comes, and nothing else: there may be none to see. */
 void ahead_more(struct ahead *a, struct resp_reader *r, const struct resp_limits *limits);
-/* Gives what has not been run back to the reader that it came from. */
+/* When all is put back: cmd, parsed elsewhere, is the one to run; *cmd is an empty one from now on.
+ */
+void ahead_take(struct ahead *a, struct resp_command *cmd);
+/* Gives what has not been run back to the reader that it came from, and lets go of what has. */
 void ahead_put_back(struct ahead *a, struct resp_reader *r);
 
 #endif

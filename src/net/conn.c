@@ -326,6 +326,7 @@ static void conn_reply_last(struct conn *c, size_t before, uint64_t pos)
         conn_out_end(c, before, pos, OUT_REPLY);
     }
     bk_buf_fini(&reply);
+    (void)exec_look(l->exec);
 }
 
 /* True: c is closed, and runs nothing more. */
@@ -347,7 +348,7 @@ static void conn_exec(struct conn *c, struct resp_command *cmd)
     uint64_t pos = 0;
     /* Not the tick's: something slow may have run in it, and another loop may since have called a
      * key expired that this command would still serve. The executor has looked since this command
-     * was received: before the first one in a row, and at the end of each. */
+     * was received: behind all that came with it, and at the end of each. */
     l->now_ms = exec_clock_ms(l->exec);
     conn_out_begin(c);
     size_t before = l->out.len;
@@ -420,10 +421,15 @@ static void conn_bad_input(struct conn *c, const char *error)
  * is the reply. */
 static bool conn_lags(struct conn *c)
 {
-    return conn_has_pushes(c) && !conn_take_pushes(c, false);
+    if (!conn_has_pushes(c)) {
+        return false;
+    }
+    bool left = !conn_take_pushes(c, false);
+    (void)exec_look(c->loop->exec); /* many are sent at once, which takes its time */
+    return left;
 }
 
-static struct resp_limits conn_limits(const struct conn *c)
+struct resp_limits conn_limits(const struct conn *c)
 {
     const struct server_ops *ops = c->loop->net->ops;
     return (struct resp_limits){.bulk_max = ops->proto_max_bulk_len(ops->arg),
@@ -448,8 +454,11 @@ static void conn_read_ahead(struct conn *c)
 static enum resp_status conn_parse(struct conn *c, size_t max, const char **error)
 {
     struct loop *l = c->loop;
-    struct resp_limits limits = conn_limits(c);
     exec_ahead_over(l->exec);
+    if (resp_reader_pending(c->reader) == 0) {
+        return RESP_MORE; /* as behind every command without a pipeline */
+    }
+    struct resp_limits limits = conn_limits(c);
     enum resp_status status =
         ahead_fill(&l->ahead, c->reader, &limits, c->session.authenticated ? max : 0, error);
     if (l->ahead.n > 1) {

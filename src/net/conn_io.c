@@ -58,6 +58,7 @@ void conn_read_cb(evutil_socket_t fd, short what, void *arg)
                    reader */
     }
     size_t room;
+    arrivals_make_way(l);
     resp_reader_borrow(c->reader, &l->spare);
     uint8_t *to = resp_reader_space(c->reader, &room);
     ssize_t n = recv(fd, to, room < NET_TICK_INPUT ? room : NET_TICK_INPUT, 0);
@@ -66,7 +67,7 @@ void conn_read_cb(evutil_socket_t fd, short what, void *arg)
         stat_add(&l->stats.input_bytes, (uint64_t)n);
         RELAXED_STORE(&c->last_ms, l->now_ms);
         c->trimmed = false;
-        conn_run(c);
+        arrivals_add(l, c);
         loop_break_if_late(l);
         return;
     }

@@ -5,7 +5,7 @@
  * A tick: what was left over from the last one, one round of epoll, those that wait and shall look
  * again, then at the end one flush of the store and one send per connection. Each kind of these has
  * NET_TURN_US for its own, and a last command that has begun then: what is left of it goes first in
- * the next tick, in the same order, so that none waits for the end of another. When
+ * its part of the next tick, in the same order, so that none waits for the end of another. When
  * connections wait for the store, the loop arms wants_wake and looks once more before it sleeps, so
  * that a commit between the last look and the arming is not missed.
  */
@@ -147,16 +147,18 @@ static void loop_take_reads(struct loop *l)
     l->recheck = l->recheck || late;
 }
 
-static void loop_work(struct loop *l)
+bool loop_work_off(struct loop *l, struct list *work)
 {
     struct list now;
     struct list *node;
-    list_take(&now, &l->work);
-    for (bool late = false; !late && (node = list_pop(&now)) != NULL;) {
+    bool late = false;
+    list_take(&now, work);
+    while (!late && (node = list_pop(&now)) != NULL) {
         conn_go_on(LIST_OWNER(node, struct conn, queued));
         late = loop_late(l);
     }
-    list_put_back(&l->work, &now);
+    list_put_back(work, &now);
+    return late;
 }
 
 /* All that waits for others than its client, each kind in its own time. */
@@ -184,6 +186,7 @@ static void loop_arm(struct loop *l)
 static void loop_tick_end(struct loop *l)
 {
     if (l->in_tick) {
+        BK_ASSERT(l->arrivals.n == 0);
         loop_take_pushes(l);
         exec_submit_reads(l->exec); /* so that the disk works while replies are sent */
         loop_flush(l);
@@ -347,13 +350,15 @@ static void *loop_main(void *arg)
         loop_tick_end(l);
     }
     while (!loop_done(l)) {
-        bool busy = l->recheck || !list_empty(&l->work) || !list_empty(&l->receivers);
+        bool busy = l->recheck || !list_empty(&l->work) || !list_empty(&l->left) ||
+                    !list_empty(&l->receivers);
         if (busy) {
             loop_tick_begin(l);
-            loop_work(l);
+            (void)loop_work_off(l, &l->work);
             loop_next_part(l);
         }
         event_base_loop(l->base, EVLOOP_ONCE | (busy ? EVLOOP_NONBLOCK : 0));
+        arrivals_end(l);
         if (l->recheck) {
             loop_look_again(l);
         }
@@ -405,6 +410,7 @@ int loop_setup(struct loop *l, struct net *net, unsigned index, struct bk_error 
     l->index = index;
     list_init(&l->registry);
     list_init(&l->work);
+    list_init(&l->left);
     list_init(&l->parked);
     list_init(&l->paused);
     list_init(&l->resumed);
@@ -449,8 +455,9 @@ void loop_teardown(struct loop *l)
     if (l->wake_fd >= 0) {
         close(l->wake_fd);
     }
-    free(l->spare.buf);
+    resp_spare_fini(&l->spare);
     ahead_fini(&l->ahead);
+    arrivals_fini(&l->arrivals);
     bk_buf_fini(&l->out);
     out_parts_fini(&l->parts);
     bk_buf_fini(&l->monitored);

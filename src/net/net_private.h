@@ -36,8 +36,8 @@ struct tracker;
 /* ---- Connections (conn.c, conn_io.c) ---- */
 
 enum conn_state {
-    CONN_OPEN,   /* reads; runs what it has read at once */
-    CONN_READY,  /* has input left over from a full tick; on loop->work */
+    CONN_OPEN,   /* reads; runs what it has read by the end of the round */
+    CONN_READY,  /* has input left over from a full tick; on loop->work, or loop->left */
     CONN_SLICE,  /* in the middle of a long command; on loop->work */
     CONN_PARKED, /* its command waits for room in the log; on loop->parked; does not read */
     CONN_PAUSED, /* its command waits for the end of CLIENT PAUSE; on loop->paused; does not read */
@@ -115,6 +115,22 @@ struct newcomer {
     char *addr, *laddr; /* owned, one allocation */
 };
 
+/* A connection that has received in this round of epoll, and has not run yet. */
+struct arrival {
+    struct conn *conn; /* borrowed until the round's end: nothing is freed before the tick's */
+    struct resp_command cmd; /* owned; if parsed, its next one */
+    bool parsed;
+};
+
+#define ARRIVALS_MAX RESP_ASIDE_MAX
+
+/* All but the last have stepped aside: that one may have the spare buffer. All zero is empty. */
+struct arrivals {
+    struct arrival v[ARRIVALS_MAX];
+    size_t n;
+    bool late; /* the time of the round's commands is over */
+};
+
 struct loop {
     /* Set once, before the thread starts. */
     struct net *net; /* borrowed */
@@ -142,9 +158,11 @@ struct loop {
     /* This thread only. */
     struct event *wake_ev, *second_ev, *deadline_ev, *pause_ev; /* owned */
     struct list work, parked, paused, resumed, reading, dirty, waiting;
+    struct list left;          /* CONN_READY: have received in a tick that had no time for them */
     struct list receivers;     /* connections whose held pushes have their turns */
     struct conn *dead;         /* owned chain; freed at the end of the tick */
     struct resp_spare spare;   /* receive buffer of whoever is being read */
+    struct arrivals arrivals;  /* who was */
     struct ahead ahead;        /* the command being run, and those behind it */
     struct bk_buf out;         /* replies of this tick, of all connections */
     struct out_parts parts;    /* of out */
@@ -270,11 +288,19 @@ static inline struct peer *conn_peer_made(const struct conn *c)
 void conn_new(struct loop *l, const struct newcomer *who); /* takes who's descriptor and texts */
 void conn_set_state(struct conn *c, enum conn_state to);
 bool conn_state_legal(enum conn_state from, enum conn_state to);
+struct resp_limits conn_limits(const struct conn *c);
 void conn_run(struct conn *c);   /* commands that have been received, within the tick's bounds */
 void conn_go_on(struct conn *c); /* a slice, a parked command or left-over input */
 void conn_close(struct conn *c); /* at once; memory is freed at the tick's end */
 void conn_drain(struct conn *c); /* closes once everything has been sent */
 void conn_free_dead(struct loop *l);
+
+/* arrivals.c: connections that receive in one round of epoll look ahead together. */
+void arrivals_make_way(struct loop *l); /* before another one receives */
+/* c has received. It runs, or is left for the next tick, by the end of the round. */
+void arrivals_add(struct loop *l, struct conn *c);
+void arrivals_end(struct loop *l); /* the end of the round */
+void arrivals_fini(struct arrivals *a);
 
 /* conn_io.c: bytes in and out. */
 void conn_read_cb(evutil_socket_t fd, short what, void *arg);
@@ -330,8 +356,10 @@ void ticks_close(struct tick_timer *t);
 void ticks_begin(struct tick_timer *t);
 void ticks_end(struct tick_timer *t, struct loop_stats *s);
 
-void loop_tick_begin(struct loop *l);    /* idempotent within a tick */
-void loop_flush(struct loop *l);         /* commits and sends what the tick has gathered so far */
+void loop_tick_begin(struct loop *l); /* idempotent within a tick */
+void loop_flush(struct loop *l);      /* commits and sends what the tick has gathered so far */
+/* Connections of the list go on, in their order, as long as there is time. True: it is over. */
+bool loop_work_off(struct loop *l, struct list *work);
 bool loop_late(const struct loop *l);    /* as of the executor's latest look this part is over */
 void loop_break_if_late(struct loop *l); /* at the end of an event: the others keep their turns */
 void loop_poke(struct loop *l);          /* any thread: the loop looks at its mailbox */

@@ -31,6 +31,7 @@ struct exec {
     void *wake_arg;
     struct exec_slice *reading[READS_MAX]; /* READ; borrowed */
     int64_t tick_us;                       /* rises with fake->late only */
+    int64_t wall_us;                       /* as of the latest look */
 };
 
 struct exec_slice {
@@ -95,6 +96,13 @@ static void check_no_visit(const char *where)
     }
 }
 
+void exec_prefetch(struct exec *e, const struct exec_next *next, size_t n)
+{
+    check_no_visit("another connection's commands in a visit");
+    (void)next;
+    atomic_fetch_add(&e->fake->fetched, (int)n);
+}
+
 /* Longer than any part of a tick. */
 static void take_time(struct exec *e)
 {
@@ -104,20 +112,20 @@ static void take_time(struct exec *e)
 int64_t exec_look(struct exec *e)
 {
     take_time(e);
-    return bk_clock_system_wall_us();
+    e->wall_us = bk_clock_system_wall_us();
+    return e->wall_us;
 }
 
 int64_t exec_clock_ms(const struct exec *e)
 {
-    (void)e;
-    return bk_clock_wall_ms(&bk_clock_system);
+    return e->wall_us / 1000;
 }
 
 void exec_tick(struct exec *e, int64_t wall_us, int64_t mono_us)
 {
     check_no_visit("a visit goes on into the next tick");
     e->tick_us = 0;
-    (void)wall_us;
+    e->wall_us = wall_us;
     (void)mono_us;
 }
 

@@ -40,7 +40,7 @@ struct fake {
     atomic_bool late; /* each tick has had its time when its first command is done */
     atomic_bool reads_done;
     atomic_bool password; /* there is one */
-    atomic_int flushes, refused, running_slices, at_gate, looked_ahead;
+    atomic_int flushes, refused, running_slices, at_gate, looked_ahead, fetched;
     _Atomic(struct peer *) joined[FAKE_JOINED_MAX]; /* counted */
     atomic_uint joined_n;
     sem_t gate;

@@ -196,6 +196,36 @@ static void test_ahead__no_reader__is_no_visit(void **state)
     exec_free(&waits);
 }
 
+/* Commands of several connections, which share no visit. */
+static void test_prefetch__of_several_connections__changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct session other = {.authenticated = true};
+    struct keyspace *none = ks_new(NULL, 16);
+    struct exec *loading = exec_new(none, &f->ops);
+    static const char *const texts[] = {"get a", "set b 1", "get", "ping", "no such", "mget a b"};
+    enum { N = sizeof texts / sizeof texts[0] };
+    char text[N][64];
+    struct resp_arg argv[N][ARGS_MAX];
+    struct resp_command cmd[N];
+    struct exec_next next[N];
+    atomic_store(&other.db, 3);
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(text[i], sizeof text[i], "%s", texts[i]);
+        cmd[i] = command(text[i], argv[i]);
+        next[i] = (struct exec_next){i % 3 == 1 ? &other : &f->s, &cmd[i]};
+    }
+    exec_prefetch(loading, next, N);
+    exec_prefetch(f->exec, next, N); /* there is no key yet */
+    run_text(f, "set a 1", "+OK");
+    exec_prefetch(f->exec, next, N);
+    assert_held(f, 0);
+    run_text(f, "get a", "$1");
+    run_text(f, "get b", "$-1");
+    exec_free(&loading);
+    ks_free(&none);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +234,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ahead__another_command__ends_the_visit_first, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_ahead__no_reader__is_no_visit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_prefetch__of_several_connections__changes_nothing,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

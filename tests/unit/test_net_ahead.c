@@ -83,11 +83,51 @@ static void test_net__looked_at_ahead__is_over_before_anything_else(void **state
     bk_buf_fini(&want);
 }
 
+/* One thread's commands lie there; what they held is not kept until its next one comes. */
+static void test_ahead__command_was_run__its_large_argument_is_let_go(void **state)
+{
+    static const struct resp_limits limits = {512u << 20, 1024u << 20, true};
+    struct ahead a = {0};
+    struct resp_command other = {0};
+    struct resp_reader *r = resp_reader_new();
+    struct bk_buf text = {0};
+    const char *error;
+    size_t room;
+    (void)state;
+    bk_buf_printf(&text, "*1\r\n$%u\r\n", RESP_BIG_ARG);
+    for (size_t i = 0; i < RESP_BIG_ARG + 2; i++) {
+        bk_buf_append(&text, "x", 1);
+    }
+    for (size_t at = 0; at < text.len;) {
+        assert_int_equal(ahead_fill(&a, r, &limits, AHEAD_MAX, &error), RESP_MORE);
+        uint8_t *to = resp_reader_space(r, &room);
+        room = room < text.len - at ? room : text.len - at;
+        memcpy(to, text.data + at, room);
+        resp_reader_filled(r, room);
+        at += room;
+    }
+    assert_int_equal(ahead_fill(&a, r, &limits, AHEAD_MAX, &error), RESP_COMMAND);
+    struct bk_block *block = bk_block_ref(a.cmd[0].argv[0].block);
+    a.at++;
+    ahead_put_back(&a, r);
+    assert_int_equal(atomic_load(&block->refs), 1);
+    bk_block_unref(&block);
+    ahead_take(&a, &other);
+    assert_int_equal(a.n, 1);
+    assert_int_equal(other.argc, 0);
+    ahead_put_back(&a, r);
+    ahead_fini(&a);
+    resp_command_fini(&other);
+    resp_reader_free(&r);
+    bk_buf_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_net__parsed_ahead__run_one_by_one_behind_those_that_wait),
         TEST(test_net__looked_at_ahead__is_over_before_anything_else),
+        cmocka_unit_test(test_ahead__command_was_run__its_large_argument_is_let_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
