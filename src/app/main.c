@@ -157,7 +157,7 @@ static bool start_loops(struct run *r)
     const char *bind[OPTION_BIND_MAX];
     struct bk_buf store = {0};
     struct bk_error err = {0};
-    struct net_config cfg = {.io_threads = net_loops(a->net)};
+    struct net_config cfg = {0};
     app_listen(&a->options, &cfg.listen, bind, &store);
     app_net_tunables(&a->options, &cfg.tunables);
     int rc = net_start(a->net, &cfg, a->ks, &a->ops, &a->store_ops, &err);

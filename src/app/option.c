@@ -428,8 +428,8 @@ static void default_of(enum option_id id, struct option_value *out)
     bk_buf_fini(&why);
     BK_ASSERT(ok);
     if (id == OPTION_IO_THREADS) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        out->num = cores < 1 ? 1 : cores > IO_THREADS_DEFAULT_MAX ? IO_THREADS_DEFAULT_MAX : cores;
+        long most = sysconf(_SC_NPROCESSORS_ONLN) - 1; /* one for the log, merges and the kernel */
+        out->num = most < 1 ? 1 : most > IO_THREADS_DEFAULT_MAX ? IO_THREADS_DEFAULT_MAX : most;
     }
 }
 

@@ -8,24 +8,15 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define DEFAULT_LOOPS_MAX 8
 
 /* ---- Life ---- */
-
-static unsigned default_loops(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores < 1 ? 1 : cores > DEFAULT_LOOPS_MAX ? DEFAULT_LOOPS_MAX : (unsigned)cores;
-}
 
 int net_new(struct net **out, unsigned io_threads, struct bk_error *err)
 {
     struct net *net = bk_alloc_zero(1, sizeof(*net));
     int rc = BK_OK;
-    net->loops_n = io_threads == 0 ? default_loops() : io_threads;
-    net->loops_n = net->loops_n > NET_LOOPS_MAX ? NET_LOOPS_MAX : net->loops_n;
+    BK_ASSERT(io_threads > 0 && io_threads <= NET_LOOPS_MAX);
+    net->loops_n = io_threads;
     net->loops = bk_alloc_zero(net->loops_n, sizeof(*net->loops));
     net->execs = bk_alloc_zero(net->loops_n, sizeof(struct exec *));
     bk_mutex_init(&net->listen_mu, "listeners", BK_RANK_SERVER);

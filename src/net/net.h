@@ -66,13 +66,12 @@ struct net_store_ops {
 };
 
 struct net_config {
-    unsigned io_threads; /* 0: number of cores, at most 8; at most NET_LOOPS_MAX */
     struct net_listen listen;
     struct net_tunables tunables;
 };
 
-/* Allocates; opens nothing but the loops' own descriptors. On success *out is owned by the caller.
- */
+/* Allocates; opens nothing but the loops' own descriptors. io_threads: 1 .. NET_LOOPS_MAX. On
+ * success *out is owned by the caller. */
 BK_MUST_USE int net_new(struct net **out, unsigned io_threads, struct bk_error *err);
 /* Takes and nulls; NULL inside is accepted. The loops must not run (net_shutdown, or never
  * started). */

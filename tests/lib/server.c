@@ -117,6 +117,8 @@ static void make_arguments(const struct server *s, struct arguments *a)
         add_option(a, "--save", "");
         add_option(a, "--appendonly", "no");
         add_option(a, "--enable-debug-command", "yes");
+    } else if (s->conf == NULL) {
+        add_option(a, "--io-threads", "2"); /* loops beside each other, also on a small machine */
     }
     for (size_t i = 0; i < SERVER_OPTIONS_MAX && s->options[i] != NULL; i++) {
         add(a, s->options[i]);
