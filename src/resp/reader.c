@@ -328,8 +328,11 @@ enum resp_status resp_reader_next(struct resp_reader *r, const struct resp_limit
 static bool take_plain_command(struct resp_reader *r, const struct resp_limits *limits,
                                struct resp_command *c)
 {
+    if (r->end - r->pos < 4) {
+        return false; /* there may be no buffer at all */
+    }
     const uint8_t *p = r->buf + r->pos;
-    if (r->end - r->pos < 4 || p[0] != '*' || p[1] < '1' || p[1] > '9' || p[2] != '\r') {
+    if (p[0] != '*' || p[1] < '1' || p[1] > '9' || p[2] != '\r') {
         return false;
     }
     resp_command_reset(c);
