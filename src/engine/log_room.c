@@ -105,9 +105,8 @@ struct need {
     bool pause;                      /* a failure was too recent */
 };
 
-static void look_at_active_locked(const struct bki_log *log, struct need *n)
+static void look_at_active_locked(const struct bki_log *log, uint64_t max, struct need *n)
 {
-    uint64_t max = load(&log->max_file_bytes);
     uint64_t size = load(&n->active->size);
     uint64_t room = load(&n->active->allocated);
     bool low = room < size || room - size < BKI_LOG_ALLOCATE / 2;
@@ -119,7 +118,8 @@ static void look_at_active_locked(const struct bki_log *log, struct need *n)
 static void look_at_need(struct bki_log *log, struct need *n)
 {
     bk_mutex_lock(&log->mu);
-    if (log->active_want > load(&log->max_file_bytes)) {
+    uint64_t max = load(&log->max_file_bytes); /* once: it may change while this goes on */
+    if (log->active_want > max) {
         log->active_want = 0; /* files are to be smaller since: its record goes into the next one */
     }
     *n = (struct need){.active = log->active,
@@ -128,9 +128,9 @@ static void look_at_need(struct bki_log *log, struct need *n)
                        .active_want = log->active_want,
                        .away = log->away_want};
     n->pause = log->retry_us != 0 && now_us(log) < log->retry_us;
-    n->next_bytes = larger(smaller(BKI_LOG_ALLOCATE, load(&log->max_file_bytes)), log->want_bytes);
+    n->next_bytes = larger(smaller(BKI_LOG_ALLOCATE, max), log->want_bytes);
     if (n->active != NULL) {
-        look_at_active_locked(log, n);
+        look_at_active_locked(log, max, n);
     }
     if (bki_log_is_full(log)) {
         n->back = larger(log->full_need, BKI_LOG_ALLOCATE_MIN);
