@@ -90,6 +90,13 @@ static void count_name(void *arg, const char *name)
     (*(size_t *)arg)++;
 }
 
+int bki_dir_list(const struct bk_io *io, const char *dir, void (*each)(void *arg, const char *name),
+                 void *arg, struct bk_error *err)
+{
+    int rc = io->list(io->arg, dir, each, arg);
+    return rc < 0 ? bki_io_fail(err, rc, dir, 0, "list directory") : BK_OK;
+}
+
 int bki_dir_count(const struct bk_io *io, const char *dir, size_t *n, struct bk_error *err)
 {
     *n = 0;
@@ -179,9 +186,9 @@ int bki_dir_refuse_other(const struct bk_io *io, const char *dir, struct bk_erro
     if (rc != BK_OK || m != MANIFEST_OTHER) {
         return rc;
     }
-    rc = io->list(io->arg, dir, see_name, &seen);
-    if (rc < 0) {
-        return bki_io_fail(err, rc, dir, 0, "list directory");
+    rc = bki_dir_list(io, dir, see_name, &seen, err);
+    if (rc != BK_OK) {
+        return rc;
     }
     return seen.data ? BK_OK
                      : bk_error_set(err, BK_EINVAL, 0, path, 0,
@@ -242,9 +249,9 @@ int bki_dir_own(const struct bk_io *io, const char *dir, struct bk_error *err)
 {
     char other[256] = "";
     char path[BKI_PATH_MAX + 256];
-    int rc = io->list(io->arg, dir, find_other, other);
-    if (rc < 0) {
-        return bki_io_fail(err, rc, dir, 0, "list directory");
+    int rc = bki_dir_list(io, dir, find_other, other, err);
+    if (rc != BK_OK) {
+        return rc;
     }
     snprintf(path, sizeof path, "%s/%s", dir, other);
     return other[0] == '\0' ? BK_OK

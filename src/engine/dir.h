@@ -22,6 +22,11 @@ BK_MUST_USE int bki_dir_make_new(const struct bk_io *io, const char *dir, struct
 BK_MUST_USE int bki_dir_rename(const struct bk_io *io, const char *from, const char *to,
                                struct bk_error *err);
 
+/* Calls each() for every name in it. A directory that is not there fails as any other error. */
+BK_MUST_USE int bki_dir_list(const struct bk_io *io, const char *dir,
+                             void (*each)(void *arg, const char *name), void *arg,
+                             struct bk_error *err);
+
 /* How many names lie in it. BK_NOTFOUND: it is not there. */
 BK_MUST_USE int bki_dir_count(const struct bk_io *io, const char *dir, size_t *n,
                               struct bk_error *err);

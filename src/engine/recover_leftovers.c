@@ -5,6 +5,7 @@
  * own number, or has no header yet. Everything else under such a name is left alone.
  */
 #include "base/log.h"
+#include "engine/dir.h"
 #include "engine/hint.h"
 #include "engine/recover_listing.h"
 
@@ -37,8 +38,7 @@ static int remove_orphan_hints(struct bk_db *db, struct bk_error *err)
 {
     struct bki_manifest_state *ms = &db->files.manifest.state;
     struct hints l = {0};
-    int rc = db->io->list(db->io->arg, db->files.dir, each_hint, &l);
-    rc = rc < 0 ? bki_io_fail(err, rc, db->files.dir, 0, "list directory") : BK_OK;
+    int rc = bki_dir_list(db->io, db->files.dir, each_hint, &l, err);
     for (size_t i = 0; rc == BK_OK && i < l.n; i++) {
         char path[BKI_PATH_MAX];
         char fresh[BKI_PATH_MAX + 8];

@@ -3,6 +3,7 @@
 #include "engine/recover_listing.h"
 
 #include "base/checksum.h"
+#include "engine/dir.h"
 
 #include <stdlib.h>
 
@@ -57,8 +58,7 @@ static int look_at(struct bk_db *db, struct bki_found *f, struct bk_error *err)
 
 int bki_listing_read(struct bk_db *db, struct bki_listing *l, struct bk_error *err)
 {
-    int rc = db->io->list(db->io->arg, db->files.dir, each_data, l);
-    rc = rc < 0 ? bki_io_fail(err, rc, db->files.dir, 0, "list directory") : BK_OK;
+    int rc = bki_dir_list(db->io, db->files.dir, each_data, l, err);
     for (size_t i = 0; rc == BK_OK && i < l->n; i++) {
         rc = look_at(db, &l->at[i], err);
     }
