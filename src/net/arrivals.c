@@ -71,9 +71,6 @@ static void arrivals_run(struct loop *l)
 {
     struct arrivals *a = &l->arrivals;
     bool late = a->late || loop_work_off(l, &l->left);
-    for (size_t i = 0; i < a->n; i++) {
-        a->v[i].parsed = false;
-    }
     if (!late && a->n > 1) {
         look_ahead(l, a);
     }
@@ -105,7 +102,9 @@ void arrivals_add(struct loop *l, struct conn *c)
 {
     struct arrivals *a = &l->arrivals;
     BK_ASSERT(a->n < ARRIVALS_MAX && c->state == CONN_OPEN);
-    a->v[a->n++].conn = c;
+    struct arrival *at = &a->v[a->n++];
+    at->conn = c;
+    at->parsed = false;
     if (a->n == ARRIVALS_MAX || !resp_reader_can_step_aside(c->reader)) {
         arrivals_run(l);
     }
