@@ -282,7 +282,8 @@ static int nothing_gone(struct bk_db *db, struct bk_error *err)
 {
     uint32_t n = atomic_load(&db->files.slots_n);
     int rc = BK_OK;
-    unsigned pin = bki_pin(&db->files.pins);
+    /* Not a pin: a merge that is taken back frees its outputs without waiting for any. */
+    bk_mutex_lock(&db->files.mu);
     for (uint32_t i = 0; rc == BK_OK && i < n; i++) {
         const struct bki_file *f = bki_files_slot(&db->files, i);
         const char *why = bki_file_in_use(f) ? not_whole(f) : NULL;
@@ -290,7 +291,7 @@ static int nothing_gone(struct bk_db *db, struct bk_error *err)
             rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0, NOT_WHOLE, why);
         }
     }
-    bki_unpin(&db->files.pins, pin);
+    bk_mutex_unlock(&db->files.mu);
     return rc;
 }
 
