@@ -79,7 +79,7 @@ static void forget_run(struct bki_merge *m)
     bki_spacemap_fini(&m->map);
     bki_spacemap_init(&m->map);
     m->unit = m->units = 0;
-    m->in_at = m->out_at = m->part = 0;
+    m->in_at = m->out_at = m->part = m->part_done = 0;
     m->pass = 0;
     m->edited = false;
     m->patience_us = 0;
@@ -199,7 +199,9 @@ static void list_files(struct bk_db *db, struct listing *l)
                                     .guards_stuck = atomic_load(&f->guards_stuck),
                                     .excluded =
                                         f->gone != NULL || f->suspect || !atomic_load(&f->hinted)};
-        p->live = size > p->dead + p->guards ? size - p->dead - p->guards : 0;
+        /* One of which more is dead than there is was counted wrongly: it is read, not believed. */
+        p->live =
+            size > p->dead + p->guards ? size - p->dead - p->guards : size < p->dead + p->guards;
         p->hint = bki_pick_hint_bytes(p, atomic_load(&f->records));
     }
 }

@@ -86,7 +86,8 @@ struct bki_merge {
     int64_t allowed_us;    /* the rate: no work before */
     /* SYNC, SWING. */
     uint32_t out_at, part;
-    unsigned pass; /* of swinging, from 1 */
+    uint32_t part_done; /* entries of the part that were swung: not again when it is retried */
+    unsigned pass;      /* of swinging, from 1 */
     struct bki_hint hint;
     bool hint_open;
     struct bki_grace grace; /* LOG, RETIRE: of flushed contents, then of pins */

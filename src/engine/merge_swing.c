@@ -231,8 +231,7 @@ int bki_merge_edit(struct bk_db *db, struct bk_error *err)
         atomic_store(&m->out[i]->state, BKI_FILE_SEALED);
     }
     unstick(db, m->in[m->in_n - 1].file->rank);
-    m->out_at = 0;
-    m->part = 0;
+    m->out_at = m->part = m->part_done = 0;
     m->pass = 1;
     m->generation = atomic_load(&db->undo_generation);
     return BK_OK;
@@ -278,8 +277,22 @@ static bool swing_key(struct bk_db *db, struct bki_file *f, const struct bki_hin
     return swung;
 }
 
-/* One part of one output. In the first pass a copy whose key has moved on is dead; in a later one,
- * a key that undoing has brought back into an input brings its copy back too. */
+/* In the first pass a copy whose key has moved on is dead; in a later one, a key that undoing has
+ * brought back into an input brings its copy back too. */
+static void swing_one(struct bk_db *db, struct bki_file *f, const struct bki_hint_entry *h)
+{
+    struct bki_merge *m = &db->merge;
+    bool swung = swing_key(db, f, h);
+    if (m->pass == 1 && !swung) {
+        atomic_fetch_add(&f->dead_bytes, h->size);
+        m->status.lost_races++;
+    } else if (m->pass > 1 && swung) {
+        atomic_fetch_sub(&f->dead_bytes, h->size);
+    }
+}
+
+/* One part of one output. Tried again after an error it goes on where it was: what was swung and
+ * has moved on since has been counted. */
 static int swing_part(struct bk_db *db, struct bki_file *f, uint32_t *parts, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
@@ -294,16 +307,12 @@ static int swing_part(struct bk_db *db, struct bki_file *f, uint32_t *parts, str
     atomic_store(&f->records, hint.info.entries);
     rc = bki_hint_part_begin(&c, &hint, m->part, db->hash_seed);
     if (rc == BK_OK) {
-        while ((rc = bki_hint_next(&c, &e, err)) == BK_OK) {
-            if (e.kind == BKI_DELETE) {
-                continue;
-            }
-            bool swung = swing_key(db, f, &e);
-            if (m->pass == 1 && !swung) {
-                atomic_fetch_add(&f->dead_bytes, e.size);
-                m->status.lost_races++;
-            } else if (m->pass > 1 && swung) {
-                atomic_fetch_sub(&f->dead_bytes, e.size);
+        for (uint32_t i = 0; (rc = bki_hint_next(&c, &e, err)) == BK_OK; i++) {
+            if (i == m->part_done) {
+                m->part_done++;
+                if (e.kind != BKI_DELETE) {
+                    swing_one(db, f, &e);
+                }
             }
         }
         bki_hint_part_end(&c);
@@ -333,6 +342,7 @@ int bki_merge_swing(struct bk_db *db, struct bk_error *err)
         }
         return BK_EAGAIN;
     }
+    m->part_done = 0;
     if (++m->part == parts) {
         m->part = 0;
         m->out_at++;
@@ -412,8 +422,7 @@ static void swing_again(struct bk_db *db)
     struct bki_merge *m = &db->merge;
     m->generation = atomic_load(&db->undo_generation);
     m->pass++;
-    m->out_at = 0;
-    m->part = 0;
+    m->out_at = m->part = m->part_done = 0;
     m->state = BK_MERGE_SWING;
 }
 

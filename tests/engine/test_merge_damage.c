@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* test_merge_damage.c - a merge over bytes that are no record any more, while databases move, and
- * over a file that was cut off. */
+/* test_merge_damage.c - a merge over bytes that are no record any more, while databases move, over
+ * a file that was cut off, and with a hint that cannot be read for a moment. */
 #include "merge_rig.h"
+
+#include <errno.h>
 
 #define KEYS 150u
 
@@ -350,6 +352,51 @@ static void test_damage__many_keys_in_one_hole__one_walk_in_short_steps(void **s
     rig_fini(&r);
 }
 
+/* ---- A hint that cannot be read for a moment ---- */
+
+#define SWUNG 12000u /* short keys: several blocks of a hint, one part */
+
+/* Until the read has failed or SWING is over. */
+static void swing_with_failing_read(struct rig *r, uint64_t nth)
+{
+    simdisk_fail(r->disk, SIMDISK_READ, nth, 1, EIO);
+    while (simdisk_failed(r->disk) == 0 && state_of(r) == BK_MERGE_SWING) {
+        one_step(r);
+    }
+}
+
+/* What is pointed at its copy before the error must not count as dead when the part is tried again:
+ * the next merge would drop the file unread. */
+static void test_damage__reads_fail_while_keys_move__nothing_counts_as_dead(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct bk_merge_status s;
+    uint64_t failed = 0;
+    setup_rig(&r, 83, BK_SYNC_EVERYSEC);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    r.opt.max_file_bytes = (uint64_t)4 << 20;
+    next_file(&r);
+    put_n(&r, "k", SWUNG, "v");
+    next_file(&r);
+    put_n(&r, "k", SWUNG / 2, "w");
+    r.opt.merge.policy = BK_MERGE_ALWAYS;
+    next_file(&r);
+    assert_true(merge_until(&r, BK_MERGE_SWING));
+    for (uint64_t nth = 1; state_of(&r) == BK_MERGE_SWING; nth++) {
+        swing_with_failing_read(&r, nth);
+        failed += simdisk_failed(r.disk);
+    }
+    simdisk_fail(r.disk, 0, 0, 0, 0);
+    assert_true(failed > 4);
+    bk_merge_status(r.db, &s);
+    assert_int_equal(s.lost_races, 0);
+    RIG_TRUE(&r, rig_check(&r));
+    merge_all(&r);
+    same_after_restart(&r);
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +404,7 @@ int main(void)
             test_trap48__databases_swapped_in_a_search_for_damaged_keys__each_gets_one_marker),
         cmocka_unit_test(test_damage__short_record_cut_off_behind_a_large_one__is_merged_as_lost),
         cmocka_unit_test(test_damage__many_keys_in_one_hole__one_walk_in_short_steps),
+        cmocka_unit_test(test_damage__reads_fail_while_keys_move__nothing_counts_as_dead),
         cmocka_unit_test(test_damage__map_of_databases_cut_off__no_other_bytes_take_its_place),
     };
     quiet_log();
