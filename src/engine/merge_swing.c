@@ -278,16 +278,19 @@ static bool swing_key(struct bk_db *db, struct bki_file *f, const struct bki_hin
 }
 
 /* In the first pass a copy whose key has moved on is dead; in a later one, a key that undoing has
- * brought back into an input brings its copy back too. */
+ * brought back into an input brings its copy back too. A key may be gone because its time ran out
+ * since it was copied. Nothing in the log tells of that, so the copy has to hide older ones: it
+ * counts as a guard, without which the next merge would drop it unread. */
 static void swing_one(struct bk_db *db, struct bki_file *f, const struct bki_hint_entry *h)
 {
     struct bki_merge *m = &db->merge;
+    _Atomic uint64_t *lost = h->expire_ms != 0 ? &f->guard_bytes : &f->dead_bytes;
     bool swung = swing_key(db, f, h);
     if (m->pass == 1 && !swung) {
-        atomic_fetch_add(&f->dead_bytes, h->size);
+        atomic_fetch_add(lost, h->size);
         m->status.lost_races++;
     } else if (m->pass > 1 && swung) {
-        atomic_fetch_sub(&f->dead_bytes, h->size);
+        atomic_fetch_sub(lost, h->size);
     }
 }
 

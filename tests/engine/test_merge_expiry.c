@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_merge_expiry.c - keys that run out of time between two steps of one state of a merge, and
- * after it. */
+/* test_merge_expiry.c - keys that run out of time between two steps of one state of a merge,
+ * between two of its states, and after it. */
 #include "merge_rig.h"
 
 /* With more data than that a hint has several parts, each of which is a step of the plan. */
@@ -69,6 +69,41 @@ static void test_trap25__expires_between_two_steps_of_the_plan__older_copy_stays
     RIG_TRUE(&r, rig_check(&r));
     rig_fini(&r);
     free(large);
+}
+
+/* The key goes when its record has been copied and before its entry is pointed at the copy. The
+ * file of copies then has nothing that lives, and still has to hide what is older. */
+static void test_trap25__expires_once_it_is_copied__older_copy_stays_hidden(void **state)
+{
+    static const enum bk_merge_state late[] = {BK_MERGE_SYNC, BK_MERGE_LOG, BK_MERGE_EDIT,
+                                               BK_MERGE_SWING};
+    (void)state;
+    for (unsigned i = 0; i < sizeof(late) / sizeof(late[0]); i++) {
+        struct rig r;
+        setup_rig(&r, 90 + i, BK_SYNC_ALWAYS);
+        r.opt.merge.policy = BK_MERGE_NEVER;
+        r.opt.merge.small_file = 0;
+        next_file(&r);
+        put_n(&r, "old", 30, "v");
+        assert_int_equal(rig_put(&r, "k", "without end"), BK_OK);
+        next_file(&r);
+        put_value(&r, "k", bk_span_str("short"), bk_clock_wall_ms(&r.clock.clock) + 1000000);
+        put_n(&r, "dead", 30, "1");
+        next_file(&r);
+        put_n(&r, "dead", 30, "2");
+        r.opt.merge.policy = BK_MERGE_ALWAYS;
+        next_file(&r);
+        assert_true(merge_until(&r, late[i]));
+        simclock_advance_ms(&r.clock, 2000000);
+        assert_int_equal(bk_expire_step(r.db, 100, NULL), 1);
+        merge_all(&r);
+        RIG_TRUE(&r, rig_check(&r));
+        next_file(&r);
+        assert_false(has(&r, "k"));
+        assert_true(has(&r, "old1"));
+        RIG_TRUE(&r, rig_check(&r));
+        rig_fini(&r);
+    }
 }
 
 /* ---- Trap 41 ---- */
@@ -168,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             test_trap25__expires_between_two_steps_of_the_plan__older_copy_stays_hidden),
+        cmocka_unit_test(test_trap25__expires_once_it_is_copied__older_copy_stays_hidden),
         cmocka_unit_test(test_trap41__every_file_merged__untouched_keys_go_in_time),
     };
     quiet_log();
