@@ -39,8 +39,8 @@ struct pubsub_ops {
     bool (*first)(void *arg, struct session *s, enum topic_kind kind, struct bk_span *name);
 
     /* To a channel or shard channel. from: whose command it is, NULL: nobody's. The message leaves
-     * when pos, and what from's own earlier replies still wait for, is committed. Returns how many
-     * times it was sent. */
+     * when pos, and from's own earlier writes, are committed. Returns how many times it was sent.
+     */
     size_t (*publish)(void *arg, struct session *from, enum topic_kind kind, struct bk_span channel,
                       struct bk_span message, uint64_t pos);
     /* How many times it would be. */

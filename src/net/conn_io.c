@@ -123,8 +123,8 @@ void conn_out_end(struct conn *c, size_t before, uint64_t pos, enum out_what wha
     struct loop *l = c->loop;
     size_t len = l->out.len - before;
     loop_saw_pos(l, pos);
-    if (pos > c->waits_pos) {
-        c->waits_pos = pos;
+    if (pos > c->last_pos) {
+        c->last_pos = pos;
     }
     if (len > 0) {
         if (what == OUT_STAYS) {
@@ -266,9 +266,6 @@ static void conn_set_waits(struct conn *c, bool waits)
 static void conn_after_send(struct conn *c)
 {
     conn_set_waits(c, outq_waits(&c->outq));
-    if (!c->waits && !c->dirty) {
-        c->waits_pos = 0;
-    }
     conn_watch_output(c, outq_ready(&c->outq).len > 0);
     if (c->state == CONN_CLOSED) {
         return;

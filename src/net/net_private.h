@@ -85,7 +85,7 @@ struct conn {
     int64_t soft_since_ms;    /* over the soft output limit since; 0: is not */
     struct topic_set *topics; /* owned; NULL: it has never subscribed, or left all for good */
     struct tracker *tracker;  /* counted; NULL: it has never tracked */
-    uint64_t waits_pos;       /* the highest position that its output may still wait for */
+    uint64_t last_pos;        /* the highest position that a command of its depends on */
     struct push_queue held;   /* wait for the reply of the command that runs, or for their turn */
     struct list receives;     /* loop->receivers */
 };

@@ -137,6 +137,17 @@ static void hear(void *arg, void *who, const struct bk_span *pattern)
     p->to_self = p->to_self || who == p->self;
 }
 
+/* What a message of c's waits for: pos, and the last of c's own writes, which may have no reply
+ * that does, unless that write's fate is known. */
+static uint64_t behind_own(struct conn *c, uint64_t pos)
+{
+    const struct outq_judge *judge = &c->loop->judge;
+    if (c->last_pos != 0 && judge->pos_state(judge->arg, c->last_pos) != BK_EAGAIN) {
+        c->last_pos = 0;
+    }
+    return c->last_pos > pos ? c->last_pos : pos;
+}
+
 static size_t pubsub_publish(void *arg, struct session *from, enum topic_kind kind,
                              struct bk_span channel, struct bk_span message, uint64_t pos)
 {
@@ -146,7 +157,7 @@ static size_t pubsub_publish(void *arg, struct session *from, enum topic_kind ki
     if (c != NULL) {
         p.from = c->loop;
         p.self = conn_peer_made(c);
-        p.pos = c->waits_pos > pos ? c->waits_pos : pos;
+        p.pos = behind_own(c, pos);
     }
     size_t n = topics_publish(net->topics, kind, channel, hear, &p);
     push_unref(&p.body);
@@ -251,8 +262,7 @@ void conn_tell_monitors(struct conn *c, uint64_t pos)
 {
     struct loop *l = c->loop;
     struct net *net = l->net;
-    struct push *lines =
-        push_new(pos > c->waits_pos ? pos : c->waits_pos, PUSH_LINES, l->monitored.len);
+    struct push *lines = push_new(behind_own(c, pos), PUSH_LINES, l->monitored.len);
     memcpy(lines->bytes, l->monitored.data, l->monitored.len);
     bk_buf_fini(&l->monitored);
     bk_mutex_lock(&net->monitors_mu);

@@ -243,6 +243,16 @@ static void run_tell(struct fake *f, struct session *s, const struct resp_comman
     bk_buf_fini(&bytes);
 }
 
+static void run_pubsub(struct fake *f, struct session *s, const struct resp_command *cmd)
+{
+    const struct pubsub_ops *ops = net_pubsub_ops(f->net);
+    if (bk_span_eq_nocase(arg_of(cmd, 0), "publish")) {
+        ops->publish(ops->arg, s, TOPIC_CHANNEL, arg_of(cmd, 1), arg_of(cmd, 2), 0);
+    } else {
+        ops->join(ops->arg, s, TOPIC_CHANNEL, arg_of(cmd, 1));
+    }
+}
+
 /* Commands that steer the test; false: it is none of them. */
 static bool run_control(struct fake *f, struct session *s, const struct resp_command *cmd,
                         int64_t now_ms, struct resp_writer *reply, uint64_t *pos)
@@ -265,6 +275,9 @@ static bool run_control(struct fake *f, struct session *s, const struct resp_com
         resp_write_ok(reply);
     } else if (bk_span_eq_nocase(name, "tell") || bk_span_eq_nocase(name, "first")) {
         run_tell(f, s, cmd, pos);
+        resp_write_ok(reply);
+    } else if (bk_span_eq_nocase(name, "subscribe") || bk_span_eq_nocase(name, "publish")) {
+        run_pubsub(f, s, cmd);
         resp_write_ok(reply);
     } else if (bk_span_eq_nocase(name, "lag")) {
         struct peer *p = atomic_load(&f->joined[number_of(cmd, 1)]);

@@ -11,7 +11,8 @@
  * MUTE: CLIENT REPLY OFF; QUIT; LIST; KILL id ...; NAME text; PROTO 2|3; JOIN: from now on this
  * client gets what others TELL text [pos]: a push that depends on the log position; FIRST text
  * [pos]: the same, in front of the sender's own reply, which depends on that position too; LAG i:
- * bytes under way to the i-th client that joined.
+ * bytes under way to the i-th client that joined; SUBSCRIBE channel, PUBLISH channel text: the
+ * real ones of net/, both answer OK.
  */
 #ifndef BK_TESTS_NET_FAKE_H
 #define BK_TESTS_NET_FAKE_H

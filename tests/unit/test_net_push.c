@@ -24,6 +24,11 @@ static uint64_t queued(struct fake *f)
     return atomic_load(&atomic_load(&f->joined[0])->queued);
 }
 
+static uint64_t tail(struct fake *f)
+{
+    return atomic_load(&f->tail);
+}
+
 /* Joined, and on the loop that connections are given in turn. */
 static int join(struct fake *f)
 {
@@ -255,6 +260,39 @@ static void test_push__write_undone__vanishes_and_its_neighbours_stay(void **sta
     close(b);
 }
 
+/* A client that wants no replies has none that wait; its writes count all the same. */
+static void test_publish__behind_a_write_without_a_reply__waits_for_it(void **state)
+{
+    static const char done[] = "*3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$4\r\ndone\r\n";
+    struct fake *f = *state;
+    atomic_store(&f->commits_at_once, false);
+    fake_start(f, 2);
+    int a = plain(f);
+    int b = plain(f);
+    fake_send(a, "SUBSCRIBE ch\r\n");
+    fake_expect(a, "+OK\r\n");
+    fake_send(b, "QUIET\r\n");
+    fake_until(f, tail, 10);
+    fake_send(b, "ECHO x\r\n"); /* a tick of its own */
+    fake_expect(b, "$1\r\nx\r\n");
+    fake_send(b, "PUBLISH ch done\r\n");
+    fake_expect(b, "+OK\r\n");
+    assert_true(fake_is_silent(a, 50));
+    fake_commit(f, 10);
+    fake_expect(a, done);
+    /* A write that is known to be undone holds back nothing. */
+    fake_send(b, "QUIET\r\n");
+    fake_until(f, tail, 20);
+    atomic_store(&f->undone_from, 10);
+    atomic_store(&f->undone_to, 20);
+    fake_commit(f, 20);
+    fake_send(b, "PUBLISH ch done\r\n");
+    fake_expect(b, "+OK\r\n");
+    fake_expect(a, done);
+    close(a);
+    close(b);
+}
+
 static uint64_t committed(struct fake *f)
 {
     return atomic_load(&f->committed);
@@ -387,6 +425,7 @@ int main(void)
         TEST_ONCE(test_push__while_a_command_runs__waits_for_its_reply),
         TEST_ONCE(test_push__depends_on_an_uncommitted_write__waits_with_all_behind_it),
         TEST_ONCE(test_push__write_undone__vanishes_and_its_neighbours_stay),
+        TEST_ONCE(test_publish__behind_a_write_without_a_reply__waits_for_it),
         TEST_ONCE(test_push__own_message_closes_the_sender__its_write_is_flushed),
         TEST_ONCE(test_push__loop_that_takes_nothing__holds_no_more_than_the_limit),
         TEST_ONCE(test_push__client_that_does_not_read__is_closed_and_others_are_served),
