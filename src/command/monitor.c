@@ -49,7 +49,9 @@ void monitor_feed(const struct command_ctx *c, uint32_t db)
 static void monitor_run(struct command_ctx *c)
 {
     const struct pubsub_ops *ops = c->ops->pubsub;
-    if (ops->monitor(ops->arg, c->session)) {
+    if (c->exec->in_multi) {
+        resp_write_error(c->reply, "ERR MONITOR isn't allowed for DENY BLOCKING client");
+    } else if (ops->monitor(ops->arg, c->session)) {
         resp_write_ok(c->reply);
     }
 }

@@ -60,6 +60,13 @@ static const char *const pubsub_script[] = {"PUBLISH x hello",
                                             "PUBLISH x one",
                                             "NOSUCH",
                                             "EXEC",
+                                            "MULTI",
+                                            "MONITOR",
+                                            "MONITOR",
+                                            "SSUBSCRIBE a",
+                                            "SSUBSCRIBE b c",
+                                            "EXEC",
+                                            "GET k",
                                             NULL};
 
 static const char *const events_script[] = {"SET k v",
