@@ -110,7 +110,8 @@ struct app {
     _Atomic uint64_t proto_max_bulk;
     _Atomic uint64_t hll_sparse_max;
     _Atomic uint64_t memory_startup; /* allocated before the store was opened */
-    _Atomic uint64_t expired_base;   /* the store's count at the last CONFIG RESETSTAT */
+    _Atomic uint64_t expired_base;   /* the store's counts at the last CONFIG RESETSTAT */
+    _Atomic uint64_t delayed_base;
     atomic_uint shutdown_flags;
     atomic_bool shutdown_asked;
 };

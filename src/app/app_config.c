@@ -440,7 +440,7 @@ static void config_resetstat(void *arg)
     net_resetstat(a->net);
     app_stats(a, &s);
     atomic_store(&a->expired_base, s.expired);
-    atomic_store(&a->memory.peak, 0);
+    atomic_store(&a->delayed_base, s.sync_waits);
     atomic_store(&a->memory.evicted, 0);
 }
 

@@ -64,7 +64,7 @@ void info_persistence(struct info *i)
     info_num(i, "aof_pending_rewrite", 0);
     info_num(i, "aof_buffer_length", i->store.log_buffer_used);
     info_num(i, "aof_pending_bio_fsync", i->store.synced_pos < i->store.written_pos);
-    info_num(i, "aof_delayed_fsync", i->store.sync_waits);
+    info_num(i, "aof_delayed_fsync", i->store.sync_waits - atomic_load(&i->a->delayed_base));
     if (i->loading) {
         lines_loading(i);
     }

@@ -451,8 +451,12 @@ static void test_process__info__counts(void **state)
     expect_info_line(client, "persistence", "\r\naof_last_write_status:ok\r\n");
     expect_info_line(client, "commandstats", "cmdstat_get:calls=2,");
     expect_info_line(client, "bitkv", "\r\nappends:2\r\n");
+    expect_reply(client, ":20000001", "SETRANGE", "large", "20000000", "x", NULL);
+    unsigned long peak = expect_info(client, "memory", "used_memory_peak:");
+    expect_reply(client, ":1", "DEL", "large", NULL);
     OK("CONFIG", "RESETSTAT");
     expect_info_line(client, "stats", "\r\nkeyspace_hits:0\r\n");
+    assert_true(expect_info(client, "memory", "used_memory_peak:") >= peak); /* no statistic */
     stop();
 }
 
