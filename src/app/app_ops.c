@@ -135,6 +135,18 @@ static uint64_t save_begin(void *arg, struct bk_buf *error)
     return snapshots_begin(a->snapshots, error);
 }
 
+static bool save_possible(void *arg, struct bk_buf *error)
+{
+    struct app *a = arg;
+    return snapshots_possible(a->snapshots, error);
+}
+
+static void save_schedule(void *arg)
+{
+    struct app *a = arg;
+    snapshots_schedule(a->snapshots);
+}
+
 static enum save_state save_state(void *arg, uint64_t number)
 {
     struct app *a = arg;
@@ -309,6 +321,8 @@ void app_server_ops(struct app *a)
     a->ops.files = list_files;
     a->ops.damage = list_damage;
     a->ops.save_begin = save_begin;
+    a->ops.save_possible = save_possible;
+    a->ops.save_schedule = save_schedule;
     a->ops.save_state = save_state;
     a->ops.last_save_s = last_save_s;
     a->ops.transfer_begin = begin_transfer;

@@ -36,6 +36,7 @@ struct snapshots {
     struct bk_mutex mu;
     struct bk_db *db BK_GUARDED(mu); /* borrowed; NULL before snapshots_open */
     bool running BK_GUARDED(mu), joinable BK_GUARDED(mu);
+    bool again BK_GUARDED(mu); /* one was scheduled while another ran */
     pthread_t thread BK_GUARDED(mu);
     uint32_t keep BK_GUARDED(mu);
     uint64_t number BK_GUARDED(mu);            /* of the last try */
@@ -120,8 +121,18 @@ static void log_made(const char *name, const struct bk_snapshot_result *r)
                                 : "copied, since links do not reach there: another file system");
 }
 
-/* What waits for this try sees its outcome, and the next one may begin. */
-static void end_one(struct snapshots *s, int rc, const char *name,
+static void started_locked(struct snapshots *s) BK_REQUIRES(s->mu);
+
+static void started_locked(struct snapshots *s)
+{
+    s->info.started_ms = bk_clock_wall_ms(&bk_clock_system);
+    s->running = true;
+    s->number++;
+}
+
+/* What waits for this try sees its outcome, and the next one may begin. True: this thread makes it.
+ */
+static bool end_one(struct snapshots *s, int rc, const char *name,
                     const struct bk_snapshot_result *result, const struct bk_error *err,
                     uint64_t changes)
 {
@@ -131,7 +142,6 @@ static void end_one(struct snapshots *s, int rc, const char *name,
     bk_mutex_lock(&s->mu);
     struct snapshots_list old = s->list;
     s->list = list;
-    s->running = false;
     s->failed[s->number % OUTCOMES] = rc != BK_OK;
     s->info.last_ok = rc == BK_OK;
     s->info.last_took_ms = now - s->info.started_ms;
@@ -144,14 +154,22 @@ static void end_one(struct snapshots *s, int rc, const char *name,
     } else {
         bk_error_format(err, s->info.last_error, sizeof s->info.last_error);
     }
+    bool again = s->again;
+    s->again = false;
+    s->running = false;
+    if (again) {
+        s->info.saves++;
+        started_locked(s);
+    }
     bk_mutex_unlock(&s->mu);
     snapshots_list_fini(&old);
     s->ended(s->arg);
+    return again;
 }
 
-static void *snapshot_main(void *arg)
+/* True: there is another to be made. */
+static bool snapshot_one(struct snapshots *s)
 {
-    struct snapshots *s = arg;
     struct bk_snapshot_result result = {0};
     struct bk_error err = {0};
     struct bk_stats before;
@@ -164,7 +182,14 @@ static void *snapshot_main(void *arg)
     } else {
         log_error("The snapshot failed", &err);
     }
-    end_one(s, rc, name, &result, &err, before.changes);
+    return end_one(s, rc, name, &result, &err, before.changes);
+}
+
+static void *snapshot_main(void *arg)
+{
+    while (snapshot_one(arg)) {
+        /* One was scheduled meanwhile. */
+    }
     return NULL;
 }
 
@@ -242,15 +267,10 @@ static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error) BK_REQUI
 
 static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error)
 {
-    if (s->running) {
-        bk_buf_printf(error, "ERR Background save already in progress");
-        return 0;
-    }
     if (s->joinable) {
         pthread_join(s->thread, NULL); /* it has nothing left to do but to return */
         s->joinable = false;
     }
-    s->info.started_ms = bk_clock_wall_ms(&bk_clock_system);
     s->info.saves++;
     int rc = pthread_create(&s->thread, NULL, snapshot_main, s);
     if (rc != 0) {
@@ -259,23 +279,66 @@ static uint64_t begin_locked(struct snapshots *s, struct bk_buf *error)
         bk_buf_printf(error, "ERR the snapshot cannot be begun: %s", strerror(rc));
         return 0;
     }
-    s->running = true;
     s->joinable = true;
-    return ++s->number;
+    started_locked(s);
+    return s->number;
+}
+
+static bool may_save(struct snapshots *s, struct bk_buf *error)
+{
+    struct bk_db *db = db_of(s);
+    BK_ASSERT(db != NULL); /* no command that gets here runs before */
+    bool may = bk_write_state(db, NULL) != BK_EREADONLY;
+    if (!may) {
+        bk_buf_printf(error, "READONLY The store was opened to be read.");
+    }
+    return may;
+}
+
+static bool is_running_locked(const struct snapshots *s, struct bk_buf *error) BK_REQUIRES(s->mu);
+
+static bool is_running_locked(const struct snapshots *s, struct bk_buf *error)
+{
+    if (s->running) {
+        bk_buf_printf(error, "ERR Background save already in progress");
+    }
+    return s->running;
 }
 
 uint64_t snapshots_begin(struct snapshots *s, struct bk_buf *error)
 {
-    struct bk_db *db = db_of(s);
-    BK_ASSERT(db != NULL); /* no command that gets here runs before */
-    if (bk_write_state(db, NULL) == BK_EREADONLY) {
-        bk_buf_printf(error, "READONLY The store was opened to be read.");
+    if (!may_save(s, error)) {
         return 0;
     }
     bk_mutex_lock(&s->mu);
-    uint64_t number = begin_locked(s, error);
+    uint64_t number = is_running_locked(s, error) ? 0 : begin_locked(s, error);
     bk_mutex_unlock(&s->mu);
     return number;
+}
+
+bool snapshots_possible(struct snapshots *s, struct bk_buf *error)
+{
+    bk_mutex_lock(&s->mu);
+    bool running = is_running_locked(s, error);
+    bk_mutex_unlock(&s->mu);
+    return !running && may_save(s, error);
+}
+
+void snapshots_schedule(struct snapshots *s)
+{
+    struct bk_buf error = {0};
+    bool begun = true;
+    bk_mutex_lock(&s->mu);
+    if (s->running) {
+        s->again = true;
+    } else {
+        begun = begin_locked(s, &error) != 0;
+    }
+    bk_mutex_unlock(&s->mu);
+    if (!begun) {
+        bk_log(BK_LOG_WARNING, "%.*s", (int)error.len, (const char *)error.data);
+    }
+    bk_buf_fini(&error);
 }
 
 enum save_state snapshots_state(struct snapshots *s, uint64_t number)

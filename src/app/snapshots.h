@@ -38,6 +38,10 @@ void snapshots_keep(struct snapshots *s, uint32_t keep);
 
 /* The number of the one that is begun; 0 with Redis's error text: one is being made. */
 uint64_t snapshots_begin(struct snapshots *s, struct bk_buf *error);
+/* Whether snapshots_begin would begin one; else the same error text. */
+bool snapshots_possible(struct snapshots *s, struct bk_buf *error);
+/* Begins one, when another runs as soon as that has ended. Why one cannot be begun is logged. */
+void snapshots_schedule(struct snapshots *s);
 enum save_state snapshots_state(struct snapshots *s, uint64_t number);
 
 int64_t snapshots_last_save_ms(struct snapshots *s);

@@ -3,6 +3,7 @@
  * them. */
 #include "command/args.h"
 #include "command/connection.h"
+#include "command/exec_private.h"
 #include "command/rows.h"
 #include "command/server_ops.h"
 
@@ -76,7 +77,9 @@ static void bgrewriteaof(struct command_ctx *c)
         resp_write_error(c->reply, "ERR Background append only file rewriting already in progress");
     } else {
         c->ops->merge(c->ops->arg, MERGE_NOW);
-        resp_write_simple(c->reply, "Background append only file rewriting started");
+        resp_write_simple(c->reply, c->exec->in_multi
+                                        ? "Background append only file rewriting scheduled"
+                                        : "Background append only file rewriting started");
     }
 }
 

@@ -34,6 +34,7 @@ struct multi {
     bool uses_store;  /* one of them begins a transaction */
     bool not_loading; /* one of them cannot run while the store is loading */
     bool failed;      /* one was refused when it came: EXEC will refuse all */
+    bool saves;       /* one that has run was BGSAVE */
     uint32_t db;      /* that the client was in at EXEC */
 };
 

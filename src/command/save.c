@@ -9,6 +9,20 @@
 #include "command/args.h"
 #include "command/connection.h"
 #include "command/exec_private.h"
+#include "command/multi.h"
+
+/* A snapshot of an EXEC's own writes can only be begun once they are committed. */
+static void schedule(struct command_ctx *c)
+{
+    struct bk_buf error = {0};
+    if (c->ops->save_possible(c->ops->arg, &error)) {
+        c->session->multi->saves = true;
+        resp_write_simple(c->reply, "Background saving scheduled");
+    } else {
+        reply_error_text(c, &error);
+    }
+    bk_buf_fini(&error);
+}
 
 /* 0: the reply says why not. */
 static uint64_t begin(struct command_ctx *c)
@@ -27,6 +41,8 @@ void save_bgsave(struct command_ctx *c)
 {
     if (c->cmd->argc > 2 || (c->cmd->argc == 2 && !arg_is(arg_at(c, 1), "schedule"))) {
         resp_write_error(c->reply, ARG_ERROR_SYNTAX);
+    } else if (c->exec->in_multi) {
+        schedule(c);
     } else if (begin(c) != 0) {
         resp_write_simple(c->reply, "Background saving started");
     }

@@ -134,8 +134,12 @@ struct server_ops {
     void (*info)(void *arg, const struct bk_span *sections, size_t n, struct bk_buf *out);
 
     /* Snapshots. save_begin returns the number of the one that it has begun in the background, 0
-     * with an error text when it has not; the store's wake call comes when it has ended. */
+     * with an error text when it has not; the store's wake call comes when it has ended.
+     * save_possible: whether it would. save_schedule begins one, when another runs as soon as that
+     * has ended. */
     uint64_t (*save_begin)(void *arg, struct bk_buf *error);
+    bool (*save_possible)(void *arg, struct bk_buf *error);
+    void (*save_schedule)(void *arg);
     enum save_state (*save_state)(void *arg, uint64_t number);
     int64_t (*last_save_s)(void *arg); /* when the last good one ended, seconds since 1970 */
 

@@ -343,6 +343,35 @@ static void test_snapshot__wrong_arguments__are_refused_as_redis_does(void **sta
     stop();
 }
 
+/* Not before the EXEC is committed: what it wrote is in the snapshot. */
+static void test_snapshot__bgsave_in_exec__holds_what_the_exec_wrote(void **state)
+{
+    (void)state;
+    char dir[PATH_SIZE];
+    char path[PATH_SIZE];
+    start();
+    snapshot_dir(dir);
+    OK("MULTI");
+    expect_reply(client, "+QUEUED", "SET", "k", "v", NULL);
+    expect_reply(client, "+QUEUED", "BGSAVE", NULL);
+    expect_reply(client, "+QUEUED", "INFO", "persistence", NULL);
+    expect_reply(client, "+QUEUED", "BGREWRITEAOF", NULL);
+    struct reply *r = respc_command(client, "EXEC", NULL);
+    assert_true(r != NULL && r->elems == 4);
+    assert_string_equal(r->elem[1]->text, "Background saving scheduled");
+    assert_non_null(strstr(r->elem[2]->text, "\nrdb_saves:0\r"));
+    assert_string_equal(r->elem[3]->text, "Background append only file rewriting scheduled");
+    reply_free(&r);
+    wait_for_save();
+    newest(dir, 1, path);
+    OPTIONS(&second, "--dir", path);
+    assert_true(server_start(&second));
+    struct respc *c = expect_connection(&second);
+    expect_reply(c, "$\"v\"", "GET", "k", NULL);
+    respc_close(&c);
+    stop();
+}
+
 /* They come in one read, within microseconds; a snapshot syncs files. */
 static void test_snapshot__while_one_is_made__another_is_refused(void **state)
 {
@@ -554,6 +583,7 @@ int main(void)
         T(test_trap36__snapshot_dir_elsewhere__is_copied_and_says_so),
         T(test_snapshot__save__is_there_when_it_is_answered),
         T(test_snapshot__wrong_arguments__are_refused_as_redis_does),
+        T(test_snapshot__bgsave_in_exec__holds_what_the_exec_wrote),
         T(test_snapshot__while_one_is_made__another_is_refused),
         T(test_snapshot__no_place_for_it__is_an_error_and_shows),
         T(test_snapshot__keep__leaves_the_newest),
