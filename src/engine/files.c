@@ -362,16 +362,22 @@ int bki_files_seal(struct bki_files *fs, struct bki_file *f, const struct bki_sp
     return BK_OK;
 }
 
+void bki_file_pages_expect(struct bki_file *f, uint64_t end)
+{
+    uint32_t n = (uint32_t)((end - 1) >> BKI_PAGE_SHIFT) + 1;
+    if (n > f->pages_n) {
+        f->pages = bk_realloc(f->pages, n * sizeof *f->pages);
+        for (uint32_t i = f->pages_n; i < n; i++) {
+            f->pages[i] = BKI_NO_PAGE;
+        }
+        f->pages_n = n;
+    }
+}
+
 uint64_t bki_file_locate(struct bki_files *fs, struct bki_file *f, uint64_t offset)
 {
     uint32_t index = (uint32_t)(offset >> BKI_PAGE_SHIFT);
-    if (index >= f->pages_n) {
-        f->pages = bk_realloc(f->pages, (index + 1) * sizeof *f->pages);
-        for (uint32_t i = f->pages_n; i <= index; i++) {
-            f->pages[i] = BKI_NO_PAGE;
-        }
-        f->pages_n = index + 1;
-    }
+    bki_file_pages_expect(f, offset + 1);
     if (f->pages[index] == BKI_NO_PAGE) {
         f->pages[index] = bki_pages_take(&fs->pages, f->slot, index);
         if (f->pages[index] == BKI_NO_PAGE) {

@@ -155,6 +155,22 @@ static uint32_t expect(const struct load *l, struct bki_keydir *kd, uint32_t par
     return buckets;
 }
 
+/* The pages that entries start in; as the log takes them, so that a start needs no more. Before
+ * this the file's list of pages has its length: others read it. */
+static int take_page(struct load *l, uint64_t offset, uint32_t *last)
+{
+    struct bk_db *db = l->r->db;
+    uint32_t page = (uint32_t)(offset >> BKI_PAGE_SHIFT);
+    bool ok = page == *last;
+    if (!ok) {
+        bk_mutex_lock(&db->log.mu);
+        ok = bki_file_locate(&db->files, l->f, offset) != 0;
+        bk_mutex_unlock(&db->log.mu);
+        *last = page;
+    }
+    return ok ? BK_OK : BK_ENOSPC;
+}
+
 /* Reads the entries that c is before, for the order in which they are applied. Room is made as if
  * all were keys of *kd, the first one's database. */
 static int list_entries(struct load *l, struct bki_hint_cursor *c, struct bki_keydir **kd,
@@ -163,10 +179,12 @@ static int list_entries(struct load *l, struct bki_hint_cursor *c, struct bki_ke
     struct bki_hint_entry e;
     uint64_t bytes = 0;
     uint32_t buckets = 1;
+    uint32_t page = UINT32_MAX;
     int rc = BK_OK;
     for (size_t i = 0; rc == BK_OK && i < n; i++) {
         uint64_t at = c->at;
         rc = bki_hint_next(c, &e, NULL);
+        rc = rc == BK_OK ? take_page(l, e.offset, &page) : rc;
         if (rc == BK_OK && i == 0) {
             *kd = keydir_of(l, &e);
             buckets = *kd == NULL ? 1 : expect(l, *kd, c->part, n);
@@ -307,13 +325,12 @@ int bki_replay_hint(struct recover *r, const struct recover_file *rf, uint64_t *
     if (rc != BK_OK) {
         return rc;
     }
-    for (uint64_t at = 0; at < l.hint.info.covers; at += (uint64_t)1 << BKI_PAGE_SHIFT) {
-        uint64_t loc = bki_file_locate(&db->files, rf->file, at);
-        BK_ASSERT(loc != 0);
-    }
+    bki_file_pages_expect(rf->file, l.hint.info.covers);
     apply_maps(&l);
     rc = do_parts(&l, load_part);
-    if (rc != BK_OK) {
+    if (rc == BK_ENOSPC) {
+        rc = bk_error_set(err, rc, 0, l.hint.path, 0, "the address space of 8 TiB is used up");
+    } else if (rc != BK_OK) {
         /* It checked a moment ago: the disk does not read the same twice. */
         rc = bk_error_set(err, BK_EIO, 0, l.hint.path, 0, "the hint file cannot be read");
     } else {
