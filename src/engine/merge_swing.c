@@ -294,14 +294,32 @@ static void swing_one(struct bk_db *db, struct bki_file *f, const struct bki_hin
     }
 }
 
-/* One part of one output. Tried again after an error it goes on where it was: what was swung and
- * has moved on since has been counted. */
+/* Tried again after an error it goes on where it was: what was swung and has moved on since has been
+ * counted. */
+static int swing_entries(struct bk_db *db, struct bki_file *f, struct bki_hint_cursor *c,
+                         struct bk_error *err)
+{
+    struct bki_merge *m = &db->merge;
+    struct bki_hint_entry e;
+    int rc;
+    for (uint32_t i = 0; (rc = bki_hint_next(c, &e, err)) == BK_OK; i++) {
+        if (i < m->part_done) {
+            continue;
+        }
+        m->part_done++;
+        if (e.kind != BKI_DELETE) {
+            swing_one(db, f, &e);
+        }
+    }
+    return rc;
+}
+
+/* One part of one output. */
 static int swing_part(struct bk_db *db, struct bki_file *f, uint32_t *parts, struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
     struct bki_hint hint;
     struct bki_hint_cursor c;
-    struct bki_hint_entry e;
     int rc = bki_hint_open(&hint, db->io, db->files.dir, f, db->hash_seed, err);
     if (rc != BK_OK) {
         return rc;
@@ -310,14 +328,7 @@ static int swing_part(struct bk_db *db, struct bki_file *f, uint32_t *parts, str
     atomic_store(&f->records, hint.info.entries);
     rc = bki_hint_part_begin(&c, &hint, m->part, db->hash_seed);
     if (rc == BK_OK) {
-        for (uint32_t i = 0; (rc = bki_hint_next(&c, &e, err)) == BK_OK; i++) {
-            if (i == m->part_done) {
-                m->part_done++;
-                if (e.kind != BKI_DELETE) {
-                    swing_one(db, f, &e);
-                }
-            }
-        }
+        rc = swing_entries(db, f, &c, err);
         bki_hint_part_end(&c);
     }
     bki_hint_close(&hint);
