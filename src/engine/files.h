@@ -204,8 +204,8 @@ void bki_files_remove_copy(struct bki_files *fs, const struct bki_file *f);
 /* Takes a file that nobody can find out of the table and closes it; takes and nulls *f. */
 void bki_files_forget(struct bki_files *fs, struct bki_file **f);
 
-/* The list of its pages gets its length for records that start before end (> 0): who looks up others
- * meanwhile sees it stay. None is taken. */
+/* The list of its pages gets its length for records that start before end (> 0): who looks up
+ * others meanwhile sees it stay. None is taken. */
 void bki_file_pages_expect(struct bki_file *f, uint64_t end);
 /* The location of a record that starts at offset; takes an address page where needed. 0 when none
  * is left. With the log's mutex held, or before threads start. */

@@ -252,10 +252,10 @@ int bki_hint_open_front(struct bki_hint *h, const struct bk_io *io, const char *
     return open_hint(h, io, dir, f, hash_seed, true, err);
 }
 
-bool bki_hint_is_of(const struct bk_io *io, const char *path, uint64_t hash_seed)
+static bool read_info(const struct bk_io *io, const char *path, uint64_t hash_seed,
+                      struct bki_hint_info *info)
 {
     uint8_t head[BKI_HINT_HEADER];
-    struct bki_hint_info info;
     uint64_t at;
     uint64_t len;
     uint32_t crc;
@@ -267,8 +267,23 @@ bool bki_hint_is_of(const struct bk_io *io, const char *path, uint64_t hash_seed
     int rc = bki_io_read_all(io, fd, head, sizeof head, 0, &got, path, NULL);
     io->close(io->arg, fd);
     return rc == BK_OK && got == sizeof head &&
-           header_decode(head, &info, &at, &len, &crc) == BK_OK &&
-           info.seed == bki_hint_seed_check(hash_seed);
+           header_decode(head, info, &at, &len, &crc) == BK_OK &&
+           info->seed == bki_hint_seed_check(hash_seed);
+}
+
+bool bki_hint_is_of(const struct bk_io *io, const char *path, uint64_t hash_seed)
+{
+    struct bki_hint_info info;
+    return read_info(io, path, hash_seed, &info);
+}
+
+uint64_t bki_hint_covers(const struct bk_io *io, const char *dir, const struct bki_file *f,
+                         uint64_t hash_seed)
+{
+    char path[BKI_PATH_MAX];
+    struct bki_hint_info info;
+    bki_hint_path(path, dir, f->id);
+    return read_info(io, path, hash_seed, &info) && info.uid == f->uid ? info.covers : 0;
 }
 
 void bki_hint_close(struct bki_hint *h)

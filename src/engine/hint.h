@@ -123,6 +123,9 @@ uint64_t bki_filter_value(uint64_t hash, uint32_t space);
 BK_MUST_USE int bki_hint_filter(const struct bki_hint *h, uint32_t part, const uint64_t *values,
                                 size_t n, bool *maybe, struct bk_error *err);
 
+/* Up to where the file's hint says that the file was synced; 0: there is none that says so. */
+uint64_t bki_hint_covers(const struct bk_io *io, const char *dir, const struct bki_file *f,
+                         uint64_t hash_seed);
 /* Whether a file is a hint of a store whose keys are hashed with this seed; false also where that
  * cannot be told. */
 bool bki_hint_is_of(const struct bk_io *io, const char *path, uint64_t hash_seed);

@@ -294,8 +294,8 @@ static void swing_one(struct bk_db *db, struct bki_file *f, const struct bki_hin
     }
 }
 
-/* Tried again after an error it goes on where it was: what was swung and has moved on since has been
- * counted. */
+/* Tried again after an error it goes on where it was: what was swung and has moved on since has
+ * been counted. */
 static int swing_entries(struct bk_db *db, struct bki_file *f, struct bki_hint_cursor *c,
                          struct bk_error *err)
 {

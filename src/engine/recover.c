@@ -37,6 +37,16 @@ static void tell_of_file(struct recover *r, const struct bki_file *f)
     }
 }
 
+/* A file that was still written to ends no sooner than its hint says: that was made of what had
+ * been synced. Where the file is shorter, or missing, the hint tells which keys answer errors. */
+static void end_by_hint(struct bk_db *db, struct bki_file *f)
+{
+    uint64_t covers = bki_hint_covers(db->io, db->files.dir, f, db->hash_seed);
+    if (covers > atomic_load(&f->size)) {
+        atomic_store(&f->size, covers);
+    }
+}
+
 static int open_files(struct recover *r, struct bk_error *err)
 {
     struct bk_db *db = r->db;
@@ -47,6 +57,9 @@ static int open_files(struct recover *r, struct bk_error *err)
         int rc = bki_files_open(&db->files, &ms->files[i], &f, err);
         if (rc != BK_OK) {
             return rc;
+        }
+        if (!ms->files[i].sealed) {
+            end_by_hint(db, f);
         }
         tell_of_file(r, f);
         /* What a merge wrote was synced before its header was, whoever adds it to the manifest. */

@@ -317,6 +317,60 @@ static void test_trap44__start_after_a_kill__reads_the_tail_alone(void **state)
     rig_fini(&r);
 }
 
+/* The active file, found short or missing after a kill: its hint was made of what had been synced,
+ * so this is damage, and its keys answer errors. */
+static void test_trap06__active_file_shorter_than_its_hint__keys_answer_errors(void **state)
+{
+    (void)state;
+    static char value[2000];
+    memset(value, 'x', sizeof(value) - 1);
+    for (unsigned missing = 0; missing < 2; missing++) {
+        struct rig r;
+        struct tail t = {0};
+        struct bk_buf got = {0};
+        char name[64];
+        char path[300];
+        setup_rig(&r, 17 + missing, BK_SYNC_ALWAYS);
+        r.opt.merge.policy = BK_MERGE_NEVER;
+        r.opt.max_file_bytes = (uint64_t)4 << 20;
+        r.opt.hint_bytes = HINT_BYTES;
+        next_file(&r);
+        assert_int_equal(rig_put(&r, "k", "older"), BK_OK);
+        next_file(&r);
+        for (unsigned i = 0; t.bytes < HINT_BYTES * 3 / 2; i++) {
+            put_n(&r, "filler", 30, value);
+            assert_int_equal(rig_put(&r, "k", "newer"), BK_OK);
+            if (t.bytes > HINT_BYTES / 2 && i % 2 == 0) {
+                merge_all(&r); /* the hint of its front is made beside */
+            }
+            bk_files(r.db, add_tail, &t);
+        }
+        rig_crash(&r, SIMDISK_KILL);
+        snprintf(name, sizeof(name), "%010llu.data", (unsigned long long)t.id);
+        rig_path(name, path, sizeof(path));
+        if (missing == 1) {
+            simdisk_remove(r.disk, path);
+        } else {
+            simdisk_resize(r.disk, path, FILE_HEADER);
+        }
+        assert_int_equal(rig_open(&r), BK_CORRUPT); /* on_corruption refuse */
+        r.opt.on_corruption = BK_CORRUPT_SERVE;
+        for (unsigned start = 0; start < 3; start++) {
+            assert_int_equal(rig_open(&r), BK_OK);
+            assert_int_equal(bk_get(r.db, 0, bk_span_str("k"), &got, NULL), BK_CORRUPT);
+            assert_int_equal(bk_get(r.db, 0, bk_span_str("filler7"), &got, NULL), BK_CORRUPT);
+            for (unsigned i = 0; i < 200; i++) { /* hints are made */
+                one_step(&r);
+            }
+            RIG_TRUE(&r, rig_check(&r));
+            assert_int_equal(rig_close(&r), BK_OK);
+            rig_forget_image(&r);
+        }
+        bk_buf_fini(&got);
+        rig_fini(&r);
+    }
+}
+
 /* ---- Trap 49 ---- */
 
 static void remove_hints(struct rig *r, const struct names *l)
@@ -391,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_trap07__delete_in_a_hinted_file__key_stays_deleted),
         cmocka_unit_test(test_trap44__start_with_hints__reads_no_data),
         cmocka_unit_test(test_trap44__start_after_a_kill__reads_the_tail_alone),
+        cmocka_unit_test(test_trap06__active_file_shorter_than_its_hint__keys_answer_errors),
         cmocka_unit_test(
             test_trap49__killed_and_started_after_the_expiry__older_value_stays_hidden),
     };
