@@ -56,8 +56,13 @@ static void *sync_main(void *arg)
     pthread_setname_np(pthread_self(), "bk-sync");
     while (!atomic_load(&db->stop)) {
         bki_log_gather(&db->log);
+        bk_mutex_lock(&db->log.mu);
+        db->log.stepping = true;
+        bk_mutex_unlock(&db->log.mu);
         bool more = bki_db_step(db);
         bk_mutex_lock(&db->log.mu);
+        db->log.stepping = false;
+        bk_cond_broadcast(&db->log.moved);
         int64_t due = more || atomic_load(&db->stop)
                           ? 0
                           : bki_log_due_locked(&db->log, bk_clock_mono_us(db->clock));

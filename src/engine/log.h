@@ -122,8 +122,9 @@ struct bki_log {
     _Atomic uint64_t sync_wanted;             /* to be synced up to here, whatever the mode */
     int64_t unsynced_since_us BK_GUARDED(mu); /* monotonic; 0 = all written bytes are synced */
     bool syncing BK_GUARDED(mu);
-    struct bk_cond moved; /* with mu: committed, synced or failed */
-    struct bk_cond work;  /* with mu: the sync thread has something to do */
+    bool stepping BK_GUARDED(mu); /* the sync thread is at work: at a sync, a seal, the next file */
+    struct bk_cond moved;         /* with mu: committed, synced or failed */
+    struct bk_cond work;          /* with mu: the sync thread has something to do */
     bool work_due BK_GUARDED(mu);
     bool gathering BK_GUARDED(mu);        /* always: the sync thread waits for more writes */
     uint64_t gathered BK_GUARDED(mu);     /* appends that the last sync took, and all before it */

@@ -181,7 +181,8 @@ bool bki_log_write_out(struct bki_log *log)
 }
 
 /* everysec: a disk that does not keep up slows the writers down, instead of letting the loss grow.
- * Returns whether a sync was under way. */
+ * So it does while it makes the next file, or tells the end of the last one: those are syncs too.
+ * Returns whether a sync of the log was under way. */
 static bool wait_overdue(struct bki_log *log)
 {
     if (atomic_load_explicit(&log->sync, memory_order_relaxed) != BK_SYNC_EVERYSEC) {
@@ -190,7 +191,7 @@ static bool wait_overdue(struct bki_log *log)
     bk_mutex_lock(&log->mu);
     bool syncing = log->syncing;
     bool counted = false;
-    while (log->syncing && log->unsynced_since_us != 0 &&
+    while ((log->syncing || log->stepping) && log->unsynced_since_us != 0 &&
            now_us(log) - log->unsynced_since_us > SYNC_OVERDUE_US &&
            atomic_load_explicit(&log->state, memory_order_relaxed) == BKI_LOG_OK) {
         count(&log->sync_waits, counted ? 0 : 1);
