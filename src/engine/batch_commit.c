@@ -121,6 +121,9 @@ static void swing_maps(struct bk_batch *b, const struct bki_append *a, uint64_t 
         bki_spacemap_copy(undo.map, b->map_before);
         bki_undo_note(db, &undo, 1);
     }
+    /* What was flushed is kept to be undone until it is committed. Who looks then is the sync
+     * thread, which nothing else need wake for long. */
+    bki_log_want_sync(&db->log, pos);
     bki_db_dead(db, a->loc, a->size);
 }
 
