@@ -434,8 +434,9 @@ bool bk_expire_key(struct bk_db *db, uint32_t num, const struct bk_key *key, int
 bool bk_age_step(struct bk_db *db, size_t max);
 
 enum bk_merge_command { BK_MERGE_NOW, BK_MERGE_PAUSE, BK_MERGE_RESUME };
-/* NOW: run after run until nothing is left that can be reclaimed, whatever the policy. PAUSE: no
- * run begins, and one that has not been committed stands still. Returns at once. */
+/* NOW: run after run until nothing is left that can be reclaimed, or one fails, whatever the
+ * policy. PAUSE: no run begins, and one that has not been committed stands still. Returns at once.
+ */
 void bk_merge(struct bk_db *db, enum bk_merge_command what);
 /* While slow, a merge runs at half its rate, but no slower than rate_min. */
 void bk_merge_slow(struct bk_db *db, bool slow);

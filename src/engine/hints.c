@@ -11,13 +11,13 @@
 
 #define RETRY_US 5000000
 
-static struct bki_file *oldest_without(struct bk_db *db)
+static struct bki_file *oldest_without(struct bk_db *db, int64_t now_us)
 {
     struct bki_file *found = NULL;
     for (uint32_t i = 0; i < atomic_load(&db->files.slots_n); i++) {
         struct bki_file *f = bki_files_slot(&db->files, i);
         if (f != NULL && f->gone == NULL && atomic_load(&f->state) == BKI_FILE_SEALED &&
-            !atomic_load(&f->hinted) &&
+            !atomic_load(&f->hinted) && f->hint_after_us <= now_us &&
             (found == NULL || f->rank < found->rank ||
              (f->rank == found->rank && f->id < found->id))) {
             found = f;
@@ -76,7 +76,7 @@ bool bki_hints_step(struct bk_db *db)
     if (now < db->hints_retry_us) {
         return false;
     }
-    struct bki_file *f = oldest_without(db);
+    struct bki_file *f = oldest_without(db, now);
     if (f != NULL) {
         covers = atomic_load(&f->size);
     } else {
@@ -102,6 +102,8 @@ bool bki_hints_step(struct bk_db *db)
     char text[512];
     bk_error_format(&err, text, sizeof text);
     bk_log(BK_LOG_WARNING, "No hint file for data file %" PRIu64 " yet: %s", f->id, text);
-    db->hints_retry_us = now + RETRY_US;
-    return false;
+    /* What cannot be read of one file keeps no other from its hint. */
+    bool others = sealed && err.code != BK_ENOSPC;
+    *(others ? &f->hint_after_us : &db->hints_retry_us) = now + RETRY_US;
+    return others;
 }

@@ -158,6 +158,9 @@ static void take_back(struct bk_db *db, const struct bk_error *err)
     if (err != NULL) {
         bk_error_format(err, m->status.last_error, sizeof m->status.last_error);
         m->status.aborted++;
+        bk_mutex_lock(&db->control);
+        m->now = false; /* it would be tried again at once, for ever */
+        bk_mutex_unlock(&db->control);
         m->next_pick_us = bk_clock_mono_us(db->clock) + retry_us(m, err);
         bk_log(BK_LOG_WARNING, "Merge taken back: %s", m->status.last_error);
     }
@@ -177,6 +180,7 @@ static void list_files(struct bk_db *db, struct listing *l)
 {
     struct bki_files *fs = &db->files;
     uint32_t n = atomic_load(&fs->slots_n);
+    int64_t now_us = bk_clock_mono_us(db->clock);
     *l = (struct listing){bk_alloc(n * sizeof(struct bki_file *)),
                           bk_alloc_zero(n, sizeof *l->pick), 0};
     for (uint32_t i = 0; i < n; i++) {
@@ -197,8 +201,9 @@ static void list_files(struct bk_db *db, struct listing *l)
                                     .dead = dead > own ? dead - own : 0,
                                     .guards = atomic_load(&f->guard_bytes),
                                     .guards_stuck = atomic_load(&f->guards_stuck),
-                                    .excluded =
-                                        f->gone != NULL || f->suspect || !atomic_load(&f->hinted)};
+                                    .excluded = f->gone != NULL || f->suspect ||
+                                                !atomic_load(&f->hinted) ||
+                                                f->merge_after_us > now_us};
         /* One of which more is dead than there is was counted wrongly: it is read, not believed. */
         p->live =
             size > p->dead + p->guards ? size - p->dead - p->guards : size < p->dead + p->guards;

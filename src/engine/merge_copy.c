@@ -20,6 +20,9 @@
 #define HOLE_BYTES 4096u        /* what a place that does not check counts for, at least */
 #define WRITE_BYTES (1u << 20)
 #define ALLOCATE_BYTES ((uint64_t)16 << 20)
+#define UNREAD_US                                                                  \
+    ((int64_t)600 * 1000000) /* until a file that could not be read is tried again \
+                              */
 
 /* ---- The outputs ---- */
 
@@ -434,6 +437,13 @@ static void scan_end(struct bki_merge *m)
     m->in_at++;
 }
 
+/* Else the same run would be begun again and again, and no other. */
+static void leave_for_later(struct bk_db *db)
+{
+    struct bki_merge *m = &db->merge;
+    m->in[m->in_at].file->merge_after_us = bk_clock_mono_us(db->clock) + UNREAD_US;
+}
+
 /* The next record that may stay. BK_NOTFOUND: the input's end. */
 static int copy_one(struct bk_db *db, struct bk_error *err)
 {
@@ -455,6 +465,8 @@ static int copy_one(struct bk_db *db, struct bk_error *err)
         rc = BK_OK;
     } else if (rc == BK_CORRUPT) {
         rc = step_over(db, err);
+    } else if (rc == BK_EIO) {
+        leave_for_later(db);
     }
     return rc;
 }

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* test_merge_unread.c - one sector that cannot be read holds up its own file alone: others get
+ * their hints and are merged. */
+#include "bad_sector.h"
+#include "merge_rig.h"
+
+#define FILE_BYTES ((uint64_t)64 << 10)
+#define KEYS 40u
+
+static void put_many(struct rig *r, const char *prefix, unsigned n)
+{
+    char value[1001];
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    put_n(r, prefix, n, value);
+    RIG_TRUE(r, rig_settle(r));
+}
+
+struct listed {
+    unsigned sealed, hinted;
+    uint64_t active, first;
+    bool first_there;
+};
+
+static void add_file(void *arg, const struct bk_file_info *info)
+{
+    struct listed *l = arg;
+    bool sealed = info->state == BK_FILE_SEALED;
+    l->sealed += sealed;
+    l->hinted += sealed && info->hinted;
+    l->active = info->state == BK_FILE_ACTIVE ? info->id : l->active;
+    l->first_there = l->first_there || info->id == l->first;
+    l->first = l->first == 0 ? info->id : l->first;
+}
+
+static void step_ms(struct rig *r, unsigned ms)
+{
+    for (unsigned i = 0; i < ms; i++) {
+        rig_step(r);
+        simclock_advance_ms(&r->clock, 1);
+    }
+}
+
+/* Two files that are worth a merge, one behind the other; of the first, which gains more, a record
+ * that lives cannot be read. */
+static void setup_unread(struct rig *r, struct listed *l)
+{
+    char path[300];
+    setup_rig(r, 91, BK_SYNC_ALWAYS);
+    r->opt.merge.policy = BK_MERGE_NEVER;
+    r->opt.merge.small_file = 0;
+    r->opt.max_file_bytes = FILE_BYTES;
+    next_file(r);
+    put_many(r, "a", KEYS);
+    next_file(r);
+    put_many(r, "b", KEYS);
+    next_file(r);
+    put_n(r, "a", KEYS - 10, "small");
+    put_n(r, "b", KEYS - 16, "small");
+    RIG_TRUE(r, rig_settle(r));
+    merge_all(r); /* hints are made */
+    bk_files(r->db, add_file, l);
+    snprintf(path, sizeof(path), RIG_DIR "/%010llu.data", (unsigned long long)l->first);
+    r->opt.io = bad_sector(r, path, 32768, 4096);
+    r->opt.merge.policy = BK_MERGE_ALWAYS;
+    next_file(r);
+}
+
+static void test_merge__live_record_cannot_be_read__other_files_are_merged(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct listed l = {0};
+    struct bk_merge_status s;
+    setup_unread(&r, &l);
+    step_ms(&r, 120000);
+    bk_merge_status(r.db, &s);
+    assert_true(s.aborted > 0 && s.aborted <= 2); /* in a run with the other one, or alone */
+    assert_true(s.runs > 0);
+    bk_files(r.db, add_file, &l);
+    assert_true(l.first_there);
+    /* It is tried again, and can be read then. */
+    bad_sector_heal();
+    uint64_t runs = s.runs;
+    for (unsigned i = 0; i < 700 && s.runs == runs; i++) {
+        simclock_advance_ms(&r.clock, 1000);
+        step_ms(&r, 100);
+        bk_merge_status(r.db, &s);
+    }
+    assert_true(s.runs > runs);
+    RIG_TRUE(&r, rig_same(&r));
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
+static void test_merge_now__cannot_be_done__is_not_tried_without_end(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct listed l = {0};
+    struct bk_merge_status s;
+    setup_unread(&r, &l);
+    bk_merge(r.db, BK_MERGE_NOW);
+    for (unsigned i = 0; i < 3000; i++) {
+        rig_step(&r);
+    }
+    bk_merge_status(r.db, &s);
+    assert_int_equal(s.aborted, 1);
+    rig_fini(&r);
+}
+
+static void test_hints__file_cannot_be_read__later_ones_get_theirs(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct listed l = {0};
+    setup_rig(&r, 92, BK_SYNC_ALWAYS);
+    r.opt.merge.policy = BK_MERGE_NEVER;
+    r.opt.max_file_bytes = FILE_BYTES;
+    r.opt.io = bad_sector(&r, "none", 8192, 4096);
+    next_file(&r);
+    bk_files(r.db, add_file, &l);
+    snprintf(bad_disk.path, sizeof(bad_disk.path), RIG_DIR "/%010llu.data",
+             (unsigned long long)l.active + 2); /* that file is not there yet */
+    put_many(&r, "k", 400);
+    step_ms(&r, 60000);
+    l = (struct listed){0};
+    bk_files(r.db, add_file, &l);
+    assert_true(l.sealed > 4);
+    assert_int_equal(l.hinted, l.sealed - 1);
+    bad_sector_heal();
+    step_ms(&r, 10000);
+    l = (struct listed){0};
+    bk_files(r.db, add_file, &l);
+    assert_int_equal(l.hinted, l.sealed);
+    RIG_TRUE(&r, rig_same(&r));
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_merge__live_record_cannot_be_read__other_files_are_merged),
+        cmocka_unit_test(test_merge_now__cannot_be_done__is_not_tried_without_end),
+        cmocka_unit_test(test_hints__file_cannot_be_read__later_ones_get_theirs),
+    };
+    quiet_log();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
