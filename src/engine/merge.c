@@ -83,7 +83,7 @@ static void forget_run(struct bki_merge *m)
     m->pass = 0;
     m->edited = false;
     m->patience_us = 0;
-    m->guards_kept = 0;
+    m->guards_kept = m->stay = 0;
     m->retire_pos = 0;
 }
 
@@ -359,19 +359,17 @@ static bool idle(struct bk_db *db, int64_t now_us)
 static bool worth_it(struct bk_db *db)
 {
     struct bki_merge *m = &db->merge;
-    uint64_t stay = 0;
+    int64_t free_bytes = db->io->free_bytes(db->io->arg, db->files.dir);
     uint64_t guards = 0;
     uint64_t dead = 0;
     for (uint32_t i = 0; i < m->in_n; i++) {
-        const struct bki_merge_in *in = &m->in[i];
-        guards += atomic_load(&in->file->guard_bytes);
-        dead += atomic_load(&in->file->dead_bytes);
-        for (uint64_t k = 0; in->keep != NULL && k <= atomic_load(&in->file->size) / 64; k++) {
-            stay += (uint64_t)__builtin_popcount(in->keep[k]) * 48; /* a tombstone, about */
-        }
+        guards += atomic_load(&m->in[i].file->guard_bytes);
+        dead += atomic_load(&m->in[i].file->dead_bytes);
     }
-    uint64_t gain = dead + guards - (stay < guards ? stay : guards);
-    if (gain >= m->reclaim / 2) {
+    /* The pick has looked for room for what lives, not for these. */
+    bool fits = free_bytes < 0 || m->stay < (uint64_t)free_bytes;
+    uint64_t gain = dead + guards - (m->stay < guards ? m->stay : guards);
+    if (fits && gain >= m->reclaim / 2) {
         return true;
     }
     for (uint32_t i = 0; i < m->in_n; i++) {

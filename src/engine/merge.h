@@ -61,6 +61,7 @@ struct bki_merge {
     int64_t now_ms;       /* when the run began */
     uint64_t generation;  /* of undoing, when the first record was judged */
     uint64_t judged_pos;  /* the log's tail when the last one was */
+    uint64_t stay;        /* bytes of the tombstones that have to, by the plan */
     uint64_t guards_kept; /* bytes */
     int64_t patience_us;  /* the balance of a run does not come out: looked at again until then */
     int64_t wait_us;      /* no step before */

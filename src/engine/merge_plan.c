@@ -19,6 +19,7 @@ struct guard {
     uint64_t other; /* a second hash: two keys with both alike are one key */
     uint64_t offset;
     uint32_t in;
+    uint32_t key_len;
     bool maybe; /* an older file may hold the key */
 };
 
@@ -99,8 +100,11 @@ static int gather_part(struct bk_db *db, uint32_t in, struct guards *g, struct b
         while ((rc = bki_hint_next(&c, &e, err)) == BK_OK) {
             if ((e.hash >> 48 & (m->units - 1)) == m->unit && guards(db, &e)) {
                 struct guard one = {bki_filter_value(e.hash, e.space),
-                                    bki_key_hash(~db->hash_seed, e.key.data, e.key.len), e.offset,
-                                    in, false};
+                                    bki_key_hash(~db->hash_seed, e.key.data, e.key.len),
+                                    e.offset,
+                                    in,
+                                    (uint32_t)e.key.len,
+                                    false};
                 add(g, &one);
             }
         }
@@ -196,6 +200,8 @@ static void keep(struct bk_db *db, const struct guard *g)
     }
     in->keep[g->offset / 64] |= (uint8_t)(1u << (g->offset / 8 % 8));
     in->read = true;
+    struct bki_record tombstone = {.kind = BKI_DELETE, .key_len = g->key_len};
+    db->merge.stay += bki_record_size(&tombstone);
 }
 
 /* The most parts that an input's hint has, and the map of databases as it was behind the inputs:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_merge_unread.c - one sector that cannot be read holds up its own file alone: others get
+/* test_merge_vain.c - one sector that cannot be read holds up its own file alone: others get
  * their hints and are merged. */
 #include "bad_sector.h"
 #include "merge_rig.h"
@@ -73,7 +73,7 @@ static void test_merge__live_record_cannot_be_read__other_files_are_merged(void 
     struct listed l = {0};
     struct bk_merge_status s;
     setup_unread(&r, &l);
-    step_ms(&r, 120000);
+    step_ms(&r, 60000);
     bk_merge_status(r.db, &s);
     assert_true(s.aborted > 0 && s.aborted <= 2); /* in a run with the other one, or alone */
     assert_true(s.runs > 0);
@@ -123,7 +123,7 @@ static void test_hints__file_cannot_be_read__later_ones_get_theirs(void **state)
     snprintf(bad_disk.path, sizeof(bad_disk.path), RIG_DIR "/%010llu.data",
              (unsigned long long)l.active + 2); /* that file is not there yet */
     put_many(&r, "k", 400);
-    step_ms(&r, 60000);
+    step_ms(&r, 20000);
     l = (struct listed){0};
     bk_files(r.db, add_file, &l);
     assert_true(l.sealed > 4);
@@ -138,11 +138,87 @@ static void test_hints__file_cannot_be_read__later_ones_get_theirs(void **state)
     rig_fini(&r);
 }
 
+#define LONG_KEYS 1000u
+
+static void long_key(char out[120], unsigned i)
+{
+    memset(out, 'k', 100);
+    snprintf(out + 100, 20, "%u", i);
+}
+
+/* A file of values that live, and of keys whose tombstones, all in the next file, have to stay. */
+static void setup_tombstones(struct rig *r, unsigned dead)
+{
+    static char large[1 << 20];
+    char key[120];
+    setup_rig(r, 93, BK_SYNC_EVERYSEC);
+    r->opt.merge.policy = BK_MERGE_NEVER;
+    r->opt.merge.small_file = 0;
+    r->opt.max_file_bytes = (uint64_t)8 << 20;
+    next_file(r);
+    memset(large, 'L', sizeof(large) - 1);
+    put_n(r, "large", 3, large);
+    for (unsigned i = 0; i < LONG_KEYS; i++) {
+        long_key(key, i);
+        assert_int_equal(rig_put(r, key, "v"), BK_OK);
+    }
+    next_file(r);
+    for (unsigned i = 0; i < LONG_KEYS; i++) {
+        long_key(key, i);
+        assert_int_equal(rig_delete(r, key), BK_OK);
+    }
+    for (unsigned i = 0; i < dead; i++) {
+        assert_int_equal(rig_put(r, "often", "some value"), BK_OK);
+    }
+    next_file(r);
+    assert_int_equal(rig_put(r, "often", "elsewhere"), BK_OK);
+    merge_all(r); /* hints are made */
+    r->opt.merge.policy = BK_MERGE_ALWAYS;
+    next_file(r);
+}
+
+/* Their file gains nothing by being written again, however long the keys are. */
+static void test_merge__all_tombstones_have_to_stay__their_file_is_left(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct bk_merge_status s;
+    setup_tombstones(&r, 0);
+    step_ms(&r, 20000);
+    bk_merge_status(r.db, &s);
+    assert_int_equal(s.runs, 0);
+    assert_int_equal(s.aborted, 0);
+    RIG_TRUE(&r, rig_same(&r));
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
+/* It would gain something, but there is no room for those that stay: no run is begun for them again
+ * and again. */
+static void test_merge__no_room_for_tombstones_that_stay__is_not_tried_in_vain(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct bk_merge_status s;
+    setup_tombstones(&r, 6000);
+    simdisk_capacity(r.disk, simdisk_used(r.disk) + LONG_KEYS * 64);
+    step_ms(&r, 20000);
+    bk_merge_status(r.db, &s);
+    assert_int_equal(s.runs, 0);
+    assert_int_equal(s.aborted, 0);
+    simdisk_capacity(r.disk, UINT64_MAX);
+    RIG_TRUE(&r, rig_same(&r));
+    RIG_TRUE(&r, rig_check(&r));
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge__live_record_cannot_be_read__other_files_are_merged),
         cmocka_unit_test(test_merge_now__cannot_be_done__is_not_tried_without_end),
+        cmocka_unit_test(test_merge__all_tombstones_have_to_stay__their_file_is_left),
+        cmocka_unit_test(test_merge__no_room_for_tombstones_that_stay__is_not_tried_in_vain),
         cmocka_unit_test(test_hints__file_cannot_be_read__later_ones_get_theirs),
     };
     quiet_log();
