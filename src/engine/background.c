@@ -43,8 +43,11 @@ bool bki_background_step(struct bk_db *db, int64_t *due_us)
 {
     *due_us = -1;
     tidy(db);
-    /* Hints first: a start needs them, and so does the merge. */
-    return bki_hints_step(db) || bki_merge_step(db, due_us);
+    /* Hints first: a start needs them, and so does the merge. But one that fails holds up nothing.
+     */
+    bool failed = false;
+    bool hints = bki_hints_step(db, &failed);
+    return (hints && !failed) || bki_merge_step(db, due_us) || hints;
 }
 
 static void *background_main(void *arg)

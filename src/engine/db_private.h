@@ -132,7 +132,7 @@ BK_MUST_USE int bki_survey(struct bk_db *db, const struct bki_file *f, struct bk
 /* hints.c: the hint of this file did not check, or could not be read: it is made again. */
 void bki_hint_failed(struct bk_db *db, struct bki_file *f);
 /* hints.c: writes one hint file that is missing. False: none is, or none can be written now. */
-bool bki_hints_step(struct bk_db *db);
+bool bki_hints_step(struct bk_db *db, bool *failed);
 
 /* recover.c: fills files, keydirs and the log's counters from the directory. */
 BK_MUST_USE int bki_recover(struct bk_db *db, const struct bk_options *o, struct bk_error *err);

@@ -60,8 +60,8 @@ struct bki_file {
     _Atomic uint64_t records;     /* that the hint of the sealed file lists */
     int64_t created_ms;           /* wall clock; information only */
     /* Background thread only, times on the monotonic clock: bytes of it could not be read. */
-    int64_t hint_after_us;  /* no hint of it is made before */
-    int64_t merge_after_us; /* no merge takes it before */
+    int64_t hint_after_us;          /* no hint of it is made before */
+    _Atomic int64_t merge_after_us; /* no merge takes it before: or for want of room */
     /* Merge only. */
     _Atomic uint64_t guards_stuck; /* guard bytes that the last merge could not drop */
     atomic_bool suspect;           /* a merge found less in it than there should be */

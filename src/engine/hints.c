@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define RETRY_US 5000000
+#define UNREAD_US 60000000 /* what cannot be read may take seconds to say so */
 
 static struct bki_file *oldest_without(struct bk_db *db, int64_t now_us)
 {
@@ -68,7 +69,7 @@ void bki_hint_failed(struct bk_db *db, struct bki_file *f)
     bki_damage_index(&db->damage, &at);
 }
 
-bool bki_hints_step(struct bk_db *db)
+bool bki_hints_step(struct bk_db *db, bool *failed)
 {
     struct bk_error err = {0};
     uint64_t covers = 0;
@@ -104,6 +105,8 @@ bool bki_hints_step(struct bk_db *db)
     bk_log(BK_LOG_WARNING, "No hint file for data file %" PRIu64 " yet: %s", f->id, text);
     /* What cannot be read of one file keeps no other from its hint. */
     bool others = sealed && err.code != BK_ENOSPC;
-    *(others ? &f->hint_after_us : &db->hints_retry_us) = now + RETRY_US;
+    *(others ? &f->hint_after_us : &db->hints_retry_us) =
+        bk_clock_mono_us(db->clock) + (others ? UNREAD_US : RETRY_US);
+    *failed = true;
     return others;
 }

@@ -15,6 +15,7 @@
 
 #define RETRY_US 5000000       /* after a run that failed */
 #define RETRY_FULL_US 500000   /* for want of room, the first time: soon there may be some */
+#define NO_ROOM_US 60000000    /* a file whose tombstones find none */
 #define WAIT_US 2000           /* for the log, readers, counts */
 #define IDLE_ACTIVE_US 5000000 /* an active file that nobody has written to for so long */
 #define IDLE_ACTIVE_MIN 65536u
@@ -168,6 +169,11 @@ static void take_back(struct bk_db *db, const struct bk_error *err)
     m->state = BK_MERGE_IDLE;
 }
 
+void bki_merge_set_aside(struct bk_db *db, struct bki_merge_in *in, int64_t us)
+{
+    atomic_store(&in->file->merge_after_us, bk_clock_mono_us(db->clock) + us);
+}
+
 /* ---- Choosing ---- */
 
 struct listing {
@@ -203,7 +209,7 @@ static void list_files(struct bk_db *db, struct listing *l)
                                     .guards_stuck = atomic_load(&f->guards_stuck),
                                     .excluded = f->gone != NULL || f->suspect ||
                                                 !atomic_load(&f->hinted) ||
-                                                f->merge_after_us > now_us};
+                                                atomic_load(&f->merge_after_us) > now_us};
         /* One of which more is dead than there is was counted wrongly: it is read, not believed. */
         p->live =
             size > p->dead + p->guards ? size - p->dead - p->guards : size < p->dead + p->guards;
@@ -367,12 +373,15 @@ static bool worth_it(struct bk_db *db)
         dead += atomic_load(&m->in[i].file->dead_bytes);
     }
     /* The pick has looked for room for what lives, not for these. */
-    bool fits = free_bytes < 0 || m->stay < (uint64_t)free_bytes;
+    bool fits = free_bytes < 0 || m->stay == 0 || m->stay < (uint64_t)free_bytes;
     uint64_t gain = dead + guards - (m->stay < guards ? m->stay : guards);
     if (fits && gain >= m->reclaim / 2) {
         return true;
     }
     for (uint32_t i = 0; i < m->in_n; i++) {
+        if (!fits && m->in[i].keep != NULL) {
+            bki_merge_set_aside(db, &m->in[i], NO_ROOM_US);
+        }
         atomic_store(&m->in[i].file->guards_stuck, atomic_load(&m->in[i].file->guard_bytes));
     }
     bk_log(BK_LOG_VERBOSE, "Merge not worth it: guards whose keys older files may hold stay");

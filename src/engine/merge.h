@@ -145,6 +145,10 @@ bool bki_merge_is_live(struct bk_db *db, const struct bki_file *f, uint32_t spac
  * it has left nothing in the log, so it has to go on hiding older copies. */
 bool bki_merge_expired_since(struct bk_db *db, const struct bki_merge_in *in, uint32_t space,
                              const struct bk_key *key, int64_t expire_ms);
+/* What would fail again stays out of later runs for so long: else the same run would be begun again
+ * and again, and no other. */
+void bki_merge_set_aside(struct bk_db *db, struct bki_merge_in *in, int64_t us);
+#define BKI_MERGE_UNREAD_US ((int64_t)600 * 1000000) /* it could not be read */
 /* Whether there are dropped files, which RETIRE then gives back. */
 bool bki_merge_any_dropped(struct bk_db *db);
 

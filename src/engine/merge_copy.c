@@ -20,9 +20,6 @@
 #define HOLE_BYTES 4096u        /* what a place that does not check counts for, at least */
 #define WRITE_BYTES (1u << 20)
 #define ALLOCATE_BYTES ((uint64_t)16 << 20)
-#define UNREAD_US                                                                  \
-    ((int64_t)600 * 1000000) /* until a file that could not be read is tried again \
-                              */
 
 /* ---- The outputs ---- */
 
@@ -174,6 +171,9 @@ static int put_long(struct bk_db *db, const struct bki_scan_item *it, uint64_t f
         rc = bki_io_read_all(db->io, f->fd, p, want, from, &got, f->path, err);
         if (rc == BK_OK && got < want) {
             rc = bk_error_set(err, BK_EIO, 0, f->path, from, "the file is shorter than it was");
+        }
+        if (rc != BK_OK) {
+            bki_merge_set_aside(db, &m->in[m->in_at], BKI_MERGE_UNREAD_US);
         }
         m->pending.len += got;
         from += got;
@@ -437,13 +437,6 @@ static void scan_end(struct bki_merge *m)
     m->in_at++;
 }
 
-/* Else the same run would be begun again and again, and no other. */
-static void leave_for_later(struct bk_db *db)
-{
-    struct bki_merge *m = &db->merge;
-    m->in[m->in_at].file->merge_after_us = bk_clock_mono_us(db->clock) + UNREAD_US;
-}
-
 /* The next record that may stay. BK_NOTFOUND: the input's end. */
 static int copy_one(struct bk_db *db, struct bk_error *err)
 {
@@ -456,6 +449,7 @@ static int copy_one(struct bk_db *db, struct bk_error *err)
         m->scan.offset = m->wanted[m->wanted_at++];
     }
     uint64_t from = m->scan.offset;
+    bool unread = false;
     int rc = bki_scan_next(&m->scan, &it, err);
     if (rc == BK_OK) {
         m->status.bytes_read += it.size;
@@ -465,8 +459,12 @@ static int copy_one(struct bk_db *db, struct bk_error *err)
         rc = BK_OK;
     } else if (rc == BK_CORRUPT) {
         rc = step_over(db, err);
-    } else if (rc == BK_EIO) {
-        leave_for_later(db);
+        unread = rc == BK_EIO;
+    } else {
+        unread = rc == BK_EIO;
+    }
+    if (unread) {
+        bki_merge_set_aside(db, &m->in[m->in_at], BKI_MERGE_UNREAD_US);
     }
     return rc;
 }

@@ -118,8 +118,8 @@ static int gather_part(struct bk_db *db, uint32_t in, struct guards *g, struct b
 static int gather(struct bk_db *db, uint32_t in, struct guards *g, struct bk_error *err)
 {
     int rc = gather_part(db, in, g, err);
-    if (rc == BK_CORRUPT) {
-        bki_hint_failed(db, db->merge.in[in].file);
+    if (rc == BK_CORRUPT || rc == BK_EIO) {
+        bki_hint_failed(db, db->merge.in[in].file); /* it is made again from the data */
     }
     return rc;
 }
@@ -215,7 +215,7 @@ static int begin(struct bk_db *db, struct bk_error *err)
         struct bki_hint hint;
         struct bk_span pairs;
         rc = bki_hint_open(&hint, db->io, db->files.dir, m->in[i].file, db->hash_seed, err);
-        if (rc == BK_NOTFOUND || rc == BK_CORRUPT) {
+        if (rc == BK_NOTFOUND || rc == BK_CORRUPT || rc == BK_EIO) {
             bki_hint_failed(db, m->in[i].file);
             return BK_CORRUPT;
         }

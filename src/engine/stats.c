@@ -48,7 +48,7 @@ uint64_t bk_count_expiring(struct bk_db *db, uint32_t num)
  * others yet. state is the file's a moment ago, one of a file in use: a merge may drop it at any
  * time. */
 static struct bk_file_info info_of(const struct bki_file *f, int state,
-                                   const struct bk_merge_rules *rules)
+                                   const struct bk_merge_rules *rules, int64_t now_us)
 {
     static const enum bk_file_state states[] = {BK_FILE_NEXT, BK_FILE_ACTIVE, BK_FILE_ROTATED,
                                                 BK_FILE_SEALED};
@@ -75,8 +75,10 @@ static struct bk_file_info info_of(const struct bki_file *f, int state,
     struct bki_pick_rules r = {.dead_ratio = rules->dead_ratio,
                                .dead_bytes = rules->dead_bytes,
                                .small_file = rules->small_file};
+    bool aside = atomic_load(&f->merge_after_us) > now_us;
     p.excluded |= f->gone != NULL;
     i.reason = f->gone != NULL             ? f->gone
+               : aside                     ? "set aside for a while: a merge of it has failed"
                : i.state == BK_FILE_SEALED ? bki_pick_reason(&p, &r)
                                            : "still written to";
     return i;
@@ -94,6 +96,7 @@ void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_inf
     bk_mutex_lock(&db->control);
     struct bk_merge_rules rules = db->merge_rules;
     bk_mutex_unlock(&db->control);
+    int64_t now_us = bk_clock_mono_us(db->clock);
     bk_mutex_lock(&db->files.mu);
     uint32_t n = atomic_load(&db->files.slots_n);
     struct bk_file_info *infos = bk_alloc(n * sizeof *infos);
@@ -102,7 +105,7 @@ void bk_files(struct bk_db *db, void (*each)(void *arg, const struct bk_file_inf
         const struct bki_file *f = bki_files_slot(&db->files, i);
         int state = f == NULL ? BKI_FILE_DROPPED : atomic_load(&f->state);
         if (state < BKI_FILE_DROPPED) {
-            infos[found++] = info_of(f, state, &rules);
+            infos[found++] = info_of(f, state, &rules, now_us);
         }
     }
     bk_mutex_unlock(&db->files.mu);

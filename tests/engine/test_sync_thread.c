@@ -82,11 +82,13 @@ static void *write_main(void *arg)
 {
     static const char value[10000];
     struct writer *w = arg;
+    uint64_t bytes = 0;
     int rc = BK_OK;
     while (rc == BK_OK && !atomic_load(&w->stop)) {
         bool small = atomic_load(&slow.waiting) > 0;
         rc = bk_put(w->db, 0, bk_span_str("k"), bk_span_of(value, small ? 10 : sizeof(value)), 0);
-        poll(NULL, 0, 1);
+        bytes += sizeof(value);
+        poll(NULL, 0, bytes < FILE_BYTES ? 1 : 10);
     }
     atomic_store(&w->rc, rc);
     return NULL;
