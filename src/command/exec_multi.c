@@ -212,9 +212,9 @@ enum exec_result exec_queue(struct exec_run *r, uint64_t *pos)
     }
     if (ran) {
         show_all(r, m);
-    }
-    if (ran && m->saves) {
-        r->ctx.ops->save_schedule(r->ctx.ops->arg);
+        if (m->saves) {
+            r->ctx.ops->save_schedule(r->ctx.ops->arg);
+        }
     }
     if (result == EXEC_DONE) {
         multi_discard(s, r->ctx.ks);

@@ -59,9 +59,10 @@ struct bki_file {
     _Atomic uint64_t hint_covers; /* bytes that the hint lists */
     _Atomic uint64_t records;     /* that the hint of the sealed file lists */
     int64_t created_ms;           /* wall clock; information only */
-    /* Background thread only, times on the monotonic clock: bytes of it could not be read. */
-    int64_t hint_after_us;          /* no hint of it is made before */
-    _Atomic int64_t merge_after_us; /* no merge takes it before: or for want of room */
+    /* Set by the background thread; monotonic clock. */
+    int64_t hint_after_us;          /* no hint is made of it before: the last try has failed */
+    _Atomic int64_t merge_after_us; /* no merge takes it before: it could not be read, or there was
+                                     * no room for its tombstones */
     /* Merge only. */
     _Atomic uint64_t guards_stuck; /* guard bytes that the last merge could not drop */
     atomic_bool suspect;           /* a merge found less in it than there should be */

@@ -449,21 +449,18 @@ static int copy_one(struct bk_db *db, struct bk_error *err)
         m->scan.offset = m->wanted[m->wanted_at++];
     }
     uint64_t from = m->scan.offset;
-    bool unread = false;
     int rc = bki_scan_next(&m->scan, &it, err);
     if (rc == BK_OK) {
         m->status.bytes_read += it.size;
-        rc = take(db, &it, err);
-    } else if (rc == BK_CORRUPT && m->wanted != NULL) {
+        return take(db, &it, err);
+    }
+    if (rc == BK_CORRUPT && m->wanted != NULL) {
         note_hole(db, from, from + 8);
         rc = BK_OK;
     } else if (rc == BK_CORRUPT) {
         rc = step_over(db, err);
-        unread = rc == BK_EIO;
-    } else {
-        unread = rc == BK_EIO;
     }
-    if (unread) {
+    if (rc == BK_EIO) {
         bki_merge_set_aside(db, &m->in[m->in_at], BKI_MERGE_UNREAD_US);
     }
     return rc;

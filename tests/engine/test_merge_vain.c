@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* test_merge_vain.c - one sector that cannot be read holds up its own file alone: others get
- * their hints and are merged. */
+/* test_merge_vain.c - what would be tried in vain: one sector that cannot be read holds up its own
+ * file alone, others get their hints and are merged; tombstones that have to stay are left. */
 #include "bad_sector.h"
 #include "merge_rig.h"
 

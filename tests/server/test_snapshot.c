@@ -303,6 +303,16 @@ static void test_trap36__snapshot_dir_elsewhere__is_copied_and_says_so(void **st
 
 /* ---- Replies ---- */
 
+/* A second server starts on the snapshot, and has k. */
+static void expect_k_at(const char *path)
+{
+    OPTIONS(&second, "--dir", path);
+    assert_true(server_start(&second));
+    struct respc *c = expect_connection(&second);
+    expect_reply(c, "$\"v\"", "GET", "k", NULL);
+    respc_close(&c);
+}
+
 static void test_snapshot__save__is_there_when_it_is_answered(void **state)
 {
     (void)state;
@@ -320,11 +330,7 @@ static void test_snapshot__save__is_there_when_it_is_answered(void **state)
     snprintf(want, sizeof want, ":%lld", number(client, "rdb_last_save_time"));
     expect_reply(client, want, "LASTSAVE", NULL);
     assert_true(number(client, "rdb_last_bgsave_time_sec") >= 0);
-    OPTIONS(&second, "--dir", path);
-    assert_true(server_start(&second));
-    struct respc *c = expect_connection(&second);
-    expect_reply(c, "$\"v\"", "GET", "k", NULL);
-    respc_close(&c);
+    expect_k_at(path);
     stop();
 }
 
@@ -364,11 +370,7 @@ static void test_snapshot__bgsave_in_exec__holds_what_the_exec_wrote(void **stat
     reply_free(&r);
     wait_for_save();
     newest(dir, 1, path);
-    OPTIONS(&second, "--dir", path);
-    assert_true(server_start(&second));
-    struct respc *c = expect_connection(&second);
-    expect_reply(c, "$\"v\"", "GET", "k", NULL);
-    respc_close(&c);
+    expect_k_at(path);
     stop();
 }
 
