@@ -39,33 +39,35 @@ void bki_recover_damage(struct recover *r, const char *path, uint64_t offset, ui
 
 /* ---- Marks ---- */
 
+/* A rotated file is synced before anything behind it. */
+static void note_synced(struct recover *r, uint32_t at, uint64_t offset)
+{
+    for (uint32_t i = 0; i < at; i++) {
+        r->files[i].synced = UINT64_MAX;
+    }
+    r->files[at].synced = offset > r->files[at].synced ? offset : r->files[at].synced;
+}
+
 static void note_mark(struct recover *r, const struct bki_scan_item *it)
 {
     uint64_t uid = bk_get64(it->value.data);
-    uint64_t offset = bk_get64(it->value.data + 8);
     for (uint32_t i = 0; i < r->n; i++) {
-        if (r->files[i].file->uid != uid) {
-            continue;
-        }
-        for (uint32_t k = 0; k < i; k++) {
-            r->files[k].synced =
-                UINT64_MAX; /* a rotated file is synced before anything behind it */
-        }
-        if (offset > r->files[i].synced) {
-            r->files[i].synced = offset;
+        if (r->files[i].file->uid == uid) {
+            note_synced(r, i, bk_get64(it->value.data + 8));
         }
     }
 }
 
 /* A hint of a file that is still written to lists only what was synced before. */
-static void skip_synced(const struct recover *r, struct recover_file *rf, struct bki_scan *s)
+static void skip_synced(struct recover *r, uint32_t at, struct bki_scan *s)
 {
+    const struct bki_file *f = r->files[at].file;
     struct bki_hint h;
-    if (bki_hint_open(&h, r->db->io, r->db->files.dir, rf->file, r->db->hash_seed, NULL) == BK_OK) {
+    if (bki_hint_open(&h, r->db->io, r->db->files.dir, f, r->db->hash_seed, NULL) == BK_OK) {
         if (h.info.covers > s->offset) {
             s->offset = h.info.covers;
             s->last_seq = h.info.last_seq;
-            rf->synced = h.info.covers > rf->synced ? h.info.covers : rf->synced;
+            note_synced(r, at, h.info.covers);
         }
         bki_hint_close(&h);
     }
@@ -85,7 +87,7 @@ int bki_replay_marks(struct recover *r, struct bk_error *err)
         bool zeros;
         int rc;
         scan_of(r, &r->files[i], &s, &unread);
-        skip_synced(r, &r->files[i], &s);
+        skip_synced(r, i, &s);
         while ((rc = bki_scan_next(&s, &it, err)) != BK_NOTFOUND) {
             if (rc == BK_OK && it.rec.kind == BKI_SYNC_MARK && it.value_ok && !it.mended) {
                 note_mark(r, &it);
@@ -439,7 +441,7 @@ static int skip_hinted(struct recover *r, const struct recover_file *rf, struct 
     if (rc == BK_CORRUPT) {
         bki_hint_failed(r->db, rf->file);
     }
-    return rc == BK_EIO ? rc : BK_OK;
+    return rc == BK_EIO || rc == BK_ENOSPC ? rc : BK_OK;
 }
 
 int bki_replay_file(struct recover *r, struct recover_file *rf, struct bk_error *err)

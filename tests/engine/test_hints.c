@@ -2,6 +2,7 @@
 /* test_hints.c - starts from hint files, good ones and others. */
 #include "bad_sector.h"
 #include "merge_rig.h"
+#include "rare.h"
 
 struct names {
     char data[64][300];
@@ -435,6 +436,67 @@ static void test_trap49__killed_and_started_after_the_expiry__older_value_stays_
     }
 }
 
+/* The last byte of the file that is not zero: in what was written to it last. */
+static void spoil_end(struct rig *r, const char *path)
+{
+    struct bk_buf bytes = {0};
+    simdisk_read(r->disk, path, &bytes);
+    size_t at = bytes.len;
+    while (at > 0 && bytes.data[at - 1] == 0) {
+        at--;
+    }
+    assert_true(at > 0);
+    simdisk_flip(r->disk, path, (uint64_t)(at - 1) * 8 + 3);
+    bk_buf_fini(&bytes);
+}
+
+/* The seal of a full file cannot be noted. The hint of the next one's front says that both were
+ * synced: damage in the first is damage, and not where a power cut tore the history off. */
+static void test_trap08__file_before_a_hinted_front_is_damaged__what_is_behind_stays(void **state)
+{
+    (void)state;
+    static char value[2000];
+    struct rare *s = rare_new(18, BK_SYNC_ALWAYS);
+    struct rig *r = &s->r;
+    struct tail t = {0};
+    char path[300];
+    memset(value, 'x', sizeof(value) - 1);
+    rig_merging(r);
+    r->opt.merge.policy = BK_MERGE_NEVER;
+    r->opt.max_file_bytes = (uint64_t)1 << 20;
+    r->opt.hint_bytes = HINT_BYTES;
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    for (; t.bytes < (512u << 10); bk_files(r->db, add_tail, &t)) {
+        put_n(r, "first", 10, value);
+        RIG_TRUE(r, rig_settle(r));
+    }
+    uint64_t first = t.id;
+    s->sick = "MANIFEST";
+    for (unsigned i = 0; t.id == first; i++) {
+        assert_true(i < 100);
+        put_n(r, "first", 10, value);
+        RIG_TRUE(r, rig_settle(r));
+        bk_files(r->db, add_tail, &t);
+    }
+    assert_int_equal(rig_put(r, "behind", "v"), BK_OK);
+    for (; t.bytes < HINT_BYTES * 3 / 2; bk_files(r->db, add_tail, &t)) {
+        put_n(r, "second", 10, value);
+    }
+    merge_all(r); /* the hint of its front is made beside */
+    assert_int_equal(t.sealed, 0);
+    snprintf(path, sizeof(path), RIG_DIR "/%010llu.hint", (unsigned long long)t.id);
+    assert_true(simdisk_exists(r->disk, path));
+    rig_crash(r, SIMDISK_POWER);
+    s->sick = NULL;
+    snprintf(path, sizeof(path), RIG_DIR "/%010llu.data", (unsigned long long)first);
+    spoil_end(r, path);
+    r->opt.on_corruption = BK_CORRUPT_SERVE;
+    RIG_TRUE(r, rig_open(r) == BK_OK);
+    rare_expect(s, 0, "behind", "v");
+    RIG_TRUE(r, rig_check(r));
+    rare_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -446,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_trap44__start_with_hints__reads_no_data),
         cmocka_unit_test(test_trap44__start_after_a_kill__reads_the_tail_alone),
         cmocka_unit_test(test_trap06__active_file_shorter_than_its_hint__keys_answer_errors),
+        cmocka_unit_test(test_trap08__file_before_a_hinted_front_is_damaged__what_is_behind_stays),
         cmocka_unit_test(
             test_trap49__killed_and_started_after_the_expiry__older_value_stays_hidden),
     };
