@@ -463,7 +463,10 @@ struct bk_merge_status {
     /* Since the store was opened. */
     uint64_t runs, aborted, bytes_read, bytes_written, bytes_reclaimed, markers;
     uint64_t reclaimable; /* dead bytes and guards in sealed files at the moment */
-    uint64_t rate;        /* bytes a second; 0 = no limit */
+    /* What the next run would reclaim, found when the last look began none: for want of room, or of
+     * a hint, or because a file could not be read or has less in it than there should be. */
+    uint64_t withheld;
+    uint64_t rate; /* bytes a second; 0 = no limit */
     char last_error[128];
 };
 void bk_merge_status(struct bk_db *db, struct bk_merge_status *out);
@@ -520,7 +523,8 @@ BK_MUST_USE int bk_snapshot_remove(const struct bk_io *io, const char *snapshot,
                                    struct bk_error *err);
 
 /* What lies in dir: a store, also what damage has left of one, by its data files' names or by its
- * manifest's first bytes; or none. Changes nothing. */
+ * manifest's first bytes; or none. What a first opening that was cut off has left counts as empty.
+ * Changes nothing. */
 enum bk_contents { BK_DIR_MISSING, BK_DIR_EMPTY, BK_DIR_OTHER, BK_DIR_STORE };
 BK_MUST_USE int bk_look(const struct bk_io *io, const char *dir, enum bk_contents *out,
                         struct bk_error *err);

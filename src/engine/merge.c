@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * merge.c - when a merge runs, over which files, in which state it is, what it says of itself.
+ * merge.c - when a merge runs, in which state it is, what it says of itself.
  */
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/db_private.h"
-#include "engine/merge_pick.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define RETRY_US 5000000       /* after a run that failed */
-#define RETRY_FULL_US 500000   /* for want of room, the first time: soon there may be some */
-#define NO_ROOM_US 60000000    /* a file whose tombstones find none */
-#define WAIT_US 2000           /* for the log, readers, counts */
-#define IDLE_ACTIVE_US 5000000 /* an active file that nobody has written to for so long */
-#define IDLE_ACTIVE_MIN 65536u
-#define MARGIN ((uint64_t)8 << 20) /* free space that a merge leaves when there is no reserve */
-#define FULL_RATIO 10u /* percent: on a full disk less than merge-dead-ratio is worth a run */
+#define RETRY_US 5000000     /* after a run that failed */
+#define RETRY_FULL_US 500000 /* for want of room, the first time: soon there may be some */
+#define LATER_US 60000000    /* a file whose tombstones find no room, or a filter unreadable */
+#define WAIT_US 2000         /* for the log, readers, counts */
+#define STAY_MORE                                                                  \
+    ((uint64_t)128 << 10) /* of a file of tombstones: its head, its hint's, blocks \
+                           */
 
 void bki_merge_init(struct bk_db *db)
 {
@@ -44,13 +41,6 @@ void bk_merge_rules_init(struct bk_merge_rules *r)
                                  .rate_min = (uint64_t)60 << 20,
                                  .interval_ms = 1000,
                                  .disk_reserve = (uint64_t)192 << 20};
-}
-
-bool bk_merge_window_valid(const char *window)
-{
-    bool valid;
-    bk_ignore(bki_pick_hours(window, 0, &valid), "only whether it is one");
-    return valid;
 }
 
 /* ---- Beginning and ending a run ---- */
@@ -80,9 +70,10 @@ static void forget_run(struct bki_merge *m)
     bki_spacemap_fini(&m->map);
     bki_spacemap_init(&m->map);
     m->unit = m->units = 0;
-    m->in_at = m->out_at = m->part = m->part_done = 0;
+    m->in_at = m->out_at = m->part = 0;
+    m->part_done = 0;
     m->pass = 0;
-    m->edited = false;
+    m->edited = m->unasked = false;
     m->patience_us = 0;
     m->guards_kept = m->stay = 0;
     m->retire_pos = 0;
@@ -95,15 +86,6 @@ void bki_merge_fini(struct bk_db *db)
     free(db->merge.retired);
 }
 
-static uint64_t bytes_in(const struct bki_merge *m)
-{
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < m->in_n; i++) {
-        n += atomic_load(&m->in[i].file->size);
-    }
-    return n;
-}
-
 static uint64_t bytes_out(const struct bki_merge *m)
 {
     uint64_t n = 0;
@@ -111,14 +93,6 @@ static uint64_t bytes_out(const struct bki_merge *m)
         n += atomic_load(&m->out[i]->size);
     }
     return n;
-}
-
-static void say_begin(const struct bki_merge *m, const char *why)
-{
-    bk_log(BK_LOG_NOTICE,
-           "Merge of %" PRIu32 " data files begins (%s): files %" PRIu64 " to %" PRIu64 ", %" PRIu64
-           " bytes, %" PRIu64 " to be reclaimed",
-           m->in_n, why, m->in[0].file->id, m->in[m->in_n - 1].file->id, m->in_bytes, m->reclaim);
 }
 
 static void say_end(struct bk_db *db)
@@ -174,161 +148,6 @@ void bki_merge_set_aside(struct bk_db *db, struct bki_merge_in *in, int64_t us)
     atomic_store(&in->file->merge_after_us, bk_clock_mono_us(db->clock) + us);
 }
 
-/* ---- Choosing ---- */
-
-struct listing {
-    struct bki_file **file;     /* owned; in the order of rank */
-    struct bki_pick_file *pick; /* owned; the same files */
-    uint32_t n;
-};
-
-static void list_files(struct bk_db *db, struct listing *l)
-{
-    struct bki_files *fs = &db->files;
-    uint32_t n = atomic_load(&fs->slots_n);
-    int64_t now_us = bk_clock_mono_us(db->clock);
-    *l = (struct listing){bk_alloc(n * sizeof(struct bki_file *)),
-                          bk_alloc_zero(n, sizeof *l->pick), 0};
-    for (uint32_t i = 0; i < n; i++) {
-        struct bki_file *f = bki_files_slot(fs, i);
-        if (f != NULL && atomic_load(&f->state) == BKI_FILE_SEALED) {
-            l->file[l->n++] = f;
-        }
-    }
-    bki_files_sort(l->file, l->n);
-    for (uint32_t i = 0; i < l->n; i++) {
-        const struct bki_file *f = l->file[i];
-        struct bki_pick_file *p = &l->pick[i];
-        /* What an output says of the map of databases is the price of its being there. */
-        uint64_t own = atomic_load(&f->map_bytes);
-        uint64_t dead = atomic_load(&f->dead_bytes);
-        uint64_t size = atomic_load(&f->size) - f->header_bytes;
-        *p = (struct bki_pick_file){.size = size,
-                                    .dead = dead > own ? dead - own : 0,
-                                    .guards = atomic_load(&f->guard_bytes),
-                                    .guards_stuck = atomic_load(&f->guards_stuck),
-                                    .excluded = f->gone != NULL || f->suspect ||
-                                                !atomic_load(&f->hinted) ||
-                                                atomic_load(&f->merge_after_us) > now_us};
-        /* One of which more is dead than there is was counted wrongly: it is read, not believed. */
-        p->live =
-            size > p->dead + p->guards ? size - p->dead - p->guards : size < p->dead + p->guards;
-        p->hint = bki_pick_hint_bytes(p, atomic_load(&f->records));
-    }
-}
-
-static void listing_fini(struct listing *l)
-{
-    free(l->file);
-    free(l->pick);
-}
-
-static int minute_of_day(const struct bk_db *db)
-{
-    time_t t = (time_t)(bk_clock_wall_ms(db->clock) / 1000);
-    struct tm tm;
-    return localtime_r(&t, &tm) == NULL ? 0 : tm.tm_hour * 60 + tm.tm_min;
-}
-
-static bool may_run(struct bk_db *db, const struct bk_merge_rules *rules, bool now)
-{
-    bool valid;
-    if (now || rules->policy == BK_MERGE_ALWAYS) {
-        return true;
-    }
-    return rules->policy == BK_MERGE_WINDOW &&
-           bki_pick_hours(rules->window, minute_of_day(db), &valid);
-}
-
-static uint32_t dead_ratio(struct bk_db *db, const struct bk_merge_rules *rules)
-{
-    bool less = bki_log_is_full(&db->log) && rules->dead_ratio > FULL_RATIO;
-    return less ? FULL_RATIO : rules->dead_ratio;
-}
-
-/* A file that nobody writes to and that is mostly not live is closed for the merge. */
-static void retire_idle_active(struct bk_db *db, const struct bk_merge_rules *rules)
-{
-    struct bki_log *log = &db->log;
-    bk_mutex_lock(&log->mu);
-    const struct bki_file *f = log->active;
-    if (f != NULL) {
-        uint64_t size = atomic_load(&f->size);
-        uint64_t dead = atomic_load(&f->dead_bytes) + atomic_load(&f->guard_bytes);
-        int64_t now = bk_clock_mono_us(db->clock);
-        if (size != db->merge.active_size || f->id != db->merge.active_id) {
-            db->merge.active_size = size;
-            db->merge.active_id = f->id;
-            db->merge.active_since_us = now;
-        }
-        bool idle = now - db->merge.active_since_us >= IDLE_ACTIVE_US;
-        /* On a full disk it may be all that there is to gain from. */
-        idle = idle || bki_log_is_full(log);
-        if (idle && size > IDLE_ACTIVE_MIN && dead >= size / 100 * dead_ratio(db, rules)) {
-            log->rotate_wanted = true;
-            bki_log_signal_locked(log);
-        }
-    }
-    bk_mutex_unlock(&log->mu);
-}
-
-static void begin(struct bk_db *db, struct listing *l, const struct bki_pick *p)
-{
-    struct bki_merge *m = &db->merge;
-    m->in_n = p->n;
-    m->in = bk_alloc_zero(p->n, sizeof *m->in);
-    m->lower = bk_alloc_zero(l->n, sizeof(struct bki_file *));
-    uint64_t top = l->file[p->first + p->n - 1]->rank;
-    for (uint32_t i = 0; i < l->n; i++) {
-        bool input = i >= p->first && i < p->first + p->n;
-        if (input) {
-            m->in[i - p->first].file = l->file[i];
-            m->in[i - p->first].read = l->pick[i].live > 0;
-        } else if (l->file[i]->rank <= top) {
-            m->lower[m->lower_n++] = l->file[i];
-        }
-    }
-    m->in_bytes = bytes_in(m);
-    m->reclaim = p->reclaim;
-    m->now_ms = bk_clock_wall_ms(db->clock);
-    m->generation = atomic_load(&db->undo_generation);
-    m->status.files_in = p->n;
-    m->status.files_out = 0;
-    m->status.bytes_total = m->in_bytes;
-    m->status.bytes_done = 0;
-    m->status.lost_races = 0;
-    m->status.started_ms = m->now_ms;
-    snprintf(m->status.why, sizeof m->status.why, "%s", p->why);
-    m->state = BK_MERGE_PLAN;
-    say_begin(m, p->why);
-}
-
-static bool pick(struct bk_db *db, const struct bk_merge_rules *rules, bool now)
-{
-    struct listing l;
-    struct bki_pick p = {0};
-    int64_t free_bytes = db->io->free_bytes(db->io->arg, db->files.dir);
-    /* What is put together must become fewer files. */
-    uint64_t quarter = atomic_load(&db->log.max_file_bytes) / 4;
-    struct bki_pick_rules r = {.dead_ratio = now ? 1 : dead_ratio(db, rules),
-                               .dead_bytes = now ? 1 : rules->dead_bytes,
-                               .small_file =
-                                   rules->small_file < quarter ? rules->small_file : quarter,
-                               .max_files = rules->max_files,
-                               .max_bytes = rules->max_bytes,
-                               .free_bytes = free_bytes < 0 ? 0 : (uint64_t)free_bytes};
-    r.keep_bytes = rules->disk_reserve == 0
-                       ? MARGIN
-                       : bki_log_reserve_kept(bki_log_reserve(&db->log, r.free_bytes));
-    list_files(db, &l);
-    bki_merge_pick(l.pick, l.n, &r, &p);
-    if (p.n > 0) {
-        begin(db, &l, &p);
-    }
-    listing_fini(&l);
-    return p.n > 0;
-}
-
 static bool idle(struct bk_db *db, int64_t now_us)
 {
     struct bki_merge *m = &db->merge;
@@ -346,16 +165,16 @@ static bool idle(struct bk_db *db, int64_t now_us)
         return false;
     }
     m->next_pick_us = now_us + (int64_t)rules.interval_ms * 1000;
-    if (!may_run(db, &rules, now)) {
+    if (!bki_merge_may_run(db, &rules, now)) {
         return false;
     }
-    if (pick(db, &rules, now)) {
+    if (bki_merge_choose(db, &rules, now)) {
         return true;
     }
     bk_mutex_lock(&db->control);
     m->now = false; /* nothing is left that is worth it */
     bk_mutex_unlock(&db->control);
-    retire_idle_active(db, &rules);
+    bki_merge_close_idle(db, &rules);
     return false;
 }
 
@@ -372,17 +191,18 @@ static bool worth_it(struct bk_db *db)
         guards += atomic_load(&m->in[i].file->guard_bytes);
         dead += atomic_load(&m->in[i].file->dead_bytes);
     }
-    /* The pick has looked for room for what lives, not for these. */
-    bool fits = free_bytes < 0 || m->stay == 0 || m->stay < (uint64_t)free_bytes;
+    /* The pick has looked for room for what lives, not for these and their hint. */
+    bool fits = free_bytes < 0 || m->stay == 0 || 2 * m->stay + STAY_MORE < (uint64_t)free_bytes;
     uint64_t gain = dead + guards - (m->stay < guards ? m->stay : guards);
     if (fits && gain >= m->reclaim / 2) {
         return true;
     }
     for (uint32_t i = 0; i < m->in_n; i++) {
-        if (!fits && m->in[i].keep != NULL) {
-            bki_merge_set_aside(db, &m->in[i], NO_ROOM_US);
+        if (m->in[i].keep != NULL && (!fits || m->unasked)) {
+            bki_merge_set_aside(db, &m->in[i], LATER_US);
+        } else if (m->in[i].keep != NULL) {
+            atomic_store(&m->in[i].file->guards_stuck, atomic_load(&m->in[i].file->guard_bytes));
         }
-        atomic_store(&m->in[i].file->guards_stuck, atomic_load(&m->in[i].file->guard_bytes));
     }
     bk_log(BK_LOG_VERBOSE, "Merge not worth it: guards whose keys older files may hold stay");
     return false;

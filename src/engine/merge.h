@@ -62,6 +62,7 @@ struct bki_merge {
     uint64_t generation;  /* of undoing, when the first record was judged */
     uint64_t judged_pos;  /* the log's tail when the last one was */
     uint64_t stay;        /* bytes of the tombstones that have to, by the plan */
+    bool unasked;         /* an older file's filter could not be read: guards may stay in vain */
     uint64_t guards_kept; /* bytes */
     int64_t patience_us;  /* the balance of a run does not come out: looked at again until then */
     int64_t wait_us;      /* no step before */
@@ -87,7 +88,7 @@ struct bki_merge {
     int64_t allowed_us;    /* the rate: no work before */
     /* SYNC, SWING. */
     uint32_t out_at, part;
-    uint32_t part_done; /* entries of the part that were swung: not again when it is retried */
+    uint64_t part_done; /* offset of the last record of the part that was swung; 0: none was */
     unsigned pass;      /* of swinging, from 1 */
     struct bki_hint hint;
     bool hint_open;
@@ -113,6 +114,15 @@ void bki_merge_fini(struct bk_db *db);
 bool bki_merge_step(struct bk_db *db, int64_t *due_us);
 /* At close, after the log's end: a run is taken back or ended, dropped files are removed. */
 void bki_merge_end(struct bk_db *db);
+
+/* ---- Over which files: merge_choose.c ---- */
+
+/* Whether the policy lets a run begin at this hour; now: it was asked for. */
+bool bki_merge_may_run(struct bk_db *db, const struct bk_merge_rules *rules, bool now);
+/* Begins a run over the files that are most worth one. False: none is; status.withheld is set. */
+bool bki_merge_choose(struct bk_db *db, const struct bk_merge_rules *rules, bool now);
+/* An active file that nobody writes to and that is mostly not live is closed for a merge. */
+void bki_merge_close_idle(struct bk_db *db, const struct bk_merge_rules *rules);
 
 /* ---- The states' work: merge_plan.c, merge_copy.c, merge_swing.c ---- */
 

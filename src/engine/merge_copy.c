@@ -411,6 +411,8 @@ static int save_guards(struct bk_db *db, struct bk_error *err)
         in->file->suspect = true;
         rc = bk_error_set(err, BK_CORRUPT, 0, in->file->path, 0,
                           "deletions in a damaged place, whose keys are not known");
+    } else if (rc == BK_EIO) { /* it is the only one that may know them: it is not made again */
+        bki_merge_set_aside(db, in, BKI_MERGE_UNREAD_US);
     }
     return rc;
 }

@@ -182,9 +182,10 @@ static void ask(struct bk_db *db, struct bki_file *f, struct guards *g)
         }
         bki_hint_close(&hint);
     }
-    if (rc == BK_CORRUPT) {
+    if (rc == BK_CORRUPT || rc == BK_EIO) {
         bki_hint_failed(db, f);
     }
+    m->unasked = m->unasked || rc != BK_OK;
     for (size_t i = 0; i < g->n; i++) {
         g->at[i].maybe |= rc != BK_OK || maybe[i];
     }

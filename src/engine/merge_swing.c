@@ -20,18 +20,18 @@
 
 /* The hint is made from what lies on disk. A copy that is not in it would never be swung to, and
  * its key would name a place that is given to another file. */
-static int reads_back(struct bk_db *db, const struct bki_file *f, struct bk_error *err)
+static int open_whole(struct bk_db *db, const struct bki_file *f, struct bki_hint *hint,
+                      struct bk_error *err)
 {
-    struct bki_hint hint;
-    int rc = bki_hint_open(&hint, db->io, db->files.dir, f, db->hash_seed, err);
+    int rc = bki_hint_open(hint, db->io, db->files.dir, f, db->hash_seed, err);
     if (rc != BK_OK) {
         return rc == BK_NOTFOUND ? BK_CORRUPT : rc;
     }
-    if (hint.info.damaged > 0) {
+    if (hint->info.damaged > 0) {
         rc = bk_error_set(err, BK_CORRUPT, 0, f->path, 0,
-                          "%" PRIu64 " bytes that were written do not check", hint.info.damaged);
+                          "%" PRIu64 " bytes that were written do not check", hint->info.damaged);
+        bki_hint_close(hint);
     }
-    bki_hint_close(&hint);
     return rc;
 }
 
@@ -45,8 +45,13 @@ static int sync_output(struct bk_db *db, struct bki_file *f, struct bk_error *er
     if (rc < 0) {
         return bki_io_fail(err, rc, f->path, 0, "sync");
     }
+    struct bki_hint hint;
     rc = bki_hint_write(db->io, db->files.dir, f, size, true, db->hash_seed, err);
-    return rc == BK_OK ? reads_back(db, f, err) : rc;
+    rc = rc == BK_OK ? open_whole(db, f, &hint, err) : rc;
+    if (rc == BK_OK) {
+        bki_hint_close(&hint);
+    }
+    return rc;
 }
 
 int bki_merge_sync(struct bk_db *db, struct bk_error *err)
@@ -227,11 +232,13 @@ int bki_merge_edit(struct bk_db *db, struct bk_error *err)
     }
     for (uint32_t i = 0; i < m->out_n; i++) {
         atomic_store(&m->out[i]->hinted, true);
-        atomic_store(&m->out[i]->guards_stuck, atomic_load(&m->out[i]->guard_bytes));
+        uint64_t stuck = m->unasked ? 0 : atomic_load(&m->out[i]->guard_bytes);
+        atomic_store(&m->out[i]->guards_stuck, stuck);
         atomic_store(&m->out[i]->state, BKI_FILE_SEALED);
     }
     unstick(db, m->in[m->in_n - 1].file->rank);
-    m->out_at = m->part = m->part_done = 0;
+    m->out_at = m->part = 0;
+    m->part_done = 0;
     m->pass = 1;
     m->generation = atomic_load(&db->undo_generation);
     return BK_OK;
@@ -295,19 +302,17 @@ static void swing_one(struct bk_db *db, struct bki_file *f, const struct bki_hin
 }
 
 /* Tried again after an error it goes on where it was: what was swung and has moved on since has
- * been counted. */
+ * been counted. Entries of a part are in the order of their offsets. */
 static int swing_entries(struct bk_db *db, struct bki_file *f, struct bki_hint_cursor *c,
                          struct bk_error *err)
 {
     struct bki_merge *m = &db->merge;
     struct bki_hint_entry e;
     int rc;
-    for (uint32_t i = 0; (rc = bki_hint_next(c, &e, err)) == BK_OK; i++) {
-        if (i < m->part_done) {
-            continue;
-        }
-        m->part_done++;
-        if (e.kind != BKI_DELETE) {
+    while ((rc = bki_hint_next(c, &e, err)) == BK_OK) {
+        bool done = e.offset <= m->part_done;
+        m->part_done = done ? m->part_done : e.offset;
+        if (!done && e.kind != BKI_DELETE) {
             swing_one(db, f, &e);
         }
     }
@@ -320,7 +325,7 @@ static int swing_part(struct bk_db *db, struct bki_file *f, uint32_t *parts, str
     struct bki_merge *m = &db->merge;
     struct bki_hint hint;
     struct bki_hint_cursor c;
-    int rc = bki_hint_open(&hint, db->io, db->files.dir, f, db->hash_seed, err);
+    int rc = open_whole(db, f, &hint, err);
     if (rc != BK_OK) {
         return rc;
     }
@@ -346,14 +351,13 @@ int bki_merge_swing(struct bk_db *db, struct bk_error *err)
     int rc = swing_part(db, m->out[m->out_at], &parts, err);
     if (rc != BK_OK) {
         /* The hint was written a moment ago; if it cannot be read the keys stay where they are, and
-         * so do the inputs, until it can. */
+         * so do the inputs, until it can, or another one. */
+        const struct bki_file *f = m->out[m->out_at];
+        bk_error_format(err, m->status.last_error, sizeof m->status.last_error);
         m->wait_us = bk_clock_mono_us(db->clock) + PATIENCE_US;
-        if (rc != BK_EIO) {
-            bk_ignore(bki_hint_write(db->io, db->files.dir, m->out[m->out_at],
-                                     atomic_load(&m->out[m->out_at]->size), true, db->hash_seed,
-                                     NULL),
-                      "tried again");
-        }
+        bk_ignore(bki_hint_write(db->io, db->files.dir, f, atomic_load(&f->size), true,
+                                 db->hash_seed, NULL),
+                  "tried again");
         return BK_EAGAIN;
     }
     m->part_done = 0;
@@ -436,7 +440,8 @@ static void swing_again(struct bk_db *db)
     struct bki_merge *m = &db->merge;
     m->generation = atomic_load(&db->undo_generation);
     m->pass++;
-    m->out_at = m->part = m->part_done = 0;
+    m->out_at = m->part = 0;
+    m->part_done = 0;
     m->state = BK_MERGE_SWING;
 }
 

@@ -41,6 +41,10 @@ int tool_merge(const struct tool_args *a)
     tool_progress_end(&p);
     if (m.aborted > 0) {
         status = tool_fail("a merge was taken back: %s", m.last_error);
+    } else if (m.withheld > 0) {
+        status = tool_fail("%" PRIu64 " bytes more could be reclaimed, but there is no room for "
+                           "what is to be kept, or a file has no hint or cannot be read",
+                           m.withheld);
     }
     status = tool_store_close(&s, status);
     printf("runs:%" PRIu64 "\nreclaimed_bytes:%" PRIu64 "\n", m.runs, m.bytes_reclaimed);

@@ -35,6 +35,20 @@ static inline int64_t bad_pread(void *arg, int fd, void *buf, size_t len, uint64
     return hit ? -EIO : bad_disk.below->pread(arg, fd, buf, len, offset);
 }
 
+static inline void bad_sector_heal(void)
+{
+    bad_disk.to = bad_disk.from;
+}
+
+/* A file that takes another's place lies elsewhere. */
+static inline int bad_rename(void *arg, const char *from, const char *to)
+{
+    if (strcmp(to, bad_disk.path) == 0) {
+        bad_sector_heal();
+    }
+    return bad_disk.below->rename(arg, from, to);
+}
+
 /* What is opened from now on through the result. */
 static inline const struct bk_io *bad_sector(struct rig *r, const char *path, uint64_t from,
                                              uint64_t bytes)
@@ -44,16 +58,12 @@ static inline const struct bk_io *bad_sector(struct rig *r, const char *path, ui
     bad_disk.io.open = bad_open;
     bad_disk.io.close = bad_close;
     bad_disk.io.pread = bad_pread;
+    bad_disk.io.rename = bad_rename;
     bad_disk.fd = -1;
     bad_disk.from = from;
     bad_disk.to = from + bytes;
     snprintf(bad_disk.path, sizeof(bad_disk.path), "%s", path);
     return &bad_disk.io;
-}
-
-static inline void bad_sector_heal(void)
-{
-    bad_disk.to = bad_disk.from;
 }
 
 #endif

@@ -146,8 +146,10 @@ static void long_key(char out[120], unsigned i)
     snprintf(out + 100, 20, "%u", i);
 }
 
-/* A file of values that live, and of keys whose tombstones, all in the next file, have to stay. */
-static void setup_tombstones(struct rig *r, unsigned dead)
+/* A file of values that live, and of keys whose tombstones, all in the next file, have to stay.
+ * gone: so many keys are in a file before both, and in one behind that has nothing but their
+ * tombstones. */
+static void setup_tombstones(struct rig *r, unsigned dead, unsigned gone)
 {
     static char large[1 << 20];
     char key[120];
@@ -155,6 +157,7 @@ static void setup_tombstones(struct rig *r, unsigned dead)
     r->opt.merge.policy = BK_MERGE_NEVER;
     r->opt.merge.small_file = 0;
     r->opt.max_file_bytes = (uint64_t)8 << 20;
+    put_n(r, "gone", gone, "v");
     next_file(r);
     memset(large, 'L', sizeof(large) - 1);
     put_n(r, "large", 3, large);
@@ -171,6 +174,13 @@ static void setup_tombstones(struct rig *r, unsigned dead)
         assert_int_equal(rig_put(r, "often", "some value"), BK_OK);
     }
     next_file(r);
+    for (unsigned i = 0; i < gone; i++) {
+        snprintf(key, sizeof(key), "gone%u", i);
+        assert_int_equal(rig_delete(r, key), BK_OK);
+    }
+    if (gone > 0) {
+        next_file(r);
+    }
     assert_int_equal(rig_put(r, "often", "elsewhere"), BK_OK);
     merge_all(r); /* hints are made */
     r->opt.merge.policy = BK_MERGE_ALWAYS;
@@ -183,7 +193,7 @@ static void test_merge__all_tombstones_have_to_stay__their_file_is_left(void **s
     (void)state;
     struct rig r;
     struct bk_merge_status s;
-    setup_tombstones(&r, 0);
+    setup_tombstones(&r, 0, 0);
     step_ms(&r, 20000);
     bk_merge_status(r.db, &s);
     assert_int_equal(s.runs, 0);
@@ -200,7 +210,7 @@ static void test_merge__no_room_for_tombstones_that_stay__is_not_tried_in_vain(v
     (void)state;
     struct rig r;
     struct bk_merge_status s;
-    setup_tombstones(&r, 6000);
+    setup_tombstones(&r, 6000, 0);
     simdisk_capacity(r.disk, simdisk_used(r.disk) + LONG_KEYS * 64);
     uint64_t reads = simdisk_calls(r.disk, SIMDISK_READ);
     bk_merge(r.db, BK_MERGE_NOW);
@@ -215,6 +225,34 @@ static void test_merge__no_room_for_tombstones_that_stay__is_not_tried_in_vain(v
     rig_fini(&r);
 }
 
+/* Beside them lie tombstones that hide nothing: those go without any room. The second amount is
+ * enough for the tombstones, but not for their hint. */
+static void test_merge__no_room_for_some_tombstones__others_go(void **state)
+{
+    (void)state;
+    static const uint64_t room[] = {LONG_KEYS * 64, LONG_KEYS * 160};
+    for (size_t i = 0; i < sizeof(room) / sizeof(*room); i++) {
+        struct rig r;
+        struct bk_merge_status s;
+        setup_tombstones(&r, 6000, 40);
+        simdisk_capacity(r.disk, simdisk_used(r.disk) + room[i]);
+        step_ms(&r, 20000);
+        bk_merge_status(r.db, &s);
+        assert_int_equal(s.runs, 2); /* the file before, then that behind */
+        assert_int_equal(s.aborted, 0);
+        assert_true(s.withheld > 0);
+        simdisk_capacity(r.disk, UINT64_MAX);
+        simclock_advance_ms(&r.clock, 60000);
+        step_ms(&r, 10000);
+        bk_merge_status(r.db, &s);
+        assert_int_equal(s.runs, 3);
+        assert_int_equal(s.withheld, 0);
+        RIG_TRUE(&r, rig_same(&r));
+        RIG_TRUE(&r, rig_check(&r));
+        rig_fini(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_merge_now__cannot_be_done__is_not_tried_without_end),
         cmocka_unit_test(test_merge__all_tombstones_have_to_stay__their_file_is_left),
         cmocka_unit_test(test_merge__no_room_for_tombstones_that_stay__is_not_tried_in_vain),
+        cmocka_unit_test(test_merge__no_room_for_some_tombstones__others_go),
         cmocka_unit_test(test_hints__file_cannot_be_read__later_ones_get_theirs),
     };
     quiet_log();
