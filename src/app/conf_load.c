@@ -76,7 +76,9 @@ static bool set_option(struct loader *l, enum option_id id, const struct option_
 {
     struct option_words words = *given;
     struct option_value *v = &l->conf->options.values[id];
-    words.add = (option_rows[id].flags & OPTION_ADDS) != 0 && l->seen[id];
+    /* As in Redis, save "" takes away the lines in front of it. */
+    bool clears = given->argc == 1 && given->argv[0].len == 0;
+    words.add = (option_rows[id].flags & OPTION_ADDS) != 0 && l->seen[id] && !clears;
     if (!option_parse(id, v, &words, v, why)) {
         return false;
     }

@@ -22,10 +22,18 @@ struct pending {
     size_t taken;        /* bytes */
 };
 
+/* What included files do to the file; all zero: there are none. */
+struct included {
+    size_t end;              /* where the last line that includes files ends in the old text */
+    bool wins[OPTION_COUNT]; /* they would set it otherwise: it has to stand behind that line */
+};
+
 struct rewrite {
     struct pending options[OPTION_COUNT];
     struct conf_words words;
-    struct bk_buf *out; /* borrowed */
+    const struct included *included; /* borrowed */
+    struct bk_buf *out;              /* borrowed */
+    bool behind;                     /* the line at hand stands behind the last include */
     bool has_signature;
     bool last_empty;
 };
@@ -54,6 +62,22 @@ static struct bk_span next_line(struct pending *p)
     return line;
 }
 
+/* Takes the first line off the text; its end is not part of it. */
+static struct bk_span take_line(struct bk_span *text)
+{
+    const uint8_t *eol = text->len > 0 ? memchr(text->data, '\n', text->len) : NULL;
+    struct bk_span line = {text->data, eol != NULL ? (size_t)(eol - text->data) : text->len};
+    size_t taken = eol != NULL ? line.len + 1 : line.len;
+    *text = bk_span_of(text->data + taken, text->len - taken);
+    return line;
+}
+
+static bool same_value(const struct option_value *a, const struct option_value *b)
+{
+    return a->num == b->num && a->len == b->len &&
+           (a->len == 0 || memcmp(a->text, b->text, a->len) == 0);
+}
+
 /* The line says what the option is now: then it stays as its author wrote it. */
 static bool says_the_same(const struct rewrite *r, enum option_id id,
                           const struct option_value *now)
@@ -65,8 +89,7 @@ static bool says_the_same(const struct rewrite *r, enum option_id id,
     if (option_rows[id].kind == OPTION_KIND_LIST) {
         return false; /* may go over several lines */
     }
-    bool same = option_parse(id, &empty, &words, &v, &why) && v.num == now->num &&
-                v.len == now->len && (v.len == 0 || memcmp(v.text, now->text, v.len) == 0);
+    bool same = option_parse(id, &empty, &words, &v, &why) && same_value(&v, now);
     option_value_fini(&v);
     bk_buf_fini(&why);
     return same;
@@ -84,6 +107,10 @@ static void rewrite_line(struct rewrite *r, const struct options *o, struct bk_s
     enum option_id id = split ? option_find(r->words.argv[0]) : OPTION_COUNT;
     if (id == OPTION_COUNT) {
         put_line(r, whole); /* include, user, rename-command and the like */
+        return;
+    }
+    if (r->included->wins[id] && !r->behind) {
+        put_line(r, (struct bk_span){NULL, 0});
         return;
     }
     bool old_name = !bk_span_eq_nocase(r->words.argv[0], option_rows[id].name);
@@ -108,33 +135,42 @@ static void append_rest(struct rewrite *r)
 static void prepare(struct rewrite *r, const struct options *o)
 {
     for (int id = 0; id < OPTION_COUNT; id++) {
-        option_lines((enum option_id)id, &o->values[id], &r->options[id].lines);
+        const struct option_row *row = &option_rows[id];
+        struct bk_buf *lines = &r->options[id].lines;
+        /* What an included file has set must be taken away: with the line that the value "unset"
+         * lacks, and in front of lines that would only add. */
+        unsigned needs_it = o->values[id].len == 0 ? OPTION_EMPTY_UNSET : OPTION_ADDS;
+        if (r->included->wins[id] && (row->flags & needs_it) != 0) {
+            bk_buf_printf(lines, "%s %s\n", row->name, id == OPTION_REPLICAOF ? "no one" : "\"\"");
+        }
+        option_lines((enum option_id)id, &o->values[id], lines);
     }
 }
 
-/* An option at its default that the file did not mention need not be there; run after the old
- * lines. */
+/* An option at its default that no file mentions need not be there; run after the old lines. */
 static void drop_defaults(struct rewrite *r, const struct options *o)
 {
     for (int id = 0; id < OPTION_COUNT; id++) {
         struct pending *p = &r->options[id];
-        if (option_is_default((enum option_id)id, &o->values[id])) {
+        if (p->taken == 0 && !r->included->wins[id] &&
+            option_is_default((enum option_id)id, &o->values[id])) {
             p->taken = p->lines.len;
         }
     }
 }
 
-void conf_rewrite_text(const struct options *o, struct bk_span old, struct bk_buf *out)
+static void compose(const struct options *o, struct bk_span old, const struct included *included,
+                    struct bk_buf *out)
 {
     struct rewrite *r = bk_alloc_zero(1, sizeof *r);
+    const uint8_t *start = old.data;
+    r->included = included;
     r->out = out;
     prepare(r, o);
     while (old.len > 0) {
-        const uint8_t *eol = memchr(old.data, '\n', old.len);
-        size_t len = eol != NULL ? (size_t)(eol - old.data) : old.len;
-        rewrite_line(r, o, bk_span_of(old.data, len));
-        size_t taken = eol != NULL ? len + 1 : len;
-        old = bk_span_of(old.data + taken, old.len - taken);
+        struct bk_span line = take_line(&old);
+        r->behind = (size_t)(line.data - start) >= included->end;
+        rewrite_line(r, o, line);
     }
     drop_defaults(r, o);
     append_rest(r);
@@ -145,16 +181,131 @@ void conf_rewrite_text(const struct options *o, struct bk_span old, struct bk_bu
     free(r);
 }
 
-/* ---- The file ---- */
+void conf_rewrite_text(const struct options *o, struct bk_span old, struct bk_buf *out)
+{
+    struct included none = {0};
+    compose(o, old, &none, out);
+}
 
 static int fail(struct bk_error *err, const char *path, const char *what)
 {
     return bk_error_set(err, BK_EIO, errno, path, 0, "%s", what);
 }
 
+/* ---- Included files ---- */
+
+static bool is_irregular(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
+/* Clients wait meanwhile, and it is not the first time that the file is read: from a pipe or a
+ * terminal there is nothing more to come, perhaps for ever. */
+static bool read_again(void *arg, const char *path, struct bk_buf *out, struct bk_buf *why)
+{
+    if (strcmp(path, "-") == 0 || is_irregular(path)) {
+        bk_buf_printf(why, "not a regular file");
+        errno = EINVAL;
+        return false;
+    }
+    return conf_files_system.read(arg, path, out, why);
+}
+
+/* Where the last line that includes files ends; 0: there is none. */
+static size_t find_include(struct bk_span text)
+{
+    struct conf_words words = {0};
+    struct bk_span rest = text;
+    size_t end = 0;
+    while (rest.len > 0) {
+        struct bk_span line = conf_trim(take_line(&rest));
+        if (line.len > 0 && line.data[0] != '#' &&
+            conf_words_split(&words, line) == CONF_WORDS_OK && words.argc == 2 &&
+            bk_span_eq_nocase(words.argv[0], "include")) {
+            end = text.len - rest.len;
+        }
+    }
+    conf_words_fini(&words);
+    return end;
+}
+
+/* The line of the loader's message that says which file cannot be read, or, below an empty line and
+ * a title, where in which file a line is wrong. */
+static int fail_load(struct bk_error *err, const char *path, const struct bk_buf *problem)
+{
+    struct bk_span text = bk_buf_span(problem);
+    struct bk_span line = take_line(&text);
+    int cause = errno;
+    if (line.len == 0) {
+        take_line(&text);
+        line = take_line(&text);
+        cause = EINVAL;
+    }
+    return bk_error_set(err, BK_EIO, cause != 0 ? cause : EINVAL, path, 0, "%.*s", (int)line.len,
+                        (const char *)line.data);
+}
+
+/* Reads the new text as the next start will, and adds to included->wins the options that would then
+ * not be as they are now. *differs: how many these are. */
+static int read_back(const struct options *now, const char *path, struct bk_span text,
+                     struct included *included, size_t *differs, struct bk_error *err)
+{
+    struct conf_files files = conf_files_system;
+    struct conf then;
+    struct bk_buf problem = {0};
+    int rc = BK_OK;
+    files.read = read_again;
+    conf_init(&then);
+    errno = 0;
+    if (!conf_load_text(&then, &files, path, text, &problem)) {
+        rc = fail_load(err, path, &problem);
+    }
+    *differs = 0;
+    for (int id = 0; rc == BK_OK && id < OPTION_COUNT; id++) {
+        if (!same_value(&now->values[id], &then.options.values[id])) {
+            included->wins[id] = true;
+            ++*differs;
+        }
+    }
+    bk_buf_fini(&problem);
+    conf_fini(&then);
+    return rc;
+}
+
+/*
+ * Only the loader knows what included files set, and from where: so the text is made as though they
+ * set nothing, and read back. Options that come out otherwise go behind the last include, where
+ * nothing follows that could set them. A file that includes none is not read back.
+ */
+static int compose_for(const struct options *o, const char *path, struct bk_span old,
+                       struct bk_buf *out, struct bk_error *err)
+{
+    enum { PASSES = 2 };
+    struct included included = {.end = find_include(old)};
+    for (int pass = 0; pass < PASSES; pass++) {
+        size_t differs = 0;
+        out->len = 0;
+        compose(o, old, &included, out);
+        if (included.end == 0) {
+            return BK_OK;
+        }
+        int rc = read_back(o, path, bk_buf_span(out), &included, &differs, err);
+        if (rc != BK_OK || differs == 0) {
+            return rc;
+        }
+    }
+    errno = EINVAL;
+    return fail(err, path, "an included file sets what the file cannot set back");
+}
+
+/* ---- The file ---- */
+
 static int write_new(const char *path, struct bk_span text, struct bk_error *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    /* The name can be guessed: what lies there may be a link to a file that is none of ours. */
+    unlink(path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         return fail(err, path, "cannot create the file");
     }
@@ -216,21 +367,36 @@ static int replace(const char *path, struct bk_span text, struct bk_error *err)
     return sync_parent(path, err);
 }
 
+/* No file is as good as an empty one. In the place of a device or a pipe the rename would put a
+ * plain file. */
+static int read_old(const char *path, struct bk_buf *old, struct bk_error *err)
+{
+    if (is_irregular(path)) {
+        errno = EINVAL;
+        return fail(err, path, "the configuration file is not a regular file");
+    }
+    struct bk_buf why = {0};
+    int rc = BK_OK;
+    errno = 0;
+    if (!conf_files_system.read(NULL, path, old, &why) && errno != ENOENT) {
+        rc = fail(err, path, "cannot read the file");
+    }
+    bk_buf_fini(&why);
+    return rc;
+}
+
 int conf_rewrite_file(const struct options *o, const char *path, struct bk_error *err)
 {
     struct bk_buf old = {0};
     struct bk_buf new = {0};
-    struct bk_buf why = {0};
-    int rc = BK_OK;
-    errno = 0;
-    if (!conf_files_system.read(NULL, path, &old, &why) && errno != ENOENT) {
-        rc = fail(err, path, "cannot read the file");
-    } else {
-        conf_rewrite_text(o, bk_buf_span(&old), &new);
+    int rc = read_old(path, &old, err);
+    if (rc == BK_OK) {
+        rc = compose_for(o, path, bk_buf_span(&old), &new, err);
+    }
+    if (rc == BK_OK) {
         rc = replace(path, bk_buf_span(&new), err);
     }
     bk_buf_fini(&old);
     bk_buf_fini(&new);
-    bk_buf_fini(&why);
     return rc;
 }
