@@ -14,6 +14,7 @@
 #include "app/version.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/stdfds.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -426,6 +427,10 @@ int main(int argc, char **argv)
     struct conf conf;
     struct bk_buf problem = {0};
     int status = EXIT_FAILURE;
+    if (bk_stdfds_hold() != 0) {
+        fprintf(stderr, "bitkv-server: cannot open /dev/null: %s\n", strerror(errno));
+        return EXIT_FAILURE;
+    }
     conf_init(&conf);
     if (!conf_load(&conf, &conf_files_system, argc, argv, environ, &problem)) {
         fwrite(problem.data, 1, problem.len, stderr);

@@ -114,24 +114,38 @@ enum manifest { MANIFEST_NONE, MANIFEST_OURS, MANIFEST_OTHER };
 /* In the first bytes a bit or two may have turned over; where more differ, no store wrote them. */
 #define MAGIC_BITS_MAX 2
 
+/* What a file begins with; zeros where it is shorter. */
+struct front {
+    uint8_t bytes[8];
+    size_t len;
+};
+
+/* BK_NOTFOUND: there is no such file. */
+static int read_front(const struct bk_io *io, const char *path, struct front *out,
+                      struct bk_error *err)
+{
+    *out = (struct front){.len = 0};
+    int fd = io->open(io->arg, path, BK_IO_READ);
+    if (fd < 0) {
+        return fd == -ENOENT ? BK_NOTFOUND : bki_io_fail(err, fd, path, 0, "open");
+    }
+    int rc = bki_io_read_all(io, fd, out->bytes, sizeof out->bytes, 0, &out->len, path, err);
+    io->close(io->arg, fd);
+    return rc;
+}
+
 static int look_at_manifest(const struct bk_io *io, const char *path, enum manifest *out,
                             struct bk_error *err)
 {
-    uint8_t magic[8] = {0};
-    size_t got = 0;
+    struct front f;
     int wrong = 0;
-    int fd = io->open(io->arg, path, BK_IO_READ);
-    if (fd == -ENOENT) {
+    int rc = read_front(io, path, &f, err);
+    if (rc == BK_NOTFOUND) {
         *out = MANIFEST_NONE;
         return BK_OK;
     }
-    if (fd < 0) {
-        return bki_io_fail(err, fd, path, 0, "open");
-    }
-    int rc = bki_io_read_all(io, fd, magic, sizeof magic, 0, &got, path, err);
-    io->close(io->arg, fd);
-    for (size_t i = 0; i < sizeof magic; i++) {
-        wrong += __builtin_popcount(magic[i] ^ (uint8_t)BKI_MANIFEST_MAGIC[i]);
+    for (size_t i = 0; i < sizeof f.bytes; i++) {
+        wrong += __builtin_popcount(f.bytes[i] ^ (uint8_t)BKI_MANIFEST_MAGIC[i]);
     }
     if (rc == BK_OK) {
         *out = wrong <= MAGIC_BITS_MAX ? MANIFEST_OURS : MANIFEST_OTHER;
@@ -141,21 +155,44 @@ static int look_at_manifest(const struct bk_io *io, const char *path, enum manif
 
 struct seen {
     bool anything, data;
+    bool lock, other; /* LOCK; what is neither that nor MANIFEST.new */
 };
 
 static void see_name(void *arg, const char *name)
 {
     struct seen *s = arg;
     uint64_t id;
+    bool lock = strcmp(name, "LOCK") == 0;
     s->anything = true;
     s->data = s->data || bki_datafile_name_id(name, &id);
+    s->lock = s->lock || lock;
+    s->other = s->other || (!lock && strcmp(name, "MANIFEST.new") != 0);
+}
+
+/* A directory that was to become a store, where the first opening was cut off before the manifest
+ * had its name: nothing is in it that counts. A LOCK is ours if it is empty or tells a pid. */
+static int look_at_lock(const struct bk_io *io, const char *dir, bool *ours, struct bk_error *err)
+{
+    char path[BKI_PATH_MAX];
+    struct front f;
+    snprintf(path, sizeof path, "%s/LOCK", dir);
+    int rc = read_front(io, path, &f, err);
+    if (rc < 0) {
+        return rc;
+    }
+    *ours = true; /* also when it has just gone: what is there now, the opening tells */
+    for (size_t i = 0; i < f.len; i++) {
+        *ours = *ours && ((f.bytes[i] >= '0' && f.bytes[i] <= '9') || f.bytes[i] == ' ');
+    }
+    return BK_OK;
 }
 
 int bk_look(const struct bk_io *io, const char *dir, enum bk_contents *out, struct bk_error *err)
 {
     char path[BKI_PATH_MAX];
-    struct seen seen = {false, false};
+    struct seen seen = {0};
     enum manifest m = MANIFEST_NONE;
+    bool begun = false;
     io = io != NULL ? io : &bk_io_system;
     if (strlen(dir) > BKI_PATH_MAX - 64) {
         return bk_error_set(err, BK_EINVAL, 0, dir, 0, "the path is too long");
@@ -167,9 +204,12 @@ int bk_look(const struct bk_io *io, const char *dir, enum bk_contents *out, stru
     }
     bool there = rc == 0;
     rc = seen.anything && !seen.data ? look_at_manifest(io, path, &m, err) : BK_OK;
+    if (rc == BK_OK && seen.lock && !seen.other) {
+        rc = look_at_lock(io, dir, &begun, err);
+    }
     if (rc == BK_OK) {
         *out = seen.data || m == MANIFEST_OURS ? BK_DIR_STORE
-               : seen.anything                 ? BK_DIR_OTHER
+               : seen.anything && !begun       ? BK_DIR_OTHER
                : there                         ? BK_DIR_EMPTY
                                                : BK_DIR_MISSING;
     }
@@ -179,7 +219,7 @@ int bk_look(const struct bk_io *io, const char *dir, enum bk_contents *out, stru
 int bki_dir_refuse_other(const struct bk_io *io, const char *dir, struct bk_error *err)
 {
     char path[BKI_PATH_MAX];
-    struct seen seen = {false, false};
+    struct seen seen = {0};
     enum manifest m = MANIFEST_NONE;
     snprintf(path, sizeof path, "%s/MANIFEST", dir);
     int rc = look_at_manifest(io, path, &m, err);

@@ -12,23 +12,42 @@ static void passed(struct tool_input *in, size_t n)
     }
 }
 
-int tool_input_line(struct tool_input *in, size_t max, struct bk_buf *out, bool *whole)
+/* What a line of text consists of; first '\0': any line. */
+struct text_rule {
+    char first; /* what is no blank begins with it */
+    bool begun;
+};
+
+static bool takes(struct text_rule *r, int c)
+{
+    if (r->first == '\0' || c == ' ' || c == '\t' || c == '\r') {
+        return true;
+    }
+    bool ok = c >= ' ' && (r->begun || c == r->first);
+    r->begun = true;
+    return ok;
+}
+
+static int read_line(struct tool_input *in, struct text_rule rule, size_t max, struct bk_buf *out,
+                     bool *whole)
 {
     int c = EOF;
+    bool ok = true;
     out->len = 0;
     *whole = false;
     flockfile(in->f);
-    while (out->len <= max && (c = getc_unlocked(in->f)) != EOF && c != '\n') {
+    while (ok && out->len <= max && (c = getc_unlocked(in->f)) != EOF && c != '\n') {
         if (out->len == out->cap) {
             bk_buf_reserve(out, 256);
         }
         out->data[out->len++] = (uint8_t)c;
+        ok = takes(&rule, c);
     }
     funlockfile(in->f);
     passed(in, out->len + (c == '\n'));
-    if (out->len > max) {
+    if (!ok || out->len > max) {
         in->line++;
-        return BK_ETOOBIG;
+        return ok ? BK_ETOOBIG : BK_EINVAL;
     }
     if (ferror(in->f) != 0) {
         return BK_EIO;
@@ -39,6 +58,16 @@ int tool_input_line(struct tool_input *in, size_t max, struct bk_buf *out, bool 
     in->line++;
     *whole = c == '\n';
     return BK_OK;
+}
+
+int tool_input_line(struct tool_input *in, size_t max, struct bk_buf *out, bool *whole)
+{
+    return read_line(in, (struct text_rule){.first = '\0'}, max, out, whole);
+}
+
+int tool_input_text(struct tool_input *in, char first, size_t max, struct bk_buf *out, bool *whole)
+{
+    return read_line(in, (struct text_rule){.first = first}, max, out, whole);
 }
 
 int tool_input_bytes(struct tool_input *in, size_t n, struct bk_buf *out)

@@ -123,7 +123,7 @@ static int take_object(struct tool_reader *rd, json_t *o)
     struct members m = {0};
     const char *name;
     json_t *v;
-    int rc = json_is_object(o) ? BK_OK : tool_reader_bad(rd, "no object");
+    int rc = BK_OK;
     json_object_foreach(o, name, v)
     {
         rc = rc == BK_OK ? take_member(rd, name, v, &m) : rc;
@@ -142,6 +142,15 @@ static int take_object(struct tool_reader *rd, json_t *o)
     return rc;
 }
 
+/* The last byte of the line. */
+static int bad_byte(struct tool_reader *rd)
+{
+    unsigned c = rd->line.data[rd->line.len - 1];
+    return c < ' ' ? tool_reader_bad(rd, "no text: it has the byte 0x%02x at column %zu", c,
+                                     rd->line.len)
+                   : tool_reader_bad(rd, "no object");
+}
+
 int tool_json_read(struct tool_reader *rd)
 {
     json_error_t je;
@@ -149,7 +158,10 @@ int tool_json_read(struct tool_reader *rd)
     rd->key.len = 0;
     rd->value.len = 0;
     do {
-        int rc = tool_input_line(&rd->in, LINE_MAX_BYTES, &rd->line, &whole);
+        int rc = tool_input_text(&rd->in, '{', LINE_MAX_BYTES, &rd->line, &whole);
+        if (rc == BK_EINVAL) {
+            return bad_byte(rd);
+        }
         if (rc == BK_ETOOBIG) {
             return tool_reader_bad(rd, "longer than any record");
         }

@@ -4,9 +4,11 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "base/stdfds.h"
 #include "base/version.h"
 #include "engine/bitkv.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -277,6 +279,9 @@ int main(int argc, char **argv)
 {
     struct parsed p = {0};
     int letter;
+    if (bk_stdfds_hold() != 0) {
+        return tool_fail("cannot open /dev/null: %s", strerror(errno));
+    }
     while ((letter = getopt_long(argc, argv, "n:f:hxj0kv", options, NULL)) != -1) {
         if (take_option(&p, letter, optarg) != TOOL_OK) {
             return TOOL_ERROR;

@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/nofile.h"
 
+#include <inttypes.h>
+
 #define WALK_KEYS 256u
 #define LOOK_AGAIN_US 1000
 #define CHANGED_MAX 1000u /* BK_CHANGED in a row: a few are already rare */
@@ -87,35 +89,85 @@ int tool_store_open(struct tool_store *s, const char *dir, enum tool_mode mode)
         return tool_fail_err(&err);
     }
     s->batch = bk_batch_new(s->db);
+    if (mode == TOOL_BULK) {
+        struct bk_stats stats;
+        bk_stats_get(s->db, &stats);
+        s->damaged_records = stats.damaged_records;
+        s->damaged_bytes = stats.damaged_bytes;
+    }
     return TOOL_OK;
 }
 
-/* A write that is not waited for may be taken back after it was accepted, when the disk is full. */
-static bool all_kept(struct tool_store *s, uint64_t *undone)
+/* ---- Closing ---- */
+
+/* What became of writes that nobody has waited for. */
+struct losses {
+    bool taken_back;        /* some were, when the disk was full or failed */
+    uint64_t undone;        /* how many */
+    uint64_t places, bytes; /* found damaged since the store was opened */
+    bool unsynced;          /* a write or sync has failed and is not made good, as err says */
+    struct bk_error err;
+};
+
+/*
+ * Syncs everything. A data file whose sync has failed is written again from what the kernel still
+ * has of it, and what it has dropped is only counted as damage: so the counts are final when all is
+ * synced, or cannot be. On a full disk the close tells whether it can.
+ */
+static void sync_all(struct tool_store *s, struct losses *l)
 {
+    struct bk_tunables t;
     struct bk_stats stats;
-    int rc = bk_wait(s->db, bk_tail(s->db));
-    bk_stats_get(s->db, &stats);
-    *undone = stats.undone;
-    return rc == BK_OK && stats.undone == 0;
+    bool synced;
+    int rc;
+    l->taken_back = bk_wait(s->db, bk_tail(s->db)) != BK_OK;
+    bk_tunables_get(s->db, &t);
+    t.sync = BK_SYNC_ALWAYS; /* else the log is not synced before the close */
+    bk_tune(s->db, &t);
+    do {
+        bk_stats_get(s->db, &stats);
+        synced = stats.synced_pos >= stats.tail_pos;
+        rc = bk_write_state(s->db, &l->err);
+        if (!synced && rc == BK_OK) {
+            tool_store_breathe(s);
+        }
+    } while (!synced && rc == BK_OK);
+    l->unsynced = !synced && rc == BK_EIO;
+    l->undone = stats.undone;
+    l->taken_back = l->taken_back || stats.undone > 0;
+    l->places = stats.damaged_records - s->damaged_records;
+    l->bytes = stats.damaged_bytes - s->damaged_bytes;
+}
+
+static int tell_losses(const struct losses *l, int status)
+{
+    if (l->taken_back) {
+        status = tool_fail("%" PRIu64 " writes failed and were undone", l->undone);
+    }
+    if (l->places > 0) {
+        status = tool_fail("%" PRIu64 " places, %" PRIu64
+                           " bytes were found damaged while it was written to: see bitkv check",
+                           l->places, l->bytes);
+    }
+    return l->unsynced ? tool_fail_err(&l->err) : status;
 }
 
 int tool_store_close(struct tool_store *s, int status)
 {
     struct bk_error err = {0};
     struct tool_progress progress;
-    uint64_t undone = 0;
+    struct losses lost = {0};
     if (s->db == NULL) {
         return status;
     }
     tool_progress_begin(&progress, "Closing", TOOL_TIME);
-    bool kept = s->mode != TOOL_BULK || all_kept(s, &undone);
+    if (s->mode == TOOL_BULK) {
+        sync_all(s, &lost);
+    }
     bk_batch_free(&s->batch);
     int rc = bk_close(&s->db, &err);
     tool_progress_end(&progress);
-    if (!kept) {
-        status = tool_fail("%llu writes failed and were undone", (unsigned long long)undone);
-    }
+    status = tell_losses(&lost, status);
     bk_cond_fini(&s->news);
     bk_mutex_fini(&s->mu);
     return rc == BK_OK ? status : tool_fail_err(&err);

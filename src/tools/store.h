@@ -13,7 +13,8 @@
 enum tool_mode {
     TOOL_READ,   /* nothing in the directory is made or changed */
     TOOL_WRITE,  /* each write is synced before it counts as done; the store is there already */
-    TOOL_CREATE, /* as TOOL_WRITE; made where there is no directory, or an empty one */
+    TOOL_CREATE, /* as TOOL_WRITE; made where there is no directory, an empty one, or what a first
+                  * opening that was cut off has left of one */
     TOOL_BULK,   /* as TOOL_CREATE; writes are synced when the store is closed */
     TOOL_STEPPED /* as TOOL_WRITE; background work is done by bk_step alone */
 };
@@ -23,6 +24,7 @@ struct tool_store {
     const char *dir;  /* borrowed */
     enum tool_mode mode;
     struct bk_batch *batch;
+    uint64_t damaged_records, damaged_bytes; /* TOOL_BULK: that opening it has found */
     /* Guarded by mu: how often the log had news. */
     struct bk_mutex mu;
     struct bk_cond news;
@@ -39,7 +41,8 @@ struct tool_record {
 
 /* TOOL_OK, or TOOL_ERROR with the reason on standard error. s must not move until the close. */
 int tool_store_open(struct tool_store *s, const char *dir, enum tool_mode mode);
-/* Syncs what was written. Returns status, or TOOL_ERROR when that failed. */
+/* Syncs what was written. Returns status, or TOOL_ERROR when that failed, or when a failed write or
+ * sync has lost any of it. */
 int tool_store_close(struct tool_store *s, int status);
 
 /* TOOL_STEPPED: nothing can be done at the moment; writes out what waits, and gives the disk a

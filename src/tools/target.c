@@ -50,18 +50,40 @@ int tool_target_name(const char *path, char out[TOOL_PATH_SIZE])
     return status;
 }
 
+/* Whether the directory, or one above it, is st's; real is its real path, and used up. -1 with
+ * errno: one cannot be looked at. */
+static int is_below(char *real, const struct stat *st)
+{
+    struct stat up;
+    for (;;) {
+        if (stat(real, &up) != 0) {
+            return -1;
+        }
+        if (up.st_dev == st->st_dev && up.st_ino == st->st_ino) {
+            return 1;
+        }
+        char *slash = strrchr(real, '/');
+        if (slash == NULL || slash[1] == '\0') {
+            return 0;
+        }
+        slash[slash == real] = '\0';
+    }
+}
+
 int tool_target_outside(const char *path, const char *dir)
 {
     char copy[TOOL_PATH_SIZE];
-    struct stat up;
     struct stat st;
     snprintf(copy, sizeof copy, "%s", path);
-    const char *parent = dirname(copy);
-    if (stat(parent, &up) != 0) {
+    char *real = realpath(dirname(copy), NULL);
+    if (real == NULL) {
         return tool_fail("cannot make %s: %s", path, strerror(errno));
     }
-    if (stat(dir, &st) == 0 && up.st_dev == st.st_dev && up.st_ino == st.st_ino) {
-        return tool_fail("%s would lie in %s, which is only read", path, dir);
+    int below = stat(dir, &st) == 0 ? is_below(real, &st) : 0; /* who opens dir, tells */
+    int why = errno;
+    free(real);
+    if (below < 0) {
+        return tool_fail("cannot look at what %s would lie in: %s", path, strerror(why));
     }
-    return TOOL_OK;
+    return below ? tool_fail("%s would lie in %s, which is only read", path, dir) : TOOL_OK;
 }

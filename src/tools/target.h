@@ -9,8 +9,8 @@
  * real where it ends in "." or "..". TOOL_OK, or TOOL_ERROR with the reason on standard error. */
 int tool_target_name(const char *path, char out[TOOL_PATH_SIZE]);
 
-/* Whether a directory of that name can be made, and beside what is only read: what would lie in dir
- * itself is refused. Results as above. */
+/* Whether a directory of that name can be made, and beside what is only read: what would lie in
+ * dir, or in a directory below it, is refused. Results as above. */
 int tool_target_outside(const char *path, const char *dir);
 
 #endif

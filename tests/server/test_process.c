@@ -180,6 +180,56 @@ static void test_process__daemonize__leaves_a_server_and_its_pid_file(void **sta
     assert_non_null(strstr(read_file(log), "bye bye"));
 }
 
+/* By a shell that closes its standard error. */
+static bool start_without_stderr(void)
+{
+    char script[PATH_SIZE];
+    char was[PATH_SIZE];
+    const char *set = getenv("BITKV_SERVER");
+    snprintf(was, sizeof was, "%s", set != NULL ? set : "");
+    tmpdir_join(&server.dir, "closed", script, sizeof script);
+    FILE *f = fopen(script, "we");
+    assert_non_null(f);
+    assert_true(
+        fprintf(f, "#!/bin/sh\nexec '%s' \"$@\" 2>&-\n", was[0] != '\0' ? was : TEST_SERVER) > 0);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(chmod(script, 0700), 0);
+    setenv("BITKV_SERVER", script, 1);
+    bool started = server_start(&server);
+    if (set != NULL) {
+        setenv("BITKV_SERVER", was, 1);
+    } else {
+        unsetenv("BITKV_SERVER");
+    }
+    return started;
+}
+
+/* What the start opens has no number at which going to the background puts something else. */
+static void test_process__daemonize_without_stderr__still_hears_signals(void **state)
+{
+    (void)state;
+    char pidfile[PATH_SIZE];
+    tmpdir_make(&server.dir, "config");
+    tmpdir_join(&server.dir, "pid", pidfile, sizeof pidfile);
+    OPTIONS("--daemonize", "yes", "--pidfile", pidfile);
+    server.no_wait = true;
+    assert_true(start_without_stderr());
+    assert_int_equal(server_wait(&server), 0);
+    pid_t pid = (pid_t)strtol(read_file(pidfile), NULL, 10);
+    assert_true(pid > 1);
+    client = expect_connection(&server);
+    assert_int_equal(kill(pid, SIGTERM), 0);
+    for (int i = 0; i < 1000 && access(pidfile, F_OK) == 0; i++) {
+        poll(NULL, 0, 10);
+    }
+    bool heard = access(pidfile, F_OK) != 0;
+    if (!heard) {
+        kill(pid, SIGKILL);
+    }
+    assert_true(heard);
+    expect_closed(client);
+}
+
 static void expect_notice(int fd, const char *begin)
 {
     char text[512];
@@ -468,6 +518,7 @@ int main(void)
         CASE(test_process__port_in_use__ends_the_start),
         CASE(test_process__second_server_on_a_directory__ends),
         CASE(test_process__daemonize__leaves_a_server_and_its_pid_file),
+        CASE(test_process__daemonize_without_stderr__still_hears_signals),
         CASE(test_process__systemd__is_told_ready_and_stopping),
         CASE(test_process__signals__end_the_server_or_are_ignored),
         CASE(test_process__client_that_does_not_read__holds_a_shutdown_for_a_bounded_time),

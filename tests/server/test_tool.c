@@ -164,6 +164,14 @@ static void test_tool__no_store__is_not_made_by_mistake(void **state)
     RUN(2, "load", dir.path);
 }
 
+static void put_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
 /* Names that a store's files could have do not make one. */
 static void test_tool__files_of_another_program__are_no_store(void **state)
 {
@@ -174,10 +182,7 @@ static void test_tool__files_of_another_program__are_no_store(void **state)
     const char *manifest = in_dir("s/MANIFEST");
     assert_int_equal(mkdir(s, 0700), 0);
     for (int both = 0; both < 2; both++) {
-        FILE *f = fopen(both ? manifest : in_dir("s/table.data"), "we");
-        assert_non_null(f);
-        assert_true(fputs("Manifest-Version: 1.0\n", f) >= 0);
-        assert_int_equal(fclose(f), 0);
+        put_file(both ? manifest : in_dir("s/table.data"), "Manifest-Version: 1.0\n");
         dirlist_read(&before, s);
         static const char *const plain[] = {"keys", "stats", "dump", "merge", "check", "repair"};
         for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
@@ -193,6 +198,40 @@ static void test_tool__files_of_another_program__are_no_store(void **state)
         dirlist_read(&after, s);
         assert_string_equal(dirlist_difference(&before, &after), "");
     }
+}
+
+/* Its lock, and the manifest before it has its name. */
+static void test_tool__what_a_first_write_left_that_was_cut_off__is_as_good_as_nothing(void **state)
+{
+    (void)state;
+    static const char *const locks[] = {"", "4711           \n"};
+    const char *other = in_dir("other");
+    for (int i = 0; i < 4; i++) {
+        char name[16];
+        char file[64];
+        snprintf(name, sizeof name, "s%d", i);
+        const char *s = in_dir(name);
+        assert_int_equal(mkdir(s, 0700), 0);
+        snprintf(file, sizeof file, "%s/LOCK", name);
+        put_file(in_dir(file), locks[i % 2]);
+        if (i >= 2) {
+            snprintf(file, sizeof file, "%s/MANIFEST.new", name);
+            put_file(in_dir(file), "half of");
+        }
+        RUN(2, "keys", s);
+        SAYS("holds no store");
+        RUN(0, "put", s, "k", "v");
+        RUN(0, "get", s, "k");
+        OUT("v");
+        RUN(0, "check", s);
+    }
+    assert_int_equal(mkdir(other, 0700), 0);
+    put_file(in_dir("other/MANIFEST.new"), "somebody else's");
+    RUN(2, "put", other, "k", "v");
+    SAYS("holds other files and no store");
+    put_file(in_dir("other/LOCK"), "locked by me");
+    RUN(2, "put", other, "k", "v");
+    SAYS("holds other files and no store");
 }
 
 /* ---- Open files ---- */
@@ -402,6 +441,7 @@ int main(void)
         T(test_tool__wrong_usage__is_status_2_and_says_why),
         T(test_tool__no_store__is_not_made_by_mistake),
         T(test_tool__files_of_another_program__are_no_store),
+        T(test_tool__what_a_first_write_left_that_was_cut_off__is_as_good_as_nothing),
         T(test_tool__more_data_files_than_the_soft_limit__are_opened),
         T(test_tool__more_data_files_than_the_hard_limit__names_it),
         T(test_tool__held_by_a_server__refuses_and_names_it),

@@ -283,7 +283,7 @@ static void test_tool__repair_of_a_dot__lies_beside_the_store(void **state)
     const char *s = in_dir("s");
     const char *repaired = in_dir("s.repaired");
     static const char *const dots[] = {".", "./", "../s/.", "../s//.//", "sub/.."};
-    static const char *const inside[] = {"new", "./new/", "sub/../new", "../s/new"};
+    static const char *const inside[] = {"new", "./new/", "sub/../new", "../s/new", "sub/new"};
     fill(s, 3, 50, true);
     assert_int_equal(mkdir(in_dir("s/sub"), 0700), 0);
     dirlist_read(&before, s);
