@@ -96,7 +96,7 @@ static void reset_run(struct command_ctx *c)
     set_proto(c, 2);
     atomic_store_explicit(&s->db, 0, memory_order_relaxed);
     s->authenticated = !c->ops->auth_required(c->ops->arg);
-    s->reply_mode = REPLY_ON;
+    s->reply_mode = s->reply_mode == REPLY_SKIP ? REPLY_SKIP : REPLY_ON; /* its own reply's */
     atomic_store_explicit(&s->no_touch, false, memory_order_relaxed);
     c->ops->client_set_text(c->ops->arg, s, CLIENT_TEXT_NAME, bk_span_str(""));
     resp_write_simple(c->reply, "RESET");

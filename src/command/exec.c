@@ -337,6 +337,8 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     if (rc == BK_OK && writes && ks_txn_lock_writes(c->txn) && exec_paused(r)) {
         rc = EXEC_HELD_UP;
     }
+    /* Before locks are let go: behind an undoing the tail would tell of nothing undone. */
+    uint64_t tail = whole ? ks_tail(c->ks) : 0;
     if (rc == BK_OK && writes) {
         rc = ks_txn_commit(c->txn, &seen, err);
         if (rc != BK_EAGAIN && (c->row->flags & CMD_CACHES) != 0) {
@@ -351,9 +353,7 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     if (rc != BK_OK) {
         notify_begin(&c->exec->notify, c->exec->watch); /* nothing was done */
     }
-    if (whole) {
-        raise_pos(pos, ks_tail(c->ks));
-    }
+    raise_pos(pos, tail);
     if (rc == BK_EAGAIN) {
         cut_reply(r);
         result = EXEC_NO_ROOM;

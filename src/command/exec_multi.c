@@ -163,6 +163,7 @@ static int run_with_store(struct exec_run *r, struct multi *m, struct plan *p, b
         *ran = true;
     } else if (rc == BK_OK) {
         resp_write_null_array(r->ctx.reply);
+        p->whole = true; /* it tells of a write that is perhaps not committed yet */
     }
     return rc;
 }

@@ -310,11 +310,29 @@ static void name_one(void *arg, const struct migrant *k, size_t n)
     (void)ks_txn_key(c->txn, arg_at(c, k->arg), KS_NEED_VALUE);
 }
 
+/* Users and passwords for the target, as far as the words can be read. */
+static void redact(const struct command_ctx *c)
+{
+    bool more = true;
+    for (int i = 6; i + 1 < c->cmd->argc && more; i++) {
+        struct bk_span word = arg_at(c, i);
+        if (arg_is(word, "auth")) {
+            exec_redact(c, ++i);
+        } else if (arg_is(word, "auth2")) {
+            exec_redact(c, ++i);
+            exec_redact(c, ++i);
+        } else {
+            more = arg_is(word, "copy") || arg_is(word, "replace");
+        }
+    }
+}
+
 static enum ks_need migrate_keys(const struct command_ctx *c)
 {
     struct migration *m = migration_of(c);
     struct options o;
     bool named = false;
+    redact(c); /* what fails before the command runs is shown too */
     if (m == NULL) {
         named = c->cmd->argc >= 6 && parse(c->cmd, &o) == NULL;
         for (int i = 0; named && i < o.keys_n; i++) {
@@ -397,23 +415,6 @@ static void finish(struct command_ctx *c, struct migration *m)
                           r.changed);
     } else {
         resp_write_ok(c->reply);
-    }
-}
-
-/* Users and passwords for the target, as far as the words can be read. */
-static void redact(const struct command_ctx *c)
-{
-    bool more = true;
-    for (int i = 6; i + 1 < c->cmd->argc && more; i++) {
-        struct bk_span word = arg_at(c, i);
-        if (arg_is(word, "auth")) {
-            exec_redact(c, ++i);
-        } else if (arg_is(word, "auth2")) {
-            exec_redact(c, ++i);
-            exec_redact(c, ++i);
-        } else {
-            more = arg_is(word, "copy") || arg_is(word, "replace");
-        }
     }
 }
 

@@ -87,6 +87,15 @@ static void expect_within(const char *text, const char *command, const char *arg
     reply_free(&r);
 }
 
+/* Nowhere in the reply. */
+static void expect_no_text(const struct reply *r, const char *text)
+{
+    assert_true(r->text == NULL || strstr(r->text, text) == NULL);
+    for (size_t i = 0; i < r->elems; i++) {
+        expect_no_text(r->elem[i], text);
+    }
+}
+
 static void test_damage__a_value__is_told_everywhere(void **state)
 {
     (void)state;
@@ -97,6 +106,13 @@ static void test_damage__a_value__is_told_everywhere(void **state)
     expect_reply(client, "$\"value\"", "GET", "good", NULL);
     expect_reply(client, "$\"value\"", "GET", "behind", NULL);
     expect_within("damaged_records:1\r\n", "INFO", "bitkv");
+    expect_reply(client, "+OK", "CONFIG", "SET", "slowlog-log-slower-than", "0", NULL);
+    expect_reply(client, "-ERR the value of this key is damaged on disk", "MIGRATE", "127.0.0.1",
+                 "1", "bad key", "0", "1000", "AUTH", "a secret", NULL);
+    struct reply *slow = respc_command(client, "SLOWLOG", "GET", NULL);
+    assert_non_null(slow);
+    expect_no_text(slow, "a secret");
+    reply_free(&slow);
     expect_within("damaged_bytes:", "INFO", "bitkv");
     expect_within("file=0000000001.data offset=", "BITKV", "DAMAGE");
     expect_within("lost=yes", "BITKV", "DAMAGE");

@@ -371,9 +371,17 @@ static void test_exec__pos__rises_to_what_the_reply_tells_of(void **state)
     f->pos = 0;
     expect(f, ":0\r\n", "dbsize", NULL);
     assert_true(f->pos == bk_tail(f->db));
+    /* A watch that does not hold: somebody has written. */
+    expect(f, "+OK\r\n", "watch", "k", NULL);
+    expect(f, "+OK\r\n", "set", "k", "w", NULL);
+    expect(f, "+OK\r\n", "multi", NULL);
+    expect(f, "+QUEUED\r\n", "ping", NULL);
+    f->pos = 0;
+    expect(f, "*-1\r\n", "exec", NULL);
+    assert_true(f->pos == bk_tail(f->db));
     /* It never falls. */
     f->pos = UINT64_MAX;
-    expect(f, "$-1\r\n", "get", "k", NULL);
+    expect(f, "$1\r\nw\r\n", "get", "k", NULL);
     assert_true(f->pos == UINT64_MAX);
 }
 
