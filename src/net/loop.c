@@ -46,8 +46,7 @@ bool loop_late(const struct loop *l)
     return exec_tick_us(l->exec) >= l->late_us;
 }
 
-/* The next part of the tick begins. */
-static void loop_next_part(struct loop *l)
+void loop_next_part(struct loop *l)
 {
     l->late_us = exec_tick_us(l->exec) + NET_TURN_US;
 }

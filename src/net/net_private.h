@@ -24,7 +24,7 @@
 
 #define NET_TURN_US 5000 /* for each part of a tick: then what is left waits for the next one */
 #define NET_TICK_COMMANDS 256u             /* of one connection */
-#define NET_TICK_PUSHES 1024u              /* to all connections of one loop */
+#define NET_ONCE_PUSHES 1024u              /* to all connections of one loop, past their queues */
 #define NET_TURN_PUSHES 128u               /* to one, before others have their turn */
 #define NET_TICK_INPUT ((size_t)128 << 10) /* received for one connection */
 #define NET_TICK_OUTPUT ((size_t)1 << 20)  /* gathered on one loop before it is sent early */
@@ -331,8 +331,8 @@ bool conn_has_pushes(const struct conn *c); /* some are under way */
 void conn_take_held(struct conn *c);        /* the reply is there that its pushes waited for */
 /* A turn's worth of c's into its output, or the whole; may close it. False: some are left. */
 bool conn_take_pushes(struct conn *c, bool whole);
-void loop_take_pushes(struct loop *l); /* a tick's worth into the connections' output; may close
-                                          some */
+void loop_take_pushes(struct loop *l); /* what there is time for into the connections' output; may
+                                          close some */
 
 /* pubsub.c */
 void pubsub_setup(struct net *net);
@@ -360,6 +360,7 @@ void loop_tick_begin(struct loop *l); /* idempotent within a tick */
 void loop_flush(struct loop *l);      /* commits and sends what the tick has gathered so far */
 /* Connections of the list go on, in their order, as long as there is time. True: it is over. */
 bool loop_work_off(struct loop *l, struct list *work);
+void loop_next_part(struct loop *l);     /* of the tick, with time of its own */
 bool loop_late(const struct loop *l);    /* as of the executor's latest look this part is over */
 void loop_break_if_late(struct loop *l); /* at the end of an event: the others keep their turns */
 void loop_poke(struct loop *l);          /* any thread: the loop looks at its mailbox */

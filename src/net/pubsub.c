@@ -238,6 +238,14 @@ static void monitor_end(void *arg, struct session *s)
     bk_mutex_unlock(&net->monitors_mu);
 }
 
+/* Lines that are under way come in front of the reply. */
+static void monitor_off(void *arg, struct session *s)
+{
+    struct conn *c = conn_of(s);
+    monitor_end(arg, s);
+    c->loop->pushes_first = c->loop->pushes_first || conn_has_pushes(c);
+}
+
 void conn_leave_monitors(struct conn *c)
 {
     monitor_end(c->loop->net, &c->session);
@@ -291,7 +299,7 @@ void pubsub_setup(struct net *net)
                                       .count = pubsub_count,
                                       .each = pubsub_each,
                                       .monitor = monitor_begin,
-                                      .unmonitor = monitor_end,
+                                      .unmonitor = monitor_off,
                                       .monitored = monitored};
 }
 

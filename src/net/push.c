@@ -205,7 +205,7 @@ struct room {
     size_t bytes;
 };
 
-static const struct room a_tick = {NET_TICK_PUSHES, NET_TICK_OUTPUT};
+static const struct room at_once = {NET_ONCE_PUSHES, NET_TICK_OUTPUT};
 static const struct room a_turn = {NET_TURN_PUSHES, NET_TICK_OUTPUT};
 static const struct room all = {UINT_MAX, SIZE_MAX};
 
@@ -296,18 +296,25 @@ static void take_queue(struct loop *l, const struct conn *only, struct room *roo
     }
 }
 
-/* What waited comes first, each connection in its turn. */
+/* Connections that have something waiting, each in its turn. */
+static void serve_receivers(struct loop *l)
+{
+    while (!list_empty(&l->receivers) && !loop_late(l)) {
+        struct room turn = a_turn;
+        deliver_held(LIST_OWNER(list_pop(&l->receivers), struct conn, receives), &turn);
+        (void)exec_look(l->exec);
+    }
+}
+
+/* What waited comes first. All that there is time for: by number, what many commands of a tick send
+ * would be more than a tick hands over, for as long as they come. */
 void loop_take_pushes(struct loop *l)
 {
-    struct room room = a_tick;
-    while (!list_empty(&l->receivers) && room_left(&room)) {
-        struct conn *c = LIST_OWNER(list_pop(&l->receivers), struct conn, receives);
-        struct room turn = room.pushes < a_turn.pushes ? room : a_turn;
-        struct room left = turn;
-        deliver_held(c, &left);
-        room_used(&room, turn.pushes - left.pushes, turn.bytes - left.bytes);
-    }
+    struct room room = at_once;
+    loop_next_part(l);
+    serve_receivers(l);
     take_queue(l, NULL, &room);
+    serve_receivers(l);
 }
 
 bool conn_has_pushes(const struct conn *c)

@@ -10,8 +10,8 @@
  * Promises: what one thread sends to one peer arrives in that order. A push leaves when the log
  * position that it depends on is committed; most vanish if that was undone. It waits for the reply
  * of a command that its connection has begun. For a connection that is gone it is dropped; one that
- * has more waiting than its output limit allows is closed. A tick hands over no more than
- * NET_TICK_PUSHES, taking connections in turn, so that a flood for some does not keep the others
+ * has more waiting than its output limit allows is closed. A tick hands over what there is time
+ * for (NET_TURN_US), taking connections in turn, so that a flood for some does not keep the others
  * waiting for their replies.
  */
 #ifndef BK_NET_PUSH_H

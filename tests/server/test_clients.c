@@ -62,6 +62,42 @@ static void test_clients__reset_behind_a_message__gets_it_in_the_protocol_it_had
     expect_clean_stop(&server);
 }
 
+/* Of a client that monitors, too: else it would take the line for the reply to its next command. */
+static void test_clients__reset_behind_a_monitored_command__gets_the_line_first(void **state)
+{
+    (void)state;
+    start((const char *const[]){"--io-threads", "1", NULL});
+    struct respc *a = expect_connection(&server);
+    struct respc *b = expect_connection(&server);
+    struct respc *c = expect_connection(&server);
+    expect_reply(a, "+OK", "MONITOR", NULL);
+    expect_reply(c, "+OK", "CLIENT", "PAUSE", "300", "ALL", NULL);
+    assert_true(respc_send(b, "SET k v\r\n", 9));
+    assert_true(respc_send(a, "RESET\r\nPING\r\n", 13));
+    struct reply *line = respc_read(a);
+    assert_non_null(line);
+    assert_non_null(strstr(line->text, "\"SET\" \"k\" \"v\""));
+    reply_free(&line);
+    expect_next(b, "+OK");
+    expect_next(a, "+RESET");
+    expect_next(a, "+PONG");
+    respc_close(&a);
+    respc_close(&b);
+    respc_close(&c);
+    expect_clean_stop(&server);
+}
+
+static void test_clients__reset_behind_reply_skip__is_not_answered(void **state)
+{
+    (void)state;
+    start((const char *const[]){"--io-threads", "1", NULL});
+    struct respc *a = expect_connection(&server);
+    assert_true(respc_send(a, "CLIENT REPLY SKIP\r\nRESET\r\nECHO x\r\n", 34));
+    expect_next(a, "$\"x\"");
+    respc_close(&a);
+    expect_clean_stop(&server);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_none, teardown_server)
 
 int main(void)
@@ -69,6 +105,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_clients__killed__is_gone_for_the_next_command),
         TEST(test_clients__reset_behind_a_message__gets_it_in_the_protocol_it_had),
+        TEST(test_clients__reset_behind_a_monitored_command__gets_the_line_first),
+        TEST(test_clients__reset_behind_reply_skip__is_not_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

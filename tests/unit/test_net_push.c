@@ -139,6 +139,7 @@ static void test_push__flood_for_one__others_are_answered_between_its_messages(v
     fake_until(f, at_gate, 1);
     tell_many(b, 0, 100000, &want);
     uint64_t all = queued(f);
+    atomic_store(&f->late, true);
     fake_send(d, "LAG 0\r\n");
     fake_open_gate(f);
     char reply[32] = {0};
