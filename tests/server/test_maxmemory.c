@@ -274,8 +274,12 @@ static void test_maxmemory__far_over__keys_go_beside_reads(void **state)
 
 /* ---- LRU ---- */
 
+/* The allocator's own tables and the slack of its pages take up to 4 MiB more in one run than in
+ * another, and some 12,000 keys go for them as well: with less than half as many new keys as cold
+ * ones, cold ones are left in the end. */
 #define HOT 4000u
 #define COLD 50000u
+#define NEW_AT_ONCE 2500u
 
 /* Share of the hot keys that are there in the end, in percent. */
 static unsigned hot_left(const char *policy)
@@ -287,13 +291,14 @@ static unsigned hot_left(const char *policy)
         (void)each_key(0, HOT, "GET", NULL, NULL);
     }
     for (unsigned i = 0; i < 8; i++) {
-        unsigned from = HOT + COLD + i * 5000;
-        assert_int_equal(each_key(from, from + 5000, "SET", "v", NULL), 5000);
+        unsigned from = HOT + COLD + i * NEW_AT_ONCE;
+        assert_int_equal(each_key(from, from + NEW_AT_ONCE, "SET", "v", NULL), NEW_AT_ONCE);
         (void)each_key(0, HOT, "GET", NULL, NULL);
     }
-    assert_true(info("evicted_keys") > 0);
+    unsigned long evicted = info("evicted_keys");
     unsigned left = each_key(0, HOT, "EXISTS", NULL, NULL) * 100 / HOT;
-    print_message("%s: %u%% of the hot keys left\n", policy, left);
+    print_message("%s: %lu evicted, %u%% of the hot keys left\n", policy, evicted, left);
+    assert_true(evicted > 0);
     respc_close(&client);
     server_fini(&server);
     server = (struct server){.redis = false};
