@@ -32,6 +32,15 @@ static inline void one_step(struct rig *r)
     }
 }
 
+/* A step each millisecond. */
+static inline void step_ms(struct rig *r, unsigned ms)
+{
+    for (unsigned i = 0; i < ms; i++) {
+        rig_step(r);
+        simclock_advance_ms(&r->clock, 1);
+    }
+}
+
 /* Until a merge stands in the state; false: none came there. */
 static inline bool merge_until(struct rig *r, enum bk_merge_state state)
 {
@@ -92,6 +101,15 @@ static inline void put_n(struct rig *r, const char *prefix, unsigned n, const ch
         }
         assert_int_equal(rc, BK_OK);
     }
+}
+
+/* The same with values of 1,000 bytes. */
+static inline void put_large(struct rig *r, const char *prefix, unsigned n)
+{
+    char value[1001];
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    put_n(r, prefix, n, value);
 }
 
 static inline bool has(struct rig *r, const char *key)

@@ -9,10 +9,7 @@
 
 static void put_many(struct rig *r, const char *prefix, unsigned n)
 {
-    char value[1001];
-    memset(value, 'v', sizeof(value) - 1);
-    value[sizeof(value) - 1] = '\0';
-    put_n(r, prefix, n, value);
+    put_large(r, prefix, n);
     RIG_TRUE(r, rig_settle(r));
 }
 
@@ -31,14 +28,6 @@ static void add_file(void *arg, const struct bk_file_info *info)
     l->active = info->state == BK_FILE_ACTIVE ? info->id : l->active;
     l->first_there = l->first_there || info->id == l->first;
     l->first = l->first == 0 ? info->id : l->first;
-}
-
-static void step_ms(struct rig *r, unsigned ms)
-{
-    for (unsigned i = 0; i < ms; i++) {
-        rig_step(r);
-        simclock_advance_ms(&r->clock, 1);
-    }
 }
 
 /* Two files that are worth a merge, one behind the other; of the first, which gains more, a record

@@ -51,6 +51,26 @@ static void hint_path(const struct bki_file *f, char out[64])
     snprintf(out, 64, RIG_DIR "/%010llu.hint", (unsigned long long)f->id);
 }
 
+/* Where the nth block of the file's hint lies, and the filter of its first part. */
+static uint64_t block_at(struct rig *r, const struct bki_file *f, uint32_t nth)
+{
+    struct bki_hint h;
+    open_hint(r, f, &h);
+    assert_true(nth < h.info.blocks);
+    uint64_t at = h.blocks[nth].offset;
+    bki_hint_close(&h);
+    return at;
+}
+
+static uint64_t filter_at(struct rig *r, const struct bki_file *f)
+{
+    struct bki_hint h;
+    open_hint(r, f, &h);
+    uint64_t at = h.codes[0].offset;
+    bki_hint_close(&h);
+    return at;
+}
+
 /* From here on one byte of the file's hint cannot be read. */
 static void spoil(const struct bki_file *f, uint64_t offset)
 {
@@ -59,12 +79,11 @@ static void spoil(const struct bki_file *f, uint64_t offset)
     bad_disk.to = offset + 1;
 }
 
-static void step_ms(struct rig *r, unsigned ms)
+/* The header of the file's first record: not to be put right. */
+static void damage_first(struct rig *r, const struct bki_file *f)
 {
-    for (unsigned i = 0; i < ms; i++) {
-        rig_step(r);
-        simclock_advance_ms(&r->clock, 1);
-    }
+    static const uint8_t other[16] = {0x5a, 0xa5, 0x5a, 0xa5, 0x5a, 0xa5, 0x5a, 0xa5};
+    simdisk_patch(r->disk, f->path, f->header_bytes, other, sizeof other);
 }
 
 static void begin_with(struct rig *r, uint64_t seed)
@@ -84,20 +103,11 @@ static void merge_from_here(struct rig *r)
     next_file(r);
 }
 
-static void put_large(struct rig *r, const char *prefix, unsigned n)
-{
-    char value[1001];
-    memset(value, 'v', sizeof value - 1);
-    value[sizeof value - 1] = '\0';
-    put_n(r, prefix, n, value);
-}
-
 /* It is made again, and then tombstones go that it had to be asked about. */
 static void test_merge__filter_of_an_older_file_unreadable__tombstones_go_later(void **state)
 {
     (void)state;
     struct rig r;
-    struct bki_hint h;
     begin_with(&r, 95);
     put_large(&r, "kept", KEYS);
     next_file(&r);
@@ -111,9 +121,7 @@ static void test_merge__filter_of_an_older_file_unreadable__tombstones_go_later(
     next_file(&r);
     merge_from_here(&r);
     const struct bki_file *f = oldest(&r);
-    open_hint(&r, f, &h);
-    spoil(f, h.codes[0].offset);
-    bki_hint_close(&h);
+    spoil(f, filter_at(&r, f));
     step_ms(&r, 20000);
     assert_int_equal(bad_disk.from, bad_disk.to); /* made again */
     assert_true(merges(&r) > 0);
@@ -140,13 +148,9 @@ static void test_merge__hint_of_the_output_unreadable__is_made_again(void **stat
 {
     (void)state;
     struct rig r;
-    struct bki_hint h;
     begin_with(&r, 96);
     const struct bki_file *out = run_up_to_swing(&r);
-    open_hint(&r, out, &h);
-    assert_true(h.info.blocks > 1);
-    spoil(out, h.blocks[1].offset);
-    bki_hint_close(&h);
+    spoil(out, block_at(&r, out, 1));
     step_ms(&r, 20000);
     assert_true(merges(&r) > 0);
     same_after_restart(&r);
@@ -171,18 +175,13 @@ static unsigned readable(struct rig *r)
 static void test_merge__hint_and_a_copy_damaged__no_other_key_is_lost(void **state)
 {
     (void)state;
-    static const uint8_t other[16] = {0x5a, 0xa5, 0x5a, 0xa5, 0x5a, 0xa5, 0x5a, 0xa5};
     struct rig r;
-    struct bki_hint h;
     char path[64];
     begin_with(&r, 97);
     const struct bki_file *out = run_up_to_swing(&r);
-    open_hint(&r, out, &h);
-    uint64_t second = h.blocks[1].offset;
-    bki_hint_close(&h);
     hint_path(out, path);
-    simdisk_flip(r.disk, path, second * 8);
-    simdisk_patch(r.disk, out->path, out->header_bytes, other, sizeof other);
+    simdisk_flip(r.disk, path, block_at(&r, out, 1) * 8);
+    damage_first(&r, out);
     step_ms(&r, 5000);
     assert_int_equal(state_of(&r), BK_MERGE_SWING);
     assert_int_equal(readable(&r), SWUNG - 1);
@@ -199,9 +198,7 @@ static void test_merge__hint_and_a_copy_damaged__no_other_key_is_lost(void **sta
 static void test_merge__damaged_place_and_hint_unreadable__other_files_are_merged(void **state)
 {
     (void)state;
-    static const uint8_t other[16] = {0x5a, 0xa5, 0x5a, 0xa5, 0x5a, 0xa5, 0x5a, 0xa5};
     struct rig r;
-    struct bki_hint h;
     begin_with(&r, 98);
     put_large(&r, "old", KEYS);
     next_file(&r);
@@ -215,10 +212,8 @@ static void test_merge__damaged_place_and_hint_unreadable__other_files_are_merge
     put_n(&r, "b", KEYS - 16, "small");
     merge_from_here(&r);
     const struct bki_file *f = behind(&r, oldest(&r), 1);
-    open_hint(&r, f, &h);
-    spoil(f, h.blocks[0].offset);
-    bki_hint_close(&h);
-    simdisk_patch(r.disk, f->path, f->header_bytes, other, sizeof other);
+    spoil(f, block_at(&r, f, 0));
+    damage_first(&r, f);
     step_ms(&r, 60000);
     assert_true(merges(&r) > 0);
     assert_int_equal(atomic_load(&f->state), BKI_FILE_SEALED);
