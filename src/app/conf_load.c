@@ -199,17 +199,13 @@ static bool load_lines(struct loader *l, const char *name, struct bk_span text)
     size_t number = 0;
     bool ok = true;
     while (ok && text.len > 0) {
-        const uint8_t *eol = memchr(text.data, '\n', text.len);
-        size_t len = eol != NULL ? (size_t)(eol - text.data) : text.len;
-        struct bk_span line = conf_trim(bk_span_of(text.data, len));
+        struct bk_span line = conf_trim(conf_take_line(&text));
         number++;
         if (line.len > 0 && line.data[0] != '#') {
             char where[PATH_MAX + 64];
             snprintf(where, sizeof where, "configuration file, at line %zu of '%s'", number, name);
             ok = load_line(l, where, line);
         }
-        size_t taken = eol != NULL ? len + 1 : len;
-        text = bk_span_of(text.data + taken, text.len - taken);
     }
     return ok;
 }

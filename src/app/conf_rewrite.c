@@ -62,16 +62,6 @@ static struct bk_span next_line(struct pending *p)
     return line;
 }
 
-/* Takes the first line off the text; its end is not part of it. */
-static struct bk_span take_line(struct bk_span *text)
-{
-    const uint8_t *eol = text->len > 0 ? memchr(text->data, '\n', text->len) : NULL;
-    struct bk_span line = {text->data, eol != NULL ? (size_t)(eol - text->data) : text->len};
-    size_t taken = eol != NULL ? line.len + 1 : line.len;
-    *text = bk_span_of(text->data + taken, text->len - taken);
-    return line;
-}
-
 static bool same_value(const struct option_value *a, const struct option_value *b)
 {
     return a->num == b->num && a->len == b->len &&
@@ -168,7 +158,7 @@ static void compose(const struct options *o, struct bk_span old, const struct in
     r->out = out;
     prepare(r, o);
     while (old.len > 0) {
-        struct bk_span line = take_line(&old);
+        struct bk_span line = conf_take_line(&old);
         r->behind = (size_t)(line.data - start) >= included->end;
         rewrite_line(r, o, line);
     }
@@ -219,7 +209,7 @@ static size_t find_include(struct bk_span text)
     struct bk_span rest = text;
     size_t end = 0;
     while (rest.len > 0) {
-        struct bk_span line = conf_trim(take_line(&rest));
+        struct bk_span line = conf_trim(conf_take_line(&rest));
         if (line.len > 0 && line.data[0] != '#' &&
             conf_words_split(&words, line) == CONF_WORDS_OK && words.argc == 2 &&
             bk_span_eq_nocase(words.argv[0], "include")) {
@@ -235,11 +225,11 @@ static size_t find_include(struct bk_span text)
 static int fail_load(struct bk_error *err, const char *path, const struct bk_buf *problem)
 {
     struct bk_span text = bk_buf_span(problem);
-    struct bk_span line = take_line(&text);
+    struct bk_span line = conf_take_line(&text);
     int cause = errno;
     if (line.len == 0) {
-        take_line(&text);
-        line = take_line(&text);
+        conf_take_line(&text);
+        line = conf_take_line(&text);
         cause = EINVAL;
     }
     return bk_error_set(err, BK_EIO, cause != 0 ? cause : EINVAL, path, 0, "%.*s", (int)line.len,

@@ -106,6 +106,15 @@ void conf_words_fini(struct conf_words *w)
     w->argc = 0;
 }
 
+struct bk_span conf_take_line(struct bk_span *text)
+{
+    const uint8_t *eol = text->len > 0 ? memchr(text->data, '\n', text->len) : NULL;
+    struct bk_span line = {text->data, eol != NULL ? (size_t)(eol - text->data) : text->len};
+    size_t taken = eol != NULL ? line.len + 1 : line.len;
+    *text = bk_span_of(text->data + taken, text->len - taken);
+    return line;
+}
+
 struct bk_span conf_trim(struct bk_span line)
 {
     while (line.len > 0 && (ends_word(line.data[0]))) {

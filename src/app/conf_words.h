@@ -21,6 +21,8 @@ enum conf_words_result { CONF_WORDS_OK, CONF_WORDS_UNBALANCED, CONF_WORDS_TOO_MA
 enum conf_words_result conf_words_split(struct conf_words *w, struct bk_span line);
 void conf_words_fini(struct conf_words *w);
 
+/* Takes the first line off the text; its end is not part of it. */
+struct bk_span conf_take_line(struct bk_span *text);
 /* Without spaces, tabs and line ends at both sides. */
 struct bk_span conf_trim(struct bk_span line);
 

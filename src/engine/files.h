@@ -61,8 +61,9 @@ struct bki_file {
     int64_t created_ms;           /* wall clock; information only */
     /* Set by the background thread; monotonic clock. */
     int64_t hint_after_us;          /* no hint is made of it before: the last try has failed */
-    _Atomic int64_t merge_after_us; /* no merge takes it before: it could not be read, or there was
-                                     * no room for its tombstones */
+    _Atomic int64_t merge_after_us; /* no merge takes it before: it could not be read, there was no
+                                     * room for its tombstones, or an older file could not be asked
+                                     * about them */
     /* Merge only. */
     _Atomic uint64_t guards_stuck; /* guard bytes that the last merge could not drop */
     atomic_bool suspect;           /* a merge found less in it than there should be */
