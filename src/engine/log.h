@@ -220,8 +220,11 @@ BK_MUST_USE int bki_log_sealed(struct bki_log *log, uint64_t pos, struct bk_erro
  * its file's end is in the manifest. The sync thread's. */
 void bki_log_cut_uncommitted(struct bki_log *log) BK_EXCLUDES(log->write_mu);
 /* Registers (committed, tail] as undone, drops the buffer, closes the active file at its last
- * committed byte. Under all key locks, state FAILED. */
+ * committed byte. Under all key locks, state FAILED. The caller wakes once it has let go of them.
+ */
 void bki_log_discard(struct bki_log *log);
+/* Calls the owner of the store. Without a lock held. */
+void bki_log_wake(struct bki_log *log);
 
 /* Writes and syncs everything and seals every file; at close. */
 BK_MUST_USE int bki_log_finish(struct bki_log *log, struct bk_error *err);

@@ -63,8 +63,6 @@ void bki_log_set_full_locked(struct bki_log *log, uint64_t need, const struct bk
 bool bki_log_zero_ahead(struct bki_log *log) BK_REQUIRES(log->write_mu);
 /* As many writes wait for the next sync as the last one took. */
 bool bki_log_gathered_locked(const struct bki_log *log) BK_REQUIRES(log->mu);
-/* Calls the owner of the store. Without a lock held. */
-void bki_log_wake(struct bki_log *log);
 /* Tells how long it is since started_us, by now_us. Without any lock, as wake. */
 void bki_log_took(struct bki_log *log, enum bk_took what, int64_t started_us);
 

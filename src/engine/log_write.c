@@ -454,5 +454,4 @@ void bki_log_discard(struct bki_log *log)
     bk_cond_broadcast(&log->moved);
     bk_mutex_unlock(&log->mu);
     bk_mutex_unlock(&log->write_mu);
-    bki_log_wake(log);
 }

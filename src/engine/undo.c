@@ -217,4 +217,5 @@ void bki_undo_all(struct bk_db *db)
         bki_keylock_flip(db->locks, i);
         bki_keylock_unlock(db->locks, i);
     }
+    bki_log_wake(&db->log);
 }

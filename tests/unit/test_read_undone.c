@@ -3,33 +3,20 @@
  * test_read_undone.c - a read whose write is undone while it is under way: between its look at the
  * end of the file and its look into the log's buffer.
  *
- * The only thing that it does in between is to take the log's mutex, so that call is taken over.
+ * The only thing that it does in between is to take the log's mutex. And what an undoing holds
+ * while it wakes.
  */
 #include "engine/rare.h"
 
 #include "engine/db_private.h"
+#include "mutex_hook.h"
 
-#include <dlfcn.h>
-#include <pthread.h>
-
-static pthread_mutex_t *watched; /* NULL: none */
 static struct rare *store;
 
-int pthread_mutex_lock(pthread_mutex_t *mu)
+static void fail_and_undo(void)
 {
-    static union {
-        void *symbol;
-        int (*call)(pthread_mutex_t *);
-    } real;
-    if (real.symbol == NULL) {
-        real.symbol = dlsym(RTLD_NEXT, "pthread_mutex_lock");
-    }
-    if (mu == watched) {
-        watched = NULL;
-        bk_step(store->r.db); /* the sync fails */
-        bk_step(store->r.db); /* and is undone */
-    }
-    return real.call(mu);
+    bk_step(store->r.db); /* the sync fails */
+    bk_step(store->r.db); /* and is undone */
 }
 
 static void test_read__undone_under_way__is_no_damage(void **state)
@@ -46,9 +33,9 @@ static void test_read__undone_under_way__is_no_damage(void **state)
     bk_flush(s->r.db, pos);
     rare_locate(s, "b", &item);
     s->sync_failures = 1;
-    watched = &s->r.db->log.mu.mu;
+    mutex_hook = (struct mutex_hook){&s->r.db->log.mu.mu, fail_and_undo};
     assert_int_equal(rare_load(s, "b", &item), BK_CHANGED);
-    assert_null(watched);
+    assert_null(mutex_hook.watched);
     assert_int_equal(bk_pos_state(s->r.db, pos), BK_EIO);
     bk_stats_get(s->r.db, &st);
     assert_int_equal(st.damaged_records, 0);
@@ -60,10 +47,48 @@ static void test_read__undone_under_way__is_no_damage(void **state)
     rare_free(s);
 }
 
+static struct {
+    unsigned calls, locked;
+} seen_by_wake;
+
+static void look_at_locks(struct rare *s)
+{
+    struct bki_keylocks *locks = s->r.db != NULL ? s->r.db->locks : NULL;
+    seen_by_wake.calls++;
+    for (uint32_t i = 0; locks != NULL && i < BKI_KEYLOCKS; i++) {
+        if (bk_mutex_trylock(&locks->stripe[i].mu)) {
+            bk_mutex_unlock(&locks->stripe[i].mu);
+        } else {
+            seen_by_wake.locked++;
+        }
+    }
+}
+
+/* Who waits for a position takes locks of its own as it is woken. */
+static void test_undo__wakes__behind_the_key_locks(void **state)
+{
+    (void)state;
+    uint64_t pos = 0;
+    store = rare_opened(1, BK_SYNC_ALWAYS);
+    assert_int_equal(rare_put_once(store, 0, "a", bk_span_str("never"), &pos), BK_OK);
+    bk_flush(store->r.db, pos);
+    store->sync_failures = 1;
+    bk_step(store->r.db); /* the sync fails */
+    assert_int_equal(bk_pos_state(store->r.db, pos), BK_EAGAIN);
+    store->in_wake = look_at_locks;
+    bk_step(store->r.db); /* and is undone */
+    store->in_wake = NULL;
+    assert_int_equal(bk_pos_state(store->r.db, pos), BK_EIO);
+    assert_true(seen_by_wake.calls > 0);
+    assert_int_equal(seen_by_wake.locked, 0);
+    rare_free(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read__undone_under_way__is_no_damage),
+        cmocka_unit_test(test_undo__wakes__behind_the_key_locks),
     };
     quiet_log();
     return cmocka_run_group_tests(tests, NULL, NULL);
