@@ -134,10 +134,10 @@ static void sample(struct app *a)
 
 /* After the commit, on a loop thread: as any other delete, it is heard of once it is as durable as
  * it will be. */
-static void tell_evicted(void *arg, uint32_t db, struct bk_span key)
+static void tell_evicted(void *arg, uint32_t db, struct bk_span key, uint64_t pos)
 {
     struct app *a = arg;
-    notify_vanished(&a->ops, NULL, NOTIFY_EVICTED, "evicted", db, key, ks_tail(a->ks));
+    notify_vanished(&a->ops, NULL, NOTIFY_EVICTED, "evicted", db, key, pos);
 }
 
 /* BK_OK: keys have gone, or may do so soon. */

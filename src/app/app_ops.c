@@ -372,13 +372,6 @@ static int store_pos_state(void *arg, uint64_t pos)
     return db != NULL ? bk_pos_state(db, pos) : BK_OK;
 }
 
-static uint64_t store_tail(void *arg)
-{
-    struct app *a = arg;
-    struct bk_db *db = app_db(a);
-    return db != NULL ? bk_tail(db) : 0;
-}
-
 static void tell_expired(void *arg, uint32_t num, struct bk_span key)
 {
     struct app *a = arg;
@@ -426,7 +419,6 @@ void app_store_ops(struct app *a)
     a->store_ops = (struct net_store_ops){.arg = a,
                                           .flush = store_flush,
                                           .pos_state = store_pos_state,
-                                          .tail = store_tail,
                                           .expire_step = store_expire_step,
                                           .expire_took = store_expire_took,
                                           .write_error = store_write_error,

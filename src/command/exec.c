@@ -291,7 +291,7 @@ static void raise_pos(uint64_t *pos, uint64_t to)
     }
 }
 
-static void cut_reply(const struct exec_run *r)
+void exec_cut_reply(const struct exec_run *r)
 {
     r->ctx.reply->out->len = r->reply_start;
     r->ctx.reply->errors = r->errors_start;
@@ -302,7 +302,7 @@ static void reply_store_error(const struct exec_run *r, int rc, bool writes,
 {
     struct resp_writer *reply = r->ctx.reply;
     char reason[ERROR_TEXT_MAX];
-    cut_reply(r);
+    exec_cut_reply(r);
     switch (rc) {
     case BK_EREADONLY:
     case BK_ENOSPC:
@@ -328,7 +328,7 @@ static void reply_store_error(const struct exec_run *r, int rc, bool writes,
     }
 }
 
-enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, uint64_t *pos,
+enum exec_result exec_end(struct exec_run *r, int rc, bool writes, uint64_t tail, uint64_t *pos,
                           struct bk_error *err)
 {
     struct command_ctx *c = &r->ctx;
@@ -337,8 +337,6 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     if (rc == BK_OK && writes && ks_txn_lock_writes(c->txn) && exec_paused(r)) {
         rc = EXEC_HELD_UP;
     }
-    /* Before locks are let go: behind an undoing the tail would tell of nothing undone. */
-    uint64_t tail = whole ? ks_tail(c->ks) : 0;
     if (rc == BK_OK && writes) {
         rc = ks_txn_commit(c->txn, &seen, err);
         if (rc != BK_EAGAIN && (c->row->flags & CMD_CACHES) != 0) {
@@ -355,12 +353,12 @@ enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, u
     }
     raise_pos(pos, tail);
     if (rc == BK_EAGAIN) {
-        cut_reply(r);
+        exec_cut_reply(r);
         result = EXEC_NO_ROOM;
     } else if (rc == BK_READING) {
         result = EXEC_READING;
     } else if (rc == EXEC_HELD_UP) {
-        cut_reply(r);
+        exec_cut_reply(r);
         result = EXEC_PAUSED;
     } else if (rc != BK_OK) {
         reply_store_error(r, rc, writes, err);
@@ -382,11 +380,13 @@ static enum exec_result run_with_store(struct exec_run *r, uint64_t *pos)
     }
     int rc = exec_prepare(r, most == KS_NEED_VALUE || !writes,
                           writes && (most != KS_NEED_NOTHING || all), &err);
-    if (rc == BK_OK) {
+    uint64_t tail = 0;
+    if (rc == BK_OK && row->first_key == 0 && (row->flags & CMD_READONLY) != 0) {
+        tail = exec_run_unlocked(r);
+    } else if (rc == BK_OK) {
         row->run(c);
     }
-    return exec_end(r, rc, writes, row->first_key == 0 && (row->flags & CMD_READONLY) != 0, pos,
-                    &err);
+    return exec_end(r, rc, writes, tail, pos, &err);
 }
 
 /* ---- Running ---- */
@@ -420,7 +420,7 @@ static enum exec_result run_row(struct exec_run *r, uint64_t *pos, struct exec_s
     took_us += exec_took(e, begin_us);
     exec_keep_reads(e, slice, result == EXEC_READING, took_us);
     if (result == EXEC_DONE && exec_goes_on(e, slice, pos)) {
-        cut_reply(r);
+        exec_cut_reply(r);
         (*slice)->took_us = took_us;
         result = (*slice)->parked ? EXEC_NO_ROOM : EXEC_MORE;
     }
@@ -471,7 +471,7 @@ static void spoil_multi(struct exec_run *r)
         len = len < sizeof(text) ? len : sizeof(text) - 1;
         memcpy(text, out->data + r->reply_start + 1, len);
         text[len] = '\0';
-        cut_reply(r);
+        exec_cut_reply(r);
         /* As Redis has it: only codes other than ERR are told. */
         resp_write_errorf(r->ctx.reply, "EXECABORT Transaction discarded because of: %s",
                           text + (strncmp(text, "ERR ", 4) == 0 ? 4 : 0));

@@ -205,7 +205,9 @@ enum exec_result exec_queue(struct exec_run *r, uint64_t *pos)
         struct bk_error err;
         exec_begin(r, &err);
         int rc = run_with_store(r, m, &p, &ran, &err);
-        result = exec_end(r, rc, p.writes, p.whole, pos, &err);
+        /* Under the locks still: an undoing moves the tail past what it undoes. */
+        uint64_t tail = p.whole ? ks_tail(r->ctx.ks) : 0;
+        result = exec_end(r, rc, p.writes, tail, pos, &err);
         ran = ran && result == EXEC_DONE && !was_refused(r);
         if (!ran) {
             atomic_store_explicit(&s->db, m->db, memory_order_relaxed);

@@ -83,9 +83,11 @@ void exec_begin(struct exec_run *r, struct bk_error *err);
  * writes, locks held. */
 BK_MUST_USE int exec_prepare(const struct exec_run *r, bool fetch, bool lock, struct bk_error *err);
 /* Ends it, and replaces the reply by an error unless rc, and then the commit of what writes, is
- * BK_OK. whole: it looked at more than named keys. */
-enum exec_result exec_end(struct exec_run *r, int rc, bool writes, bool whole, uint64_t *pos,
+ * BK_OK. tail: of the log when the run had seen more than named keys; else 0. */
+enum exec_result exec_end(struct exec_run *r, int rc, bool writes, uint64_t tail, uint64_t *pos,
                           struct bk_error *err);
+/* As if nothing had been replied. */
+void exec_cut_reply(const struct exec_run *r);
 
 /* Shows a command that has run to those who MONITOR. */
 void exec_show(const struct command_ctx *c, uint32_t db);
@@ -169,5 +171,8 @@ void exec_keep_reads(struct exec *e, struct exec_slice **slice, bool waits, int6
 bool exec_goes_on(struct exec *e, struct exec_slice **slice, uint64_t *pos);
 /* The slice of the command that runs; made, all zero, on its first call. */
 struct exec_slice *exec_slice_of(struct command_ctx *c);
+/* Runs a function that looks at more than named keys, without locks; returns the position that its
+ * reply depends on. If something is undone meanwhile it begins again, from its first slice. */
+uint64_t exec_run_unlocked(struct exec_run *r);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 void exec_slice_free(struct exec_slice **s)
@@ -97,6 +98,22 @@ bool exec_goes_on(struct exec *e, struct exec_slice **slice, uint64_t *pos)
         exec_slice_free(slice);
     }
     return more;
+}
+
+uint64_t exec_run_unlocked(struct exec_run *r)
+{
+    struct command_ctx *c = &r->ctx;
+    for (;;) {
+        uint64_t undoings = ks_undoings(c->ks);
+        c->row->run(c);
+        atomic_thread_fence(memory_order_acquire); /* the index is read before the tail */
+        uint64_t tail = ks_tail(c->ks);
+        if (ks_undoings(c->ks) == undoings) {
+            return tail;
+        }
+        exec_cut_reply(r);
+        exec_slice_free(c->exec->slice);
+    }
 }
 
 void exec_wake_by(struct exec *e, void (*wake)(void *arg), void *arg)

@@ -409,6 +409,10 @@ BK_MUST_USE int bk_pos_state(struct bk_db *db, uint64_t pos);
 BK_MUST_USE int bk_wait(struct bk_db *db, uint64_t pos);
 
 uint64_t bk_tail(struct bk_db *db); /* the position after the newest write */
+/* How often writes that were not committed have been undone: moves once the index shows them no
+ * more, before bk_tail moves past them. So what is seen without locks depends on the tail if that
+ * is read behind it, and this count is then as it was before. */
+uint64_t bk_undoings(struct bk_db *db);
 
 /* BK_OK, or why writes are refused at the moment (BK_ENOSPC, BK_EIO), with the reason in *err. With
  * BK_ENOSPC a batch that only deletes, flushes or swaps may still be let in, and says so itself. */

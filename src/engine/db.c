@@ -486,6 +486,11 @@ uint64_t bk_tail(struct bk_db *db)
     return atomic_load_explicit(&db->log.tail_pos, memory_order_acquire);
 }
 
+uint64_t bk_undoings(struct bk_db *db)
+{
+    return atomic_load(&db->undo_generation);
+}
+
 int bk_write_state(struct bk_db *db, struct bk_error *err)
 {
     struct bki_log *log = &db->log;

@@ -35,6 +35,7 @@ struct choice {
     bool one;           /* of each draw: what is drawn goes */
     uint64_t seen;      /* in this draw */
     struct bk_buf keys; /* owned */
+    uint64_t pos;       /* of the commit */
     struct candidate all[];
 };
 
@@ -138,7 +139,6 @@ static int delete_all(struct keyspace *ks, struct choice *c, size_t n, struct ks
 {
     struct bk_batch *b = bk_batch_new(ks->db);
     struct bk_item item = {0};
-    uint64_t pos;
     bk_batch_begin(b);
     for (size_t i = 0; i < n; i++) {
         struct bk_key key = key_of(ks, c, &c->all[i]);
@@ -157,7 +157,7 @@ static int delete_all(struct keyspace *ks, struct choice *c, size_t n, struct ks
             k->changed = true;
         }
     }
-    int rc = bk_batch_commit(b, &pos, err);
+    int rc = bk_batch_commit(b, &c->pos, err);
     bk_item_fini(&item);
     bk_batch_free(&b);
     return rc;
@@ -168,7 +168,8 @@ static void tell(const struct choice *c, size_t n)
     for (size_t i = 0; i < n && c->e->evicted != NULL; i++) {
         const struct candidate *k = &c->all[i];
         if (!k->changed) {
-            c->e->evicted(c->e->arg, k->db, bk_span_of(c->keys.data + k->key_at, k->key_len));
+            struct bk_span key = bk_span_of(c->keys.data + k->key_at, k->key_len);
+            c->e->evicted(c->e->arg, k->db, key, c->pos);
         }
     }
 }

@@ -90,6 +90,11 @@ uint64_t ks_tail(struct keyspace *ks)
     return bk_tail(ks->db);
 }
 
+uint64_t ks_undoings(struct keyspace *ks)
+{
+    return bk_undoings(ks->db);
+}
+
 void ks_pass_locks(struct keyspace *ks)
 {
     struct bk_batch *b = bk_batch_new(ks->db);

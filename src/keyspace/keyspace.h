@@ -225,10 +225,13 @@ void ks_prefetch(struct keyspace *ks, uint32_t db, const struct bk_span *keys, s
 void ks_visit_begin(struct keyspace *ks);
 void ks_visit_end(struct keyspace *ks);
 
-/* Counts of the store as it is; replies that show them depend on ks_tail(). */
+/* Counts of the store as it is. */
 uint64_t ks_count(struct keyspace *ks, uint32_t db);
 uint64_t ks_count_expiring(struct keyspace *ks, uint32_t db);
+/* What was seen of the store as it is depends on ks_tail(), read behind it, if ks_undoings() is
+ * then as it was before; bk_undoings says why. */
 uint64_t ks_tail(struct keyspace *ks);
+uint64_t ks_undoings(struct keyspace *ks);
 /* Returns when those who hold key locks now have let go of them. The caller holds none. */
 void ks_pass_locks(struct keyspace *ks);
 /* What was written there is gone again: its disk took it not. */
@@ -252,7 +255,8 @@ struct ks_evict {
     enum ks_evict_rule rule;
     uint32_t samples; /* keys looked at for each that goes; more than 128 are as 128 */
     uint32_t max;     /* keys that go at most */
-    void (*evicted)(void *arg, uint32_t db, struct bk_span key); /* after the commit; may be NULL */
+    /* After the commit, as durable as pos is; may be NULL. */
+    void (*evicted)(void *arg, uint32_t db, struct bk_span key, uint64_t pos);
     void *arg;
 };
 struct ks_evicted {

@@ -54,7 +54,6 @@ struct net_store_ops {
     void *arg;
     void (*flush)(void *arg, uint64_t pos);                   /* bk_flush */
     int (*pos_state)(void *arg, uint64_t pos);                /* bk_pos_state */
-    uint64_t (*tail)(void *arg);                              /* bk_tail */
     size_t (*expire_step)(void *arg, size_t max, bool *more); /* bk_expire_step */
     void (*expire_took)(void *arg, int64_t us); /* a slice of expire_steps; NULL: not told */
     /* One sentence for the clients whose writes were undone, e.g. "No space left on device". */

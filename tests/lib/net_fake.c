@@ -454,11 +454,6 @@ static int fake_pos_state(void *arg, uint64_t pos)
     return pos <= atomic_load(&f->committed) ? BK_OK : BK_EAGAIN;
 }
 
-static uint64_t fake_tail(void *arg)
-{
-    return atomic_load(&((struct fake *)arg)->tail);
-}
-
 static size_t fake_expire(void *arg, size_t max, bool *more)
 {
     (void)arg;
@@ -529,7 +524,6 @@ void fake_start(struct fake *f, unsigned loops)
     f->store = (struct net_store_ops){.arg = f,
                                       .flush = fake_flush,
                                       .pos_state = fake_pos_state,
-                                      .tail = fake_tail,
                                       .expire_step = fake_expire,
                                       .write_error = fake_write_error};
     f->cfg.listen = (struct net_listen){

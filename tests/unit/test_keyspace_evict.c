@@ -105,9 +105,10 @@ static void pass_seconds(struct fixture *f, unsigned seconds)
     }
 }
 
-static void count_told(void *arg, uint32_t db, struct bk_span key)
+static void count_told(void *arg, uint32_t db, struct bk_span key, uint64_t pos)
 {
     struct fixture *f = arg;
+    assert_true(pos != 0);
     assert_true(db < f->o.databases && key.len > 4);
     f->told++;
 }
