@@ -6,7 +6,9 @@
  * and finds no key with its very tick is stale. A key whose expiry moves on, as a session's does,
  * keeps the entry that it has and is marked off_tick; the entry is filed again when it comes up. So
  * a key has one entry that counts, and only keys that lose their expiry leave stale ones. When
- * these are many, each new entry pays for a look at some old ones.
+ * these are many, each new entry pays for a look at some old ones. An old one may be stale and yet
+ * say what the key's new one says, if the key got the same expiry again ("until midnight"): of
+ * those the wheel drops all but one or two.
  */
 #include "engine/keydir_private.h"
 
@@ -24,13 +26,19 @@ static bool is_due(const struct bki_entry *e, uint64_t upto)
     return e->expire_ms != 0 && bki_wheel_tick(e->expire_ms) < upto;
 }
 
-/* The key's one entry that counts: at its tick or, with off_tick set, at the given one. */
-static void add_entry(struct stripe *s, uint64_t hash, struct bki_entry *e, uint64_t at_least)
+/* Where the key's one entry that counts goes: to its tick or, with off_tick set, to the given one.
+ */
+static uint64_t tick_for(struct bki_entry *e, uint64_t at_least)
 {
     uint64_t is = bki_wheel_tick(e->expire_ms);
     uint64_t tick = is < at_least ? at_least : is;
     tick = tick > BKI_WHEEL_TICK_MAX ? BKI_WHEEL_TICK_MAX : tick;
     e->off_tick = tick != is;
+    return tick;
+}
+
+static void add_entry(struct stripe *s, uint64_t hash, uint64_t tick)
+{
     bki_wheel_add(s->t.wheel, (struct bki_wheel_entry){
                                   .tick = tick, .hash = (uint32_t)hash & BKI_WHEEL_HASH_MASK});
 }
@@ -68,14 +76,21 @@ struct visit {
     uint64_t upto;
     bool all; /* of what is there, not of what is due */
     struct bk_buf *out;
+    uint64_t filed; /* for the entry at hand; UINT64_MAX: not yet */
 };
 
+/* Keys of one hash that go to one tick share an entry: with one each, two that are due and cannot
+ * be removed yet, and that both entries stand for, would have twice as many after each tick. */
 static void visit_key(void *arg, uint64_t *p, uint64_t hash)
 {
-    const struct visit *v = arg;
+    struct visit *v = arg;
     struct bki_entry e;
     bki_entry_read(p, &e, NULL);
-    add_entry(v->s, hash, &e, v->upto);
+    uint64_t tick = tick_for(&e, v->upto);
+    if (tick != v->filed) {
+        add_entry(v->s, hash, tick);
+        v->filed = tick;
+    }
     bki_entry_set_off_tick(p, e.off_tick);
     if (v->all || is_due(&e, v->upto)) {
         bki_entries_copy(p, bki_entry_units_at(p), v->out);
@@ -84,22 +99,22 @@ static void visit_key(void *arg, uint64_t *p, uint64_t hash)
 
 /* Files again what an entry taken from the wheel stands for, if anything; what is due is filed for
  * the next tick and appended to *out. */
-static void visit(struct stripe *s, struct bki_wheel_entry w, uint64_t upto, struct bk_buf *out)
+static void visit(struct visit *v, struct bki_wheel_entry w)
 {
-    struct visit v = {s, upto, false, out};
-    bki_stripe_entries_of(s, w, visit_key, &v);
+    v->filed = UINT64_MAX;
+    bki_stripe_entries_of(v->s, w, visit_key, v);
 }
 
 void bki_stripe_soonest(struct stripe *s, struct bk_buf *out)
 {
-    struct visit v = {s, 0, true, out};
+    struct visit v = {.s = s, .all = true, .out = out};
     size_t before = out->len;
     size_t n = 1;
     for (unsigned i = 0; i < SOONEST_LOOKS && n > 0 && out->len == before; i++) {
         struct bki_wheel_entry first[SOONEST_AT_ONCE];
         n = bki_wheel_first(s->t.wheel, first, SOONEST_AT_ONCE);
         for (size_t k = 0; k < n; k++) { /* after all of them have been taken out */
-            bki_stripe_entries_of(s, first[k], visit_key, &v);
+            visit(&v, first[k]);
         }
     }
     store_counter(&s->filed, bki_wheel_count(s->t.wheel));
@@ -107,23 +122,24 @@ void bki_stripe_soonest(struct stripe *s, struct bk_buf *out)
 
 void bki_stripe_next_expiring(struct stripe *s, struct bk_buf *out)
 {
-    struct visit v = {s, 0, true, out};
+    struct visit v = {.s = s, .all = true, .out = out};
     size_t before = out->len;
     struct bki_wheel_entry w;
     for (unsigned i = 0; i < NEXT_LOOKS && out->len == before; i++) {
         if (!bki_wheel_sweep(s->t.wheel, &w)) {
             break;
         }
-        bki_stripe_entries_of(s, w, visit_key, &v);
+        visit(&v, w);
     }
     store_counter(&s->filed, bki_wheel_count(s->t.wheel));
 }
 
 static void sweep(struct stripe *s)
 {
+    struct visit v = {.s = s};
     struct bki_wheel_entry w;
     for (unsigned i = 0; i < SWEEP_LOOKS && bki_wheel_sweep(s->t.wheel, &w); i++) {
-        visit(s, w, 0, NULL);
+        visit(&v, w);
     }
 }
 
@@ -144,7 +160,7 @@ void bki_stripe_file(struct stripe *s, uint64_t hash, const struct bki_entry *ol
     } else if (bki_wheel_count(s->t.wheel) > load_counter(&s->expiring) * 3 / 2 + STALE_MIN) {
         sweep(s);
     }
-    add_entry(s, hash, e, 0);
+    add_entry(s, hash, tick_for(e, 0));
     store_counter(&s->filed, bki_wheel_count(s->t.wheel));
 }
 
@@ -152,11 +168,13 @@ void bki_keydir_expire(struct bki_keydir *kd, unsigned stripe, int64_t now_ms, s
                        struct bk_buf *out)
 {
     struct stripe *s = &kd->stripe[stripe];
+    struct visit v = {.s = s, .out = out};
     if (load_counter(&s->filed) == 0) {
         return;
     }
     bk_mutex_lock(&s->mu);
     s->tick = bki_wheel_tick(now_ms);
+    v.upto = s->tick;
     for (bool rest = s->t.wheel == NULL; !rest;) {
         struct bki_wheel_entry due[AT_ONCE];
         size_t n = 0;
@@ -173,7 +191,7 @@ void bki_keydir_expire(struct bki_keydir *kd, unsigned stripe, int64_t now_ms, s
             prefetch_bucket(&s->t, due[i].hash);
         }
         for (size_t i = 0; i < n; i++) {
-            visit(s, due[i], s->tick, out);
+            visit(&v, due[i]);
         }
         rest = rest || *max == 0;
     }

@@ -23,6 +23,7 @@
 #define CHUNK_MIN 6u  /* entries: 64 bytes */
 #define CHUNK_MAX 126u
 #define FILED_FIRST 64u /* loose entries, before the first are looked for */
+#define TWINS_BITS_MIN 6u
 
 struct chunk {
     struct chunk *next; /* owned */
@@ -31,10 +32,23 @@ struct chunk {
     uint64_t entries[];
 };
 
+/*
+ * Entries that lie in slots, as far as a sweep has added them: a key that got the same expiry again
+ * and again has left equal ones, and nobody can tell which of them is stale, but one is enough. A
+ * table without chains, in which a later entry takes an earlier one's place, finds enough of them
+ * with a quarter of the places that a slot has entries, if other ones share a place in each lap.
+ */
+struct twins {
+    uint64_t *words; /* owned; 0: none. NULL: no slot is being swept */
+    unsigned bits;   /* of an index */
+    uint64_t factor; /* of the index's hash; another one for each slot that is swept */
+};
+
 struct bki_wheel {
     uint64_t now; /* ticks before it are over */
     uint64_t n, bytes;
     struct chunk *loose;                /* owned; entries to be filed again */
+    struct twins twins;                 /* what they name lies in slots */
     unsigned swept;                     /* the slot, of all, where the sweep goes on */
     uint64_t used[LEVELS];              /* slots that are not empty, a bit each */
     struct chunk *slot[LEVELS * SLOTS]; /* owned */
@@ -66,6 +80,7 @@ struct bki_wheel *bki_wheel_new(uint64_t now)
     struct bki_wheel *w = bk_alloc_zero(1, sizeof *w);
     w->now = now;
     w->bytes = sizeof *w;
+    w->twins.factor = 0x9e3779b97f4a7c15u;
     return w;
 }
 
@@ -78,11 +93,51 @@ static void free_chain(struct chunk *c)
     }
 }
 
+/* ---- Twins ---- */
+
+static size_t twins_bytes(const struct twins *t)
+{
+    return t->words == NULL ? 0 : sizeof *t->words << t->bits;
+}
+
+/* Before anything is taken out of a slot. */
+static void forget_twins(struct bki_wheel *w)
+{
+    w->bytes -= twins_bytes(&w->twins);
+    free(w->twins.words);
+    w->twins.words = NULL;
+}
+
+static void begin_twins(struct bki_wheel *w, uint32_t entries)
+{
+    struct twins *t = &w->twins;
+    t->bits = TWINS_BITS_MIN;
+    while ((uint32_t)1 << t->bits < entries / 4) {
+        t->bits++;
+    }
+    t->factor *= 0xd1342543de82ef95u; /* odd, as the factor itself */
+    t->words = bk_alloc_zero((size_t)1 << t->bits, sizeof *t->words);
+    w->bytes += twins_bytes(t);
+}
+
+/* Whether the word lies in a slot, as far as is known; if not, it is about to. */
+static bool has_twin(struct twins *t, uint64_t word)
+{
+    if (t->words == NULL || word == 0) {
+        return false;
+    }
+    uint64_t *known = &t->words[word * t->factor >> (64 - t->bits)];
+    bool is = *known == word;
+    *known = word;
+    return is;
+}
+
 void bki_wheel_free(struct bki_wheel **w)
 {
     if (*w == NULL) {
         return;
     }
+    forget_twins(*w);
     free_chain((*w)->loose);
     for (unsigned i = 0; i < LEVELS * SLOTS; i++) {
         free_chain((*w)->slot[i]);
@@ -141,6 +196,7 @@ static void loosen(struct bki_wheel *w, unsigned level, unsigned slot)
 {
     struct chunk **chain = &w->slot[level * SLOTS + slot];
     struct chunk **end = chain;
+    forget_twins(w);
     for (uint32_t behind = chain_count(w->loose); *end != NULL; end = &(*end)->next) {
         (*end)->below += behind;
     }
@@ -153,8 +209,11 @@ static void loosen(struct bki_wheel *w, unsigned level, unsigned slot)
 void bki_wheel_add(struct bki_wheel *w, struct bki_wheel_entry e)
 {
     BK_ASSERT(e.tick <= BKI_WHEEL_TICK_MAX && e.hash <= BKI_WHEEL_HASH_MASK);
-    file_entry(w, pack(e));
-    w->n++;
+    uint64_t word = pack(e);
+    if (!has_twin(&w->twins, word)) {
+        file_entry(w, word);
+        w->n++;
+    }
 }
 
 /* ---- Time ---- */
@@ -201,6 +260,7 @@ enum bki_wheel_work bki_wheel_step(struct bki_wheel *w, uint64_t upto, struct bk
         turn_back(w, upto);
     }
     if (w->loose == NULL && !open_next(w, upto)) {
+        forget_twins(w);
         w->now = upto > w->now ? upto : w->now;
         return BKI_WHEEL_REST;
     }
@@ -217,6 +277,7 @@ enum bki_wheel_work bki_wheel_step(struct bki_wheel *w, uint64_t upto, struct bk
 bool bki_wheel_sweep(struct bki_wheel *w, struct bki_wheel_entry *e)
 {
     if (w->n == 0) {
+        forget_twins(w);
         return false;
     }
     while (w->loose == NULL) {
@@ -228,6 +289,7 @@ bool bki_wheel_sweep(struct bki_wheel *w, struct bki_wheel_entry *e)
         }
         unsigned slot = (unsigned)__builtin_ctzll(ahead);
         loosen(w, level, slot);
+        begin_twins(w, chain_count(w->loose));
         w->swept = (level * SLOTS + slot + 1) % (LEVELS * SLOTS);
     }
     *e = unpack(pop(w, &w->loose));
@@ -308,6 +370,7 @@ size_t bki_wheel_first(struct bki_wheel *w, struct bki_wheel_entry *out, size_t 
     if (i == LEVELS * SLOTS) {
         return 0;
     }
+    forget_twins(w);
     while (n < max && w->slot[i] != NULL) {
         out[n++] = unpack(pop(w, &w->slot[i]));
     }

@@ -5,7 +5,8 @@
  *
  * It holds 8 bytes a key: a hash to find the key by, and a tick. Nothing is ever looked for in it
  * or taken out of it before its time: whoever holds the keys tells a stale entry by its tick.
- * Its memory is that of its entries: chunks in each slot, 1 KiB at most. No locks.
+ * Its memory is that of its entries: chunks in each slot, 1 KiB at most; while a slot is swept, up
+ * to 4 bytes more for each of its entries. No locks.
  */
 #ifndef BK_ENGINE_WHEEL_H
 #define BK_ENGINE_WHEEL_H
@@ -33,7 +34,9 @@ uint64_t bki_wheel_tick(int64_t ms);
 struct bki_wheel *bki_wheel_new(uint64_t now);
 void bki_wheel_free(struct bki_wheel **w);
 
-/* A tick that has passed comes up with the next one. */
+/* A tick that has passed comes up with the next one. An entry that is there already may be left
+ * out.
+ */
 void bki_wheel_add(struct bki_wheel *w, struct bki_wheel_entry e);
 
 enum bki_wheel_work {
@@ -45,8 +48,8 @@ enum bki_wheel_work {
  * than a second, to upto, turns the wheel back. */
 enum bki_wheel_work bki_wheel_step(struct bki_wheel *w, uint64_t upto, struct bki_wheel_entry *e);
 
-/* Takes any entry, each in its turn: the caller adds those that are not stale again. False: empty.
- */
+/* Takes any entry, each in its turn: the caller adds those that are not stale again, and of equal
+ * ones most are left out then. False: empty. */
 bool bki_wheel_sweep(struct bki_wheel *w, struct bki_wheel_entry *e);
 
 /* For who looks for samples. False, 0: empty.

@@ -212,6 +212,97 @@ static void test_trap41__expiry_set_and_lost_by_the_million__memory_stays(void *
     fini_keys(&k);
 }
 
+/* Trap 41: keys that lose their expiry, or go, and come with the same one again ("until midnight").
+ */
+static void test_trap41__same_expiry_lost_and_regained__memory_stays(void **state)
+{
+    (void)state;
+    struct keys k;
+    setup_keys(&k, 20000);
+    int64_t midnight = k.now_ms + 3600000;
+    for (unsigned i = 0; i < k.n; i++) {
+        put(&k, i, midnight);
+    }
+    uint64_t bytes = bytes_of(&k);
+    for (unsigned i = 0; i < 2000000; i++) {
+        unsigned n = i % k.n;
+        if (n % 2 == 0) {
+            cut(&k, n);
+        } else {
+            put(&k, n, 0);
+        }
+        put(&k, n, midnight);
+    }
+    check(&k);
+    print_message("%.2f times the bytes\n", (double)bytes_of(&k) / (double)bytes);
+    assert_in_range(bytes_of(&k), 0, bytes + bytes / 2);
+    k.now_ms = midnight + 2 * BKI_WHEEL_TICK_MS;
+    expire(&k, 64, true);
+    assert_int_equal(bki_keydir_count(k.kd), 0);
+    fini_keys(&k);
+}
+
+static int by_number(const void *x, const void *y)
+{
+    const uint64_t *a = x;
+    const uint64_t *b = y;
+    return (*a > *b) - (*a < *b);
+}
+
+/* Two keys of one stripe with the same hash in the wheel: 34 bits. Among so many some 29 pairs. */
+static void find_like_ones(unsigned *a, unsigned *b)
+{
+    enum { N = 1000000, STRIPE_SHIFT = 48, NUMBER_BITS = 24 };
+    uint64_t *marks = calloc(N, sizeof *marks);
+    assert_non_null(marks);
+    for (unsigned i = 0; i < N; i++) {
+        char text[32];
+        struct bk_key key;
+        make_key(&key, text, i);
+        uint64_t stripe = key.hash >> STRIPE_SHIFT & (BKI_KD_STRIPES - 1);
+        uint64_t mark = stripe << 28 | (key.hash & BKI_WHEEL_HASH_MASK);
+        marks[i] = mark << NUMBER_BITS | i;
+    }
+    qsort(marks, N, sizeof *marks, by_number);
+    size_t i = 1;
+    while (marks[i] >> NUMBER_BITS != marks[i - 1] >> NUMBER_BITS) {
+        i++;
+        assert_true(i < N);
+    }
+    *a = (unsigned)marks[i - 1] & ((1u << NUMBER_BITS) - 1);
+    *b = (unsigned)marks[i] & ((1u << NUMBER_BITS) - 1);
+    free(marks);
+}
+
+/* They run out, and cannot be removed: no room on the disk, say. */
+static void test_keydir_expire__two_like_keys_stay__their_entries_stay_two(void **state)
+{
+    (void)state;
+    unsigned a, b;
+    struct keys k;
+    struct bk_buf out = {0};
+    find_like_ones(&a, &b);
+    print_message("keys %u and %u\n", a, b);
+    setup_keys(&k, (a > b ? a : b) + 1);
+    put(&k, a, k.now_ms + 1000);
+    put(&k, b, k.now_ms + 1000);
+    uint64_t bytes = bytes_of(&k);
+    for (unsigned tick = 0; tick < 24; tick++) {
+        k.now_ms += BKI_WHEEL_TICK_MS;
+        for (unsigned s = 0; s < BKI_KD_STRIPES; s++) {
+            size_t max = 100000;
+            bki_keydir_expire(k.kd, s, k.now_ms, &max, &out);
+        }
+    }
+    assert_in_range(bytes_of(&k), 0, bytes + 1024);
+    check(&k);
+    k.now_ms += BKI_WHEEL_TICK_MS;
+    expire(&k, 64, true);
+    assert_int_equal(bki_keydir_count(k.kd), 0);
+    bk_buf_fini(&out);
+    fini_keys(&k);
+}
+
 /* Trap 27: between the finding of an expired key and its removal the key is overwritten, or made to
  * stay: the removal, which names the place that was found, finds another. */
 static void test_trap27__written_anew_after_it_was_found_expired__stays(void **state)
@@ -275,6 +366,8 @@ int main(void)
         cmocka_unit_test(test_keydir_expire__random_lives__each_due_key_is_given_out),
         cmocka_unit_test(test_keydir_expire__memory_of_a_key__under_56_bytes),
         cmocka_unit_test(test_trap41__expiry_set_and_lost_by_the_million__memory_stays),
+        cmocka_unit_test(test_trap41__same_expiry_lost_and_regained__memory_stays),
+        cmocka_unit_test(test_keydir_expire__two_like_keys_stay__their_entries_stay_two),
         cmocka_unit_test(test_trap27__written_anew_after_it_was_found_expired__stays),
         cmocka_unit_test(test_keydir_expire__databases_swapped__keys_run_out_in_their_new_one),
     };

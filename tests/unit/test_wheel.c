@@ -140,6 +140,96 @@ static void test_wheel__sweep__takes_each_once_and_gives_the_memory_back(void **
 
 /* An entry is drawn as often as any other, in crowded slots and in lonely ones, also when time has
  * moved on. */
+/* Keys that get the same expiry again and again leave equal entries, and each is the one that
+ * counts.
+ */
+static void test_wheel__equal_entries__a_sweep_leaves_few(void **state)
+{
+    (void)state;
+    enum { N = 1000, EACH = 30 };
+    struct bki_wheel *w = bki_wheel_new(START);
+    for (uint32_t i = 0; i < N * EACH; i++) {
+        uint32_t hash = i % N;
+        bki_wheel_add(w, (struct bki_wheel_entry){.tick = START + 100 + hash % 3, .hash = hash});
+    }
+    assert_int_equal(bki_wheel_count(w), N * EACH);
+    struct bki_wheel_entry e;
+    for (uint32_t i = 0; i < 4 * N * EACH; i++) {
+        assert_true(bki_wheel_sweep(w, &e));
+        bki_wheel_add(w, e);
+    }
+    assert_in_range(bki_wheel_count(w), N, 2 * N);
+    unsigned came[N] = {0};
+    while (bki_wheel_step(w, START + 200, &e) != BKI_WHEEL_REST) {
+        assert_true(e.hash < N);
+        came[e.hash]++;
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        assert_true(came[i] > 0);
+    }
+    bki_wheel_free(&w);
+}
+
+struct copies {
+    uint64_t *ticks; /* by hash; 0: it has come up */
+    uint32_t n;
+    uint64_t now;
+};
+
+static void turn_copies(struct bki_wheel *w, struct copies *c, uint64_t now)
+{
+    struct bki_wheel_entry e;
+    enum bki_wheel_work work;
+    while ((work = bki_wheel_step(w, now, &e)) != BKI_WHEEL_REST) {
+        if (work == BKI_WHEEL_DUE) {
+            assert_true(c->ticks[e.hash] == 0 || c->ticks[e.hash] == e.tick);
+            c->ticks[e.hash] = 0;
+        }
+    }
+    c->now = now;
+    for (uint32_t i = 0; i < c->n; i++) {
+        assert_true(c->ticks[i] == 0 || c->ticks[i] >= now);
+    }
+}
+
+/* Copies of entries that are there, sweeps, entries taken out in front and put back, a clock that
+ * goes on and back: none is left out of which there is no copy. */
+static void test_wheel__copies_added_and_swept__each_comes_up(void **state)
+{
+    (void)state;
+    enum { N = 500, MOVES = 20000 };
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct rng rng = {seed};
+        struct copies c = {calloc(N, sizeof *c.ticks), N, START};
+        struct bki_wheel *w = bki_wheel_new(START);
+        struct bki_wheel_entry e[8];
+        for (uint32_t i = 0; i < N; i++) {
+            c.ticks[i] = START + 1 + rng_below(&rng, 1u << 14);
+            bki_wheel_add(w, (struct bki_wheel_entry){.tick = c.ticks[i], .hash = i});
+        }
+        for (unsigned i = 0; i < MOVES; i++) {
+            uint64_t move = rng_below(&rng, 100);
+            uint32_t hash = (uint32_t)rng_below(&rng, N);
+            if (move < 60 && bki_wheel_sweep(w, e)) {
+                bki_wheel_add(w, e[0]);
+            } else if (move < 95 && c.ticks[hash] != 0) {
+                bki_wheel_add(w, (struct bki_wheel_entry){.tick = c.ticks[hash], .hash = hash});
+            } else if (move < 97) {
+                for (size_t n = bki_wheel_first(w, e, 8); n > 0; n--) {
+                    bki_wheel_add(w, e[n - 1]);
+                }
+            } else if (move < 99) {
+                turn_copies(w, &c, c.now + rng_below(&rng, 50));
+            } else if (rng_below(&rng, 4) == 0) {
+                turn_copies(w, &c, c.now - rng_below(&rng, 100));
+            }
+        }
+        turn_copies(w, &c, START + (1u << 15));
+        bki_wheel_free(&w);
+        free(c.ticks);
+    }
+}
+
 static void test_wheel__pick__each_entry_is_drawn_as_often(void **state)
 {
     (void)state;
@@ -199,6 +289,8 @@ int main(void)
         cmocka_unit_test(test_wheel__random_times__come_up_when_due),
         cmocka_unit_test(test_wheel__clock_set_back__new_entries_come_up_in_time),
         cmocka_unit_test(test_wheel__sweep__takes_each_once_and_gives_the_memory_back),
+        cmocka_unit_test(test_wheel__equal_entries__a_sweep_leaves_few),
+        cmocka_unit_test(test_wheel__copies_added_and_swept__each_comes_up),
         cmocka_unit_test(test_wheel__pick__each_entry_is_drawn_as_often),
         cmocka_unit_test(test_wheel__first__takes_out_what_comes_next),
     };
