@@ -54,6 +54,7 @@ static void *background_main(void *arg)
 {
     struct bk_db *db = arg;
     struct bki_background *b = &db->background;
+    pthread_setname_np(pthread_self(), "bk-merge");
     bk_mutex_lock(&b->mu);
     while (!b->stop) {
         int64_t due;

@@ -73,6 +73,19 @@ static int sys_sync(void *arg, int fd)
     return fdatasync(fd) != 0 ? -errno : 0;
 }
 
+static int sys_write_behind(void *arg, int fd, uint64_t offset, uint64_t len)
+{
+    (void)arg;
+    int rc = sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+    if (rc == 0 && offset >= len) {
+        rc = sync_file_range(fd, (off_t)(offset - len), (off_t)len,
+                             SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                 SYNC_FILE_RANGE_WAIT_AFTER);
+    }
+    /* These say that there is no such thing here. */
+    return rc == 0 || errno == ENOSYS || errno == EINVAL || errno == ESPIPE ? 0 : -errno;
+}
+
 static int64_t sys_free_bytes(void *arg, const char *path)
 {
     (void)arg;
@@ -295,6 +308,7 @@ const struct bk_io bk_io_system = {
     .pread_cached = sys_pread_cached,
     .pwritev = sys_pwritev,
     .sync = sys_sync,
+    .write_behind = sys_write_behind,
     .allocate = sys_allocate,
     .truncate = sys_truncate,
     .size = sys_size,

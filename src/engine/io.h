@@ -39,6 +39,11 @@ struct bk_io {
     int64_t (*pread_cached)(void *arg, int fd, void *buf, size_t len, uint64_t offset);
     int64_t (*pwritev)(void *arg, int fd, const struct iovec *iov, int iov_n, uint64_t offset);
     int (*sync)(void *arg, int fd); /* fdatasync: data and size */
+    /* Has len bytes from offset on written to the disk soon, and waits for the len bytes before
+     * them, which an earlier call has told of: so a sync finds little to write, and what is read
+     * meanwhile waits for little. Makes nothing durable; but a failure is one of a sync: it is told
+     * once, and what was written may be lost. NULL: there is no such thing. */
+    int (*write_behind)(void *arg, int fd, uint64_t offset, uint64_t len);
     /* Room on disk for [offset, offset + len); the size grows with it and the new bytes read as
      * zero. */
     int (*allocate)(void *arg, int fd, uint64_t offset, uint64_t len);
