@@ -76,14 +76,17 @@ static int sys_sync(void *arg, int fd)
 static int sys_write_behind(void *arg, int fd, uint64_t offset, uint64_t len)
 {
     (void)arg;
-    int rc = sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
-    if (rc == 0 && offset >= len) {
-        rc = sync_file_range(fd, (off_t)(offset - len), (off_t)len,
-                             SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-                                 SYNC_FILE_RANGE_WAIT_AFTER);
+    if (sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE) != 0) {
+        /* These say that there is no such thing here, or that it is not allowed. */
+        bool none = errno == ENOSYS || errno == EINVAL || errno == ESPIPE || errno == EPERM;
+        return none ? 0 : -errno;
     }
-    /* These say that there is no such thing here. */
-    return rc == 0 || errno == ENOSYS || errno == EINVAL || errno == ESPIPE ? 0 : -errno;
+    /* Whatever this one says may be what the sync would have said. */
+    const unsigned wait =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    return offset >= len && sync_file_range(fd, (off_t)(offset - len), (off_t)len, wait) != 0
+               ? -errno
+               : 0;
 }
 
 static int64_t sys_free_bytes(void *arg, const char *path)
