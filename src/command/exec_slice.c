@@ -103,7 +103,7 @@ bool exec_goes_on(struct exec *e, struct exec_slice **slice, uint64_t *pos)
 uint64_t exec_run_unlocked(struct exec_run *r)
 {
     struct command_ctx *c = &r->ctx;
-    for (;;) {
+    for (;;) { /* each further turn is another failure of the disk */
         uint64_t undoings = ks_undoings(c->ks);
         c->row->run(c);
         atomic_thread_fence(memory_order_acquire); /* the index is read before the tail */

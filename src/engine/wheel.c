@@ -5,8 +5,12 @@
  * An entry lies on the level of the highest six bits in which its tick differs from now, in the
  * slot that these bits of its tick name. So whatever lies on a level comes up after all that lies
  * below it, and a slot's first tick is reached before any of its entries is due. Then the slot's
- * chunks become loose, and its entries are filed again one by one, each at least one level lower.
- * The sweep for stale entries and a clock set back make slots loose in the same way.
+ * chunks become loose, and its entries are filed again one by one, each at least one level lower. A
+ * clock set back makes all slots loose in the same way.
+ *
+ * The sweep for stale entries goes from slot to slot. It takes a slot's chain away and hands out
+ * its entries one by one, for as long as that takes; those that count come back into the slot. What
+ * is left when the slot's time comes goes back.
  */
 #include "engine/wheel.h"
 
@@ -23,7 +27,8 @@
 #define CHUNK_MIN 6u  /* entries: 64 bytes */
 #define CHUNK_MAX 126u
 #define FILED_FIRST 64u /* loose entries, before the first are looked for */
-#define TWINS_BITS_MIN 6u
+#define KNOWN_BITS_MIN 6u
+#define SLOTS_ALL (LEVELS * SLOTS)
 
 struct chunk {
     struct chunk *next; /* owned */
@@ -33,25 +38,28 @@ struct chunk {
 };
 
 /*
- * Entries that lie in slots, as far as a sweep has added them: a key that got the same expiry again
- * and again has left equal ones, and nobody can tell which of them is stale, but one is enough. A
- * table without chains, in which a later entry takes an earlier one's place, finds enough of them
- * with a quarter of the places that a slot has entries, if other ones share a place in each lap.
+ * The slot that is being swept, and which entries are known to lie in it: a key that got the same
+ * expiry again and again has left equal ones, and nobody can tell which of them is stale, but one
+ * is enough. A table without chains, in which a later entry takes an earlier one's place, finds
+ * enough of them with a quarter of the places that the slot had entries, if others share a place in
+ * each lap.
  */
-struct twins {
-    uint64_t *words; /* owned; 0: none. NULL: no slot is being swept */
-    unsigned bits;   /* of an index */
-    uint64_t factor; /* of the index's hash; another one for each slot that is swept */
+struct sweep {
+    unsigned slot;       /* of all; SLOTS_ALL: none yet */
+    uint64_t start;      /* its first tick */
+    struct chunk *chain; /* owned; of its entries, those to be handed out */
+    uint64_t *known;     /* owned; 0: none. NULL: nothing is known */
+    unsigned bits;       /* of an index */
+    uint64_t factor;     /* of the index's hash; another one for each slot */
 };
 
 struct bki_wheel {
     uint64_t now; /* ticks before it are over */
     uint64_t n, bytes;
-    struct chunk *loose;                /* owned; entries to be filed again */
-    struct twins twins;                 /* what they name lies in slots */
-    unsigned swept;                     /* the slot, of all, where the sweep goes on */
-    uint64_t used[LEVELS];              /* slots that are not empty, a bit each */
-    struct chunk *slot[LEVELS * SLOTS]; /* owned */
+    struct chunk *loose; /* owned; entries to be filed again */
+    struct sweep sweep;
+    uint64_t used[LEVELS];         /* slots that are not empty, a bit each */
+    struct chunk *slot[SLOTS_ALL]; /* owned */
 };
 
 uint64_t bki_wheel_tick(int64_t ms)
@@ -80,7 +88,7 @@ struct bki_wheel *bki_wheel_new(uint64_t now)
     struct bki_wheel *w = bk_alloc_zero(1, sizeof *w);
     w->now = now;
     w->bytes = sizeof *w;
-    w->twins.factor = 0x9e3779b97f4a7c15u;
+    w->sweep = (struct sweep){.slot = SLOTS_ALL, .factor = 0x9e3779b97f4a7c15u};
     return w;
 }
 
@@ -93,53 +101,15 @@ static void free_chain(struct chunk *c)
     }
 }
 
-/* ---- Twins ---- */
-
-static size_t twins_bytes(const struct twins *t)
-{
-    return t->words == NULL ? 0 : sizeof *t->words << t->bits;
-}
-
-/* Before anything is taken out of a slot. */
-static void forget_twins(struct bki_wheel *w)
-{
-    w->bytes -= twins_bytes(&w->twins);
-    free(w->twins.words);
-    w->twins.words = NULL;
-}
-
-static void begin_twins(struct bki_wheel *w, uint32_t entries)
-{
-    struct twins *t = &w->twins;
-    t->bits = TWINS_BITS_MIN;
-    while ((uint32_t)1 << t->bits < entries / 4) {
-        t->bits++;
-    }
-    t->factor *= 0xd1342543de82ef95u; /* odd, as the factor itself */
-    t->words = bk_alloc_zero((size_t)1 << t->bits, sizeof *t->words);
-    w->bytes += twins_bytes(t);
-}
-
-/* Whether the word lies in a slot, as far as is known; if not, it is about to. */
-static bool has_twin(struct twins *t, uint64_t word)
-{
-    if (t->words == NULL || word == 0) {
-        return false;
-    }
-    uint64_t *known = &t->words[word * t->factor >> (64 - t->bits)];
-    bool is = *known == word;
-    *known = word;
-    return is;
-}
-
 void bki_wheel_free(struct bki_wheel **w)
 {
     if (*w == NULL) {
         return;
     }
-    forget_twins(*w);
+    free((*w)->sweep.known);
+    free_chain((*w)->sweep.chain);
     free_chain((*w)->loose);
-    for (unsigned i = 0; i < LEVELS * SLOTS; i++) {
+    for (unsigned i = 0; i < SLOTS_ALL; i++) {
         free_chain((*w)->slot[i]);
     }
     free(*w);
@@ -180,72 +150,145 @@ static uint64_t pop(struct bki_wheel *w, struct chunk **head)
     return word;
 }
 
-static void file_entry(struct bki_wheel *w, uint64_t word)
+/* The chunks of one chain go in front of another's. */
+static void put_in_front(struct chunk **chain, struct chunk **of)
+{
+    struct chunk **end = chain;
+    for (uint32_t behind = chain_count(*of); *end != NULL; end = &(*end)->next) {
+        (*end)->below += behind;
+    }
+    *end = *of;
+    *of = *chain;
+    *chain = NULL;
+}
+
+/* ---- What is known of the slot that is being swept ---- */
+
+static size_t known_bytes(const struct sweep *s)
+{
+    return s->known == NULL ? 0 : sizeof *s->known << s->bits;
+}
+
+/* Before anything is taken out of the slot. */
+static void forget(struct bki_wheel *w)
+{
+    w->bytes -= known_bytes(&w->sweep);
+    free(w->sweep.known);
+    w->sweep.known = NULL;
+}
+
+static void begin_to_know(struct bki_wheel *w, uint32_t entries)
+{
+    struct sweep *s = &w->sweep;
+    s->bits = KNOWN_BITS_MIN;
+    while ((uint32_t)1 << s->bits < entries / 4) {
+        s->bits++;
+    }
+    s->factor *= 0xd1342543de82ef95u; /* odd, as the factor itself */
+    s->known = bk_alloc_zero((size_t)1 << s->bits, sizeof *s->known);
+    w->bytes += known_bytes(s);
+}
+
+/* Whether the slot is known to have the word; if not, it is about to have it. */
+static bool is_known(struct sweep *s, uint64_t word)
+{
+    if (s->known == NULL || word == 0) {
+        return false;
+    }
+    uint64_t *known = &s->known[word * s->factor >> (64 - s->bits)];
+    bool is = *known == word;
+    *known = word;
+    return is;
+}
+
+/* ---- Slots ---- */
+
+static unsigned slot_for(const struct bki_wheel *w, uint64_t word)
 {
     uint64_t tick = word >> HASH_BITS;
     tick = tick < w->now ? w->now : tick;
     uint64_t differ = tick ^ w->now;
     unsigned level = differ == 0 ? 0 : (63u - (unsigned)__builtin_clzll(differ)) / BITS;
-    unsigned slot = (unsigned)(tick >> level * BITS) & (SLOTS - 1);
-    push(w, &w->slot[level * SLOTS + slot], word);
-    w->used[level] |= (uint64_t)1 << slot;
+    return level * SLOTS + ((unsigned)(tick >> level * BITS) & (SLOTS - 1));
 }
 
-/* The slot's chunks go in front of what is loose already. */
-static void loosen(struct bki_wheel *w, unsigned level, unsigned slot)
+static void use(struct bki_wheel *w, unsigned slot)
 {
-    struct chunk **chain = &w->slot[level * SLOTS + slot];
-    struct chunk **end = chain;
-    forget_twins(w);
-    for (uint32_t behind = chain_count(w->loose); *end != NULL; end = &(*end)->next) {
-        (*end)->below += behind;
+    w->used[slot / SLOTS] |= (uint64_t)1 << slot % SLOTS;
+}
+
+static void file_in(struct bki_wheel *w, unsigned slot, uint64_t word)
+{
+    push(w, &w->slot[slot], word);
+    use(w, slot);
+}
+
+/* The slot's chunks go in front of what a chain has already. */
+static void take_slot(struct bki_wheel *w, unsigned slot, struct chunk **to)
+{
+    if (slot == w->sweep.slot) {
+        forget(w);
     }
-    *end = w->loose;
-    w->loose = *chain;
-    *chain = NULL;
-    w->used[level] &= ~((uint64_t)1 << slot);
+    put_in_front(&w->slot[slot], to);
+    w->used[slot / SLOTS] &= ~((uint64_t)1 << slot % SLOTS);
 }
 
 void bki_wheel_add(struct bki_wheel *w, struct bki_wheel_entry e)
 {
     BK_ASSERT(e.tick <= BKI_WHEEL_TICK_MAX && e.hash <= BKI_WHEEL_HASH_MASK);
     uint64_t word = pack(e);
-    if (!has_twin(&w->twins, word)) {
-        file_entry(w, word);
+    unsigned slot = slot_for(w, word);
+    if (slot != w->sweep.slot || !is_known(&w->sweep, word)) {
+        file_in(w, slot, word);
         w->n++;
     }
 }
 
 /* ---- Time ---- */
 
+static uint64_t start_of(const struct bki_wheel *w, unsigned level, unsigned slot)
+{
+    unsigned shift = level * BITS;
+    return (w->now >> shift >> BITS << BITS | slot) << shift;
+}
+
 /* Goes on to the first slot that holds something, if its time comes before upto. A higher level's
  * slot may be opened at upto itself: what is filed from then on has to go below it. */
 static bool open_next(struct bki_wheel *w, uint64_t upto)
 {
     for (unsigned level = 0; level < LEVELS; level++) {
-        unsigned shift = level * BITS;
-        unsigned at = (unsigned)(w->now >> shift) & (SLOTS - 1);
+        unsigned at = (unsigned)(w->now >> level * BITS) & (SLOTS - 1);
         uint64_t ahead = w->used[level] & ~(uint64_t)0 << at;
         if (ahead == 0) {
             continue;
         }
         unsigned slot = (unsigned)__builtin_ctzll(ahead);
-        uint64_t start = (w->now >> shift >> BITS << BITS | slot) << shift;
+        uint64_t start = start_of(w, level, slot);
         if (level == 0 ? start >= upto : start > upto) {
             return false;
         }
         w->now = start;
-        loosen(w, level, slot);
+        take_slot(w, level * SLOTS + slot, &w->loose);
         return true;
     }
     return false;
 }
 
+/* What is left of the slot that is being swept goes back into it. */
+static void stop_sweep(struct bki_wheel *w)
+{
+    if (w->sweep.chain != NULL) {
+        use(w, w->sweep.slot);
+        put_in_front(&w->sweep.chain, &w->slot[w->sweep.slot]);
+    }
+}
+
 static void turn_back(struct bki_wheel *w, uint64_t now)
 {
+    stop_sweep(w);
     for (unsigned level = 0; level < LEVELS; level++) {
         while (w->used[level] != 0) {
-            loosen(w, level, (unsigned)__builtin_ctzll(w->used[level]));
+            take_slot(w, level * SLOTS + (unsigned)__builtin_ctzll(w->used[level]), &w->loose);
         }
     }
     w->now = now;
@@ -259,8 +302,10 @@ enum bki_wheel_work bki_wheel_step(struct bki_wheel *w, uint64_t upto, struct bk
     if (upto + BACK_TICKS < w->now) {
         turn_back(w, upto);
     }
+    if (upto >= w->sweep.start) {
+        stop_sweep(w);
+    }
     if (w->loose == NULL && !open_next(w, upto)) {
-        forget_twins(w);
         w->now = upto > w->now ? upto : w->now;
         return BKI_WHEEL_REST;
     }
@@ -270,29 +315,43 @@ enum bki_wheel_work bki_wheel_step(struct bki_wheel *w, uint64_t upto, struct bk
         w->n--;
         return BKI_WHEEL_DUE;
     }
-    file_entry(w, word);
+    file_in(w, slot_for(w, word), word);
     return BKI_WHEEL_MOVED;
+}
+
+/* The next slot behind the last one that has entries. False: none has. */
+static bool begin_sweep(struct bki_wheel *w)
+{
+    unsigned slot = (w->sweep.slot + 1) % (SLOTS_ALL + 1);
+    for (unsigned i = 0; i <= LEVELS + 1; i++) {
+        unsigned level = slot / SLOTS;
+        uint64_t ahead = level < LEVELS ? w->used[level] & ~(uint64_t)0 << slot % SLOTS : 0;
+        if (ahead != 0) {
+            slot = level * SLOTS + (unsigned)__builtin_ctzll(ahead);
+            forget(w);
+            w->sweep.slot = slot;
+            w->sweep.start = start_of(w, level, slot % SLOTS);
+            take_slot(w, slot, &w->sweep.chain);
+            begin_to_know(w, chain_count(w->sweep.chain));
+            return true;
+        }
+        slot = level < LEVELS ? (level + 1) * SLOTS : 0;
+    }
+    return false;
 }
 
 bool bki_wheel_sweep(struct bki_wheel *w, struct bki_wheel_entry *e)
 {
     if (w->n == 0) {
-        forget_twins(w);
+        forget(w);
         return false;
     }
-    while (w->loose == NULL) {
-        unsigned level = w->swept / SLOTS;
-        uint64_t ahead = w->used[level] & ~(uint64_t)0 << w->swept % SLOTS;
-        if (ahead == 0) {
-            w->swept = (level + 1) % LEVELS * SLOTS;
-            continue;
-        }
-        unsigned slot = (unsigned)__builtin_ctzll(ahead);
-        loosen(w, level, slot);
-        begin_twins(w, chain_count(w->loose));
-        w->swept = (level * SLOTS + slot + 1) % (LEVELS * SLOTS);
+    struct chunk **from = &w->sweep.chain;
+    if (*from == NULL && !begin_sweep(w)) {
+        from = &w->loose; /* no slot has any: all are on their way */
     }
-    *e = unpack(pop(w, &w->loose));
+    BK_ASSERT(*from != NULL);
+    *e = unpack(pop(w, from));
     w->n--;
     return true;
 }
@@ -310,7 +369,7 @@ static struct bki_wheel_entry nth_of(const struct chunk *c, uint64_t nth)
 /* The first slot at or behind *i that holds something, and its number in *i; NULL: none. */
 static const struct chunk *next_slot(const struct bki_wheel *w, unsigned *i)
 {
-    while (*i < LEVELS * SLOTS) {
+    while (*i < SLOTS_ALL) {
         uint64_t ahead = w->used[*i / SLOTS] & ~(uint64_t)0 << *i % SLOTS;
         if (ahead != 0) {
             *i = *i / SLOTS * SLOTS + (unsigned)__builtin_ctzll(ahead);
@@ -328,6 +387,10 @@ bool bki_wheel_pick(const struct bki_wheel *w, uint64_t random, struct bki_wheel
     }
     uint64_t nth = random % w->n;
     const struct chunk *c = w->loose;
+    if (nth >= chain_count(c)) {
+        nth -= chain_count(c);
+        c = w->sweep.chain;
+    }
     for (unsigned i = 0; nth >= chain_count(c); i++) {
         nth -= chain_count(c);
         c = next_slot(w, &i);
@@ -336,23 +399,33 @@ bool bki_wheel_pick(const struct bki_wheel *w, uint64_t random, struct bki_wheel
     return true;
 }
 
-/* The number of the slot whose time comes next; LEVELS * SLOTS: none is in use. */
+/* Of the slot's entries some are to be handed out: these are taken before others. */
+static bool is_swept(const struct bki_wheel *w, unsigned slot)
+{
+    return slot == w->sweep.slot && w->sweep.chain != NULL;
+}
+
+/* The number of the slot whose time comes next; SLOTS_ALL: none is in use. */
 static unsigned first_slot(const struct bki_wheel *w)
 {
-    for (unsigned level = 0; level < LEVELS; level++) {
+    unsigned first = w->sweep.chain != NULL ? w->sweep.slot : SLOTS_ALL;
+    for (unsigned level = 0; level * SLOTS < first; level++) {
         unsigned at = (unsigned)(w->now >> level * BITS) & (SLOTS - 1);
         uint64_t ahead = w->used[level] & ~(uint64_t)0 << at;
         if (ahead != 0) {
-            return level * SLOTS + (unsigned)__builtin_ctzll(ahead);
+            unsigned slot = level * SLOTS + (unsigned)__builtin_ctzll(ahead);
+            return slot < first ? slot : first;
         }
     }
-    return LEVELS * SLOTS;
+    return first;
 }
 
 bool bki_wheel_pick_first(const struct bki_wheel *w, uint64_t random, struct bki_wheel_entry *out)
 {
     unsigned i = first_slot(w);
-    const struct chunk *c = i < LEVELS * SLOTS ? w->slot[i] : w->loose;
+    const struct chunk *c = i == SLOTS_ALL   ? w->loose
+                            : is_swept(w, i) ? w->sweep.chain
+                                             : w->slot[i];
     if (c == NULL) {
         return false;
     }
@@ -364,15 +437,19 @@ size_t bki_wheel_first(struct bki_wheel *w, struct bki_wheel_entry *out, size_t 
 {
     size_t n = 0;
     for (unsigned i = 0; i < FILED_FIRST && w->loose != NULL; i++) {
-        file_entry(w, pop(w, &w->loose));
+        uint64_t word = pop(w, &w->loose);
+        file_in(w, slot_for(w, word), word);
     }
     unsigned i = first_slot(w);
-    if (i == LEVELS * SLOTS) {
+    if (i == SLOTS_ALL) {
         return 0;
     }
-    forget_twins(w);
-    while (n < max && w->slot[i] != NULL) {
-        out[n++] = unpack(pop(w, &w->slot[i]));
+    struct chunk **chain = is_swept(w, i) ? &w->sweep.chain : &w->slot[i];
+    if (i == w->sweep.slot && !is_swept(w, i)) {
+        forget(w);
+    }
+    while (n < max && *chain != NULL) {
+        out[n++] = unpack(pop(w, chain));
     }
     if (w->slot[i] == NULL) {
         w->used[i / SLOTS] &= ~((uint64_t)1 << i % SLOTS);
@@ -407,7 +484,8 @@ static size_t list_chain(const struct chunk *c, struct bki_wheel_entry *out)
 void bki_wheel_list(const struct bki_wheel *w, struct bki_wheel_entry *out)
 {
     out += list_chain(w->loose, out);
-    for (unsigned i = 0; i < LEVELS * SLOTS; i++) {
+    out += list_chain(w->sweep.chain, out);
+    for (unsigned i = 0; i < SLOTS_ALL; i++) {
         out += list_chain(w->slot[i], out);
     }
 }

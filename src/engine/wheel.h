@@ -5,8 +5,8 @@
  *
  * It holds 8 bytes a key: a hash to find the key by, and a tick. Nothing is ever looked for in it
  * or taken out of it before its time: whoever holds the keys tells a stale entry by its tick.
- * Its memory is that of its entries: chunks in each slot, 1 KiB at most; while a slot is swept, up
- * to 4 bytes more for each of its entries. No locks.
+ * Its memory is that of its entries: chunks in each slot, 1 KiB at most; for the slot that is being
+ * swept, or was last, up to 4 bytes more for each entry, and 512 at least. No locks.
  */
 #ifndef BK_ENGINE_WHEEL_H
 #define BK_ENGINE_WHEEL_H

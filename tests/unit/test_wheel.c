@@ -138,8 +138,6 @@ static void test_wheel__sweep__takes_each_once_and_gives_the_memory_back(void **
     bki_wheel_free(&w);
 }
 
-/* An entry is drawn as often as any other, in crowded slots and in lonely ones, also when time has
- * moved on. */
 /* Keys that get the same expiry again and again leave equal entries, and each is the one that
  * counts.
  */
@@ -170,26 +168,96 @@ static void test_wheel__equal_entries__a_sweep_leaves_few(void **state)
     bki_wheel_free(&w);
 }
 
+enum { COPIES = 500, COPIES_MOVES = 20000 };
+
 struct copies {
-    uint64_t *ticks; /* by hash; 0: it has come up */
-    uint32_t n;
+    struct bki_wheel *w;
+    struct rng rng;
     uint64_t now;
+    uint64_t sweeps;        /* of a thousand moves */
+    uint64_t had[COPIES];   /* by hash */
+    uint64_t ticks[COPIES]; /* the same, or 0: it has come up */
+    bool there[COPIES];     /* in the end */
 };
 
-static void turn_copies(struct bki_wheel *w, struct copies *c, uint64_t now)
+static void add_copy(struct copies *c, uint32_t hash)
+{
+    c->ticks[hash] = c->had[hash];
+    bki_wheel_add(c->w, (struct bki_wheel_entry){.tick = c->had[hash], .hash = hash});
+}
+
+static void assert_is_there(const struct copies *c, const struct bki_wheel_entry *e)
+{
+    assert_true(e->hash < COPIES);
+    assert_true(c->ticks[e->hash] == 0 || c->ticks[e->hash] == e->tick);
+}
+
+static void turn_copies(struct copies *c, uint64_t now)
 {
     struct bki_wheel_entry e;
     enum bki_wheel_work work;
-    while ((work = bki_wheel_step(w, now, &e)) != BKI_WHEEL_REST) {
+    while ((work = bki_wheel_step(c->w, now, &e)) != BKI_WHEEL_REST) {
         if (work == BKI_WHEEL_DUE) {
-            assert_true(c->ticks[e.hash] == 0 || c->ticks[e.hash] == e.tick);
+            assert_is_there(c, &e);
             c->ticks[e.hash] = 0;
         }
     }
     c->now = now;
-    for (uint32_t i = 0; i < c->n; i++) {
+    for (uint32_t i = 0; i < COPIES; i++) {
         assert_true(c->ticks[i] == 0 || c->ticks[i] >= now);
     }
+}
+
+/* By a second at least, or it would be waited for. What has come up gets the same time again. */
+static void turn_copies_back(struct copies *c)
+{
+    if (c->now <= START + 8) {
+        return;
+    }
+    turn_copies(c, c->now - 9 - rng_below(&c->rng, c->now - START - 8));
+    for (uint32_t i = 0; i < COPIES; i++) {
+        if (c->ticks[i] == 0 && c->had[i] >= c->now) {
+            add_copy(c, i);
+        }
+    }
+}
+
+static void move_copies(struct copies *c)
+{
+    struct bki_wheel_entry e[8];
+    uint64_t move = rng_below(&c->rng, 1000);
+    uint32_t hash = (uint32_t)rng_below(&c->rng, COPIES);
+    if (move < c->sweeps && bki_wheel_sweep(c->w, e)) {
+        bki_wheel_add(c->w, e[0]);
+    } else if (move < 960 && c->ticks[hash] != 0) {
+        add_copy(c, hash);
+    } else if (move < 970 && bki_wheel_pick(c->w, hash, e) &&
+               bki_wheel_pick_first(c->w, hash, e + 1)) {
+        assert_is_there(c, e);
+        assert_is_there(c, e + 1);
+    } else if (move < 980) {
+        for (size_t n = bki_wheel_first(c->w, e, 8); n > 0; n--) {
+            bki_wheel_add(c->w, e[n - 1]);
+        }
+    } else if (move < 990) {
+        turn_copies(c, c->now + rng_below(&c->rng, move < 985 ? 50 : 5000));
+    } else {
+        turn_copies_back(c);
+    }
+}
+
+static void look_for_copies(struct copies *c)
+{
+    uint64_t n = bki_wheel_count(c->w);
+    struct bki_wheel_entry *all = calloc(n + 1, sizeof *all);
+    bki_wheel_list(c->w, all);
+    for (uint64_t i = 0; i < n; i++) {
+        c->there[all[i].hash] = true;
+    }
+    for (uint32_t i = 0; i < COPIES; i++) {
+        assert_true(c->there[i] || c->ticks[i] == 0);
+    }
+    free(all);
 }
 
 /* Copies of entries that are there, sweeps, entries taken out in front and put back, a clock that
@@ -197,39 +265,25 @@ static void turn_copies(struct bki_wheel *w, struct copies *c, uint64_t now)
 static void test_wheel__copies_added_and_swept__each_comes_up(void **state)
 {
     (void)state;
-    enum { N = 500, MOVES = 20000 };
-    for (uint64_t seed = 1; seed <= 20; seed++) {
-        struct rng rng = {seed};
-        struct copies c = {calloc(N, sizeof *c.ticks), N, START};
-        struct bki_wheel *w = bki_wheel_new(START);
-        struct bki_wheel_entry e[8];
-        for (uint32_t i = 0; i < N; i++) {
-            c.ticks[i] = START + 1 + rng_below(&rng, 1u << 14);
-            bki_wheel_add(w, (struct bki_wheel_entry){.tick = c.ticks[i], .hash = i});
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct copies c = {.w = bki_wheel_new(START), .rng = {seed}, .now = START};
+        for (uint32_t i = 0; i < COPIES; i++) {
+            c.had[i] = START + 1 + rng_below(&c.rng, (uint64_t)1 << (6 + seed % 9));
+            add_copy(&c, i);
         }
-        for (unsigned i = 0; i < MOVES; i++) {
-            uint64_t move = rng_below(&rng, 100);
-            uint32_t hash = (uint32_t)rng_below(&rng, N);
-            if (move < 60 && bki_wheel_sweep(w, e)) {
-                bki_wheel_add(w, e[0]);
-            } else if (move < 95 && c.ticks[hash] != 0) {
-                bki_wheel_add(w, (struct bki_wheel_entry){.tick = c.ticks[hash], .hash = hash});
-            } else if (move < 97) {
-                for (size_t n = bki_wheel_first(w, e, 8); n > 0; n--) {
-                    bki_wheel_add(w, e[n - 1]);
-                }
-            } else if (move < 99) {
-                turn_copies(w, &c, c.now + rng_below(&rng, 50));
-            } else if (rng_below(&rng, 4) == 0) {
-                turn_copies(w, &c, c.now - rng_below(&rng, 100));
-            }
+        for (unsigned i = 0; i < COPIES_MOVES; i++) {
+            c.sweeps = i % 64 == 0 ? rng_below(&c.rng, 3) * 300 : c.sweeps;
+            move_copies(&c);
         }
-        turn_copies(w, &c, START + (1u << 15));
-        bki_wheel_free(&w);
-        free(c.ticks);
+        look_for_copies(&c);
+        turn_copies(&c, START + 1000000);
+        assert_int_equal(bki_wheel_count(c.w), 0);
+        bki_wheel_free(&c.w);
     }
 }
 
+/* An entry is drawn as often as any other, in crowded slots and in lonely ones, also when time has
+ * moved on. */
 static void test_wheel__pick__each_entry_is_drawn_as_often(void **state)
 {
     (void)state;
