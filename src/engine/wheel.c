@@ -46,7 +46,6 @@ struct chunk {
  */
 struct sweep {
     unsigned slot;       /* of all; SLOTS_ALL: none yet */
-    uint64_t start;      /* its first tick */
     struct chunk *chain; /* owned; of its entries, those to be handed out */
     uint64_t *known;     /* owned; 0: none. NULL: nothing is known */
     unsigned bits;       /* of an index */
@@ -244,12 +243,27 @@ void bki_wheel_add(struct bki_wheel *w, struct bki_wheel_entry e)
     }
 }
 
+/* The first slot at or behind *i that holds something, and its number in *i; NULL: none. */
+static const struct chunk *next_slot(const struct bki_wheel *w, unsigned *i)
+{
+    while (*i < SLOTS_ALL) {
+        uint64_t ahead = w->used[*i / SLOTS] & ~(uint64_t)0 << *i % SLOTS;
+        if (ahead != 0) {
+            *i = *i / SLOTS * SLOTS + (unsigned)__builtin_ctzll(ahead);
+            return w->slot[*i];
+        }
+        *i = (*i / SLOTS + 1) * SLOTS;
+    }
+    return NULL;
+}
+
 /* ---- Time ---- */
 
-static uint64_t start_of(const struct bki_wheel *w, unsigned level, unsigned slot)
+/* The first tick of a slot that lies ahead. */
+static uint64_t start_of(const struct bki_wheel *w, unsigned slot)
 {
-    unsigned shift = level * BITS;
-    return (w->now >> shift >> BITS << BITS | slot) << shift;
+    unsigned shift = slot / SLOTS * BITS;
+    return (w->now >> shift >> BITS << BITS | slot % SLOTS) << shift;
 }
 
 /* Goes on to the first slot that holds something, if its time comes before upto. A higher level's
@@ -262,13 +276,13 @@ static bool open_next(struct bki_wheel *w, uint64_t upto)
         if (ahead == 0) {
             continue;
         }
-        unsigned slot = (unsigned)__builtin_ctzll(ahead);
-        uint64_t start = start_of(w, level, slot);
+        unsigned slot = level * SLOTS + (unsigned)__builtin_ctzll(ahead);
+        uint64_t start = start_of(w, slot);
         if (level == 0 ? start >= upto : start > upto) {
             return false;
         }
         w->now = start;
-        take_slot(w, level * SLOTS + slot, &w->loose);
+        take_slot(w, slot, &w->loose);
         return true;
     }
     return false;
@@ -302,7 +316,7 @@ enum bki_wheel_work bki_wheel_step(struct bki_wheel *w, uint64_t upto, struct bk
     if (upto + BACK_TICKS < w->now) {
         turn_back(w, upto);
     }
-    if (upto >= w->sweep.start) {
+    if (w->sweep.chain != NULL && upto >= start_of(w, w->sweep.slot)) {
         stop_sweep(w);
     }
     if (w->loose == NULL && !open_next(w, upto)) {
@@ -322,22 +336,18 @@ enum bki_wheel_work bki_wheel_step(struct bki_wheel *w, uint64_t upto, struct bk
 /* The next slot behind the last one that has entries. False: none has. */
 static bool begin_sweep(struct bki_wheel *w)
 {
-    unsigned slot = (w->sweep.slot + 1) % (SLOTS_ALL + 1);
-    for (unsigned i = 0; i <= LEVELS + 1; i++) {
-        unsigned level = slot / SLOTS;
-        uint64_t ahead = level < LEVELS ? w->used[level] & ~(uint64_t)0 << slot % SLOTS : 0;
-        if (ahead != 0) {
-            slot = level * SLOTS + (unsigned)__builtin_ctzll(ahead);
-            forget(w);
-            w->sweep.slot = slot;
-            w->sweep.start = start_of(w, level, slot % SLOTS);
-            take_slot(w, slot, &w->sweep.chain);
-            begin_to_know(w, chain_count(w->sweep.chain));
-            return true;
+    unsigned slot = w->sweep.slot + 1;
+    if (next_slot(w, &slot) == NULL) {
+        slot = 0;
+        if (next_slot(w, &slot) == NULL) {
+            return false;
         }
-        slot = level < LEVELS ? (level + 1) * SLOTS : 0;
     }
-    return false;
+    forget(w);
+    w->sweep.slot = slot;
+    take_slot(w, slot, &w->sweep.chain);
+    begin_to_know(w, chain_count(w->sweep.chain));
+    return true;
 }
 
 bool bki_wheel_sweep(struct bki_wheel *w, struct bki_wheel_entry *e)
@@ -364,20 +374,6 @@ static struct bki_wheel_entry nth_of(const struct chunk *c, uint64_t nth)
         c = c->next;
     }
     return unpack(c->entries[nth - c->below]);
-}
-
-/* The first slot at or behind *i that holds something, and its number in *i; NULL: none. */
-static const struct chunk *next_slot(const struct bki_wheel *w, unsigned *i)
-{
-    while (*i < SLOTS_ALL) {
-        uint64_t ahead = w->used[*i / SLOTS] & ~(uint64_t)0 << *i % SLOTS;
-        if (ahead != 0) {
-            *i = *i / SLOTS * SLOTS + (unsigned)__builtin_ctzll(ahead);
-            return w->slot[*i];
-        }
-        *i = (*i / SLOTS + 1) * SLOTS;
-    }
-    return NULL;
 }
 
 bool bki_wheel_pick(const struct bki_wheel *w, uint64_t random, struct bki_wheel_entry *out)
